@@ -1,0 +1,1 @@
+"""The Streamlit app: what a person sees and touches."""
