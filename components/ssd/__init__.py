@@ -1,0 +1,18 @@
+"""The mathematics of one Mamba-2 layer: tensors in, tensors out. The glossary stands in `terms`."""
+
+from components.ssd.attention import content, decay, effective_attention
+from components.ssd.measures import half_life, mean_distance
+from components.ssd.scan import reconstruct, ssm_state, ssm_states
+from components.ssd.terms import SSDTerms
+
+__all__ = [
+    "SSDTerms",
+    "content",
+    "decay",
+    "effective_attention",
+    "half_life",
+    "mean_distance",
+    "reconstruct",
+    "ssm_state",
+    "ssm_states",
+]
