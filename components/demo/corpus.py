@@ -1,0 +1,215 @@
+"""Writes the demo corpus: lists to recall from, small stories, passages to copy. No outside text.
+
+An episode is a string in which two marks tell the training how much a word counts: `~` stands before a
+word nobody could predict (a name drawn at random), `^` before an answer that only memory can give. The
+marks are taken out again before a word reaches the model (see `parse`).
+
+Some pairs (a name and a place, a key and a value, ...) are held out: training text never states them
+together, and the evaluation asks about nothing else. Which pairs these are is decided by a fixed hash.
+"""
+
+import random
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from components.demo.vocabulary import ANIMALS, COLOURS, LIST_WORDS, NAMES, PLACES, THINGS, VALUES
+
+HELD_OUT_ONE_IN = 8
+
+_TOKEN = re.compile(r"( ?)([~^]?)([A-Za-z]+|[.,:?!]|\n)")
+
+_SCENERY = (
+    "It was a warm day.",
+    "It was a cold day.",
+    "The day was sunny.",
+    "The birds sang.",
+    "The wind blew softly.",
+    "Rain fell outside.",
+    "It was quiet.",
+    "They talked about the weather.",
+    "They looked at the sky.",
+    "They rested for a long time.",
+    "Everyone was happy.",
+    "Then they smiled.",
+)
+_DOINGS = (
+    "~{name} went to the ~{place}.",
+    "~{name} sat by the old tree.",
+    "~{name} looked at the door.",
+    "~{name} said hello to ~{other}.",
+    "~{name} and ~{other} went for a walk.",
+    "Then ~{name} smiled.",
+)
+
+
+def is_held_out(left: str, right: str) -> bool:
+    """Whether the pair (left, right) is kept out of the training text."""
+    return zlib.crc32(f"{left}|{right}".encode()) % HELD_OUT_ONE_IN == 0
+
+
+class CannotWrite(Exception):
+    """The names drawn so far leave no way to write the episode; draw others."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """One token of an episode: its text with any leading space, and its mark ('', '~' or '^')."""
+
+    text: str
+    mark: str
+
+
+def parse(episode: str) -> list[Word]:
+    """The words of a marked episode. Joined, their texts are the episode without its marks."""
+    return [Word(space + word, mark) for space, mark, word in _TOKEN.findall(episode)]
+
+
+def plain(episode: str) -> str:
+    """The episode as the model reads it."""
+    return episode.replace("~", "").replace("^", "")
+
+
+class Cast:
+    """Hands out names and other keys, none twice, so that a text states each key's fact only once."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._names = rng.sample(NAMES, len(NAMES))
+        self._animals = rng.sample(ANIMALS, len(ANIMALS))
+
+    def people(self, count: int) -> list[str]:
+        """`count` fresh names. Raises CannotWrite when fewer are left."""
+        if count > len(self._names):
+            raise CannotWrite
+        return [self._names.pop() for _ in range(count)]
+
+    def keys(self, rng: random.Random, count: int) -> list[str]:
+        """`count` fresh keys, names and animals mixed. Raises CannotWrite when fewer are left."""
+        animals = min(sum(rng.random() < 0.4 for _ in range(count)), len(self._animals))
+        keys = self.people(count - animals) + [self._animals.pop() for _ in range(animals)]
+        return rng.sample(keys, count)
+
+
+def _partners(rng: random.Random, keys: Sequence[str], values: Sequence[str], held_out: bool) -> list[str]:
+    """One value per key, all different, each pair on the wanted side of the split."""
+    chosen: list[str] = []
+    for key in keys:
+        free = [value for value in values if value not in chosen and is_held_out(key, value) == held_out]
+        if not free:
+            raise CannotWrite
+        chosen.append(rng.choice(free))
+    return chosen
+
+
+def _facts_and_questions(
+    rng: random.Random, facts: Sequence[str], questions: Sequence[str], fillers: float
+) -> str:
+    """Facts, then questions about at least half of them, in sentences or in lines."""
+    lines: list[str] = []
+    for fact in facts:
+        lines.append(fact)
+        if rng.random() < fillers:
+            lines.append(rng.choice(_SCENERY))
+    asked = rng.sample(questions, rng.randint((len(questions) + 1) // 2, len(questions)))
+    return ("\n" if rng.random() < 0.25 else " ").join(lines + asked)
+
+
+def pairs(rng: random.Random, cast: Cast, count: int, held_out: bool = False) -> str:
+    """ "Mia: key. Leo: map. Mia: key." with `count` pairs."""
+    keys = cast.keys(rng, count)
+    values = _partners(rng, keys, VALUES, held_out)
+    facts = [f"~{key}: ~{value}." for key, value in zip(keys, values, strict=True)]
+    questions = [f"~{key}: ^{value}." for key, value in zip(keys, values, strict=True)]
+    return _facts_and_questions(rng, facts, questions, fillers=0.0)
+
+
+def possessions(rng: random.Random, cast: Cast, count: int, held_out: bool = False) -> str:
+    """ "Mia has the key. Leo has the map. What does Mia have? The key." with `count` people."""
+    names = cast.people(count)
+    things = _partners(rng, names, THINGS, held_out)
+    facts = [f"~{name} has the ~{thing}." for name, thing in zip(names, things, strict=True)]
+    questions = [f"What does ~{name} have? The ^{thing}." for name, thing in zip(names, things, strict=True)]
+    return _facts_and_questions(rng, facts, questions, fillers=0.05)
+
+
+def whereabouts(rng: random.Random, cast: Cast, count: int, held_out: bool = False) -> str:
+    """ "Mia is in the kitchen. Leo is in the barn. Where is Mia? In the kitchen." with `count` people."""
+    names = cast.people(count)
+    places = _partners(rng, names, PLACES, held_out)
+    facts = [f"~{name} is in the ~{place}." for name, place in zip(names, places, strict=True)]
+    questions = [f"Where is ~{name}? In the ^{place}." for name, place in zip(names, places, strict=True)]
+    return _facts_and_questions(rng, facts, questions, fillers=0.05)
+
+
+def copied_list(rng: random.Random, length: int) -> str:
+    """ "Words: lamp key bread. Again: lamp key bread." with `length` different words.
+
+    The copied first word cannot be looked up by the word before it, so it does not count as an answer.
+    """
+    words = rng.sample(LIST_WORDS, length)
+    original = " ".join(f"~{word}" for word in words)
+    copy = " ".join([f"~{words[0]}", *(f"^{word}" for word in words[1:])])
+    return f"Words: {original}. Again: {copy}."
+
+
+def story(rng: random.Random, cast: Cast, people: int, others: int, held_out: bool = False) -> str:
+    """Two or more people who each had or found a coloured thing, `others` further sentences, then questions."""
+    names = cast.people(people)
+    colours, things = list(COLOURS), list(THINGS)
+    sentences, questions = [], []
+    for name in names:
+        colour, thing = rng.choice(
+            [(c, t) for c in colours for t in things if _owning_is_held_out(name, c, t) == held_out]
+        )
+        colours.remove(colour)
+        things.remove(thing)
+        past, present = rng.choice((("had", "have"), ("found", "find")))
+        sentences.append(f"~{name} {past} a ~{colour} ~{thing}.")
+        questions.append(f"What did ~{name} {present}? A ^{colour} ^{thing}.")
+    for _ in range(others):
+        # Never before the first sentence, and mostly after all of them: a question asked at once is easy.
+        sentences.insert(rng.randint(1, len(sentences)), _incident(rng, names))
+    return " ".join(sentences + rng.sample(questions, len(questions)))
+
+
+def _owning_is_held_out(name: str, colour: str, thing: str) -> bool:
+    """Whether the three together, or one of the pairs that other forms of text could state, are held out."""
+    return any(is_held_out(name, value) for value in (f"{colour} {thing}", colour, thing))
+
+
+def _incident(rng: random.Random, names: Sequence[str]) -> str:
+    """One sentence of a story that states none of the asked facts."""
+    if rng.random() < 0.5:
+        return rng.choice(_SCENERY)
+    name = rng.choice(names)
+    place = rng.choice([place for place in PLACES if not is_held_out(name, place)])
+    other = rng.choice([other for other in names if other != name])
+    return rng.choice(_DOINGS).format(name=name, place=place, other=other)
+
+
+def training_episode(rng: random.Random, cast: Cast, largest: int) -> str:
+    """One episode of the training mix, with at most `largest` (2 to 8) facts in it."""
+    count = rng.randint(2, largest)
+    forms: tuple[tuple[float, Callable[[], str]], ...] = (
+        (0.40, lambda: whereabouts(rng, cast, count)),
+        (0.14, lambda: pairs(rng, cast, count)),
+        (0.10, lambda: possessions(rng, cast, count)),
+        (0.22, lambda: story(rng, cast, rng.randint(2, 3), rng.randint(2, 7))),
+        (0.14, lambda: copied_list(rng, rng.randint(4, 14))),
+    )
+    write = rng.choices([form for _, form in forms], weights=[share for share, _ in forms])[0]
+    return write()
+
+
+def training_text(rng: random.Random, tokens: int, largest: int) -> list[Word]:
+    """Episodes, one per line, cut at `tokens` words."""
+    cast = Cast(rng)
+    words: list[Word] = []
+    while len(words) < tokens:
+        try:
+            episode = training_episode(rng, cast, largest)
+        except CannotWrite:  # the cast has run out of names
+            episode = copied_list(rng, 12)
+        words += parse(episode + "\n")
+    return words[:tokens]
