@@ -1,0 +1,22 @@
+"""Reads and edits a running Hugging Face model without changing it."""
+
+from components.bridge.activation_cache import ActivationCache, ssd_inputs
+from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
+from components.bridge.gated_rms_norm import GatedRMSNormBridge
+from components.bridge.generalized_component import GeneralizedComponent
+from components.bridge.hook_point import HookPoint
+from components.bridge.model_bridge import ModelBridge
+from components.bridge.ssm2_mixer import SSM2MixerBridge
+from components.bridge.ssm_block import SSMBlockBridge
+
+__all__ = [
+    "ActivationCache",
+    "DepthwiseConv1DBridge",
+    "GatedRMSNormBridge",
+    "GeneralizedComponent",
+    "HookPoint",
+    "ModelBridge",
+    "SSM2MixerBridge",
+    "SSMBlockBridge",
+    "ssd_inputs",
+]

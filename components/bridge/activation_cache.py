@@ -1,0 +1,133 @@
+"""What a run kept, by hook name, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from components.bridge.hook_point import Run
+from components.bridge.mixer_record import MixerRecord
+from components.bridge.ssm2_mixer import RECORDED_HOOKS
+from components.ssd import SSDTerms, effective_attention, reconstruct
+
+
+class ActivationCache(Mapping[str, Tensor]):
+    """Activations by hook name or alias, over prompt and continuation.
+
+    What lies inside a mixer is derived from its projection when it is asked for, so keeping it costs nothing;
+    `hook_decay` and `hook_attention` are [b, heads, seq, seq] each time.
+    """
+
+    def __init__(self, run: Run, aliases: Mapping[str, str], ssm_layers: Sequence[int], layers: int) -> None:
+        self._captured = run.captured
+        self._records = run.mixers
+        self._aliases = aliases
+        self._ssm_layers = ssm_layers
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> Tensor:
+        hook = self._aliases.get(name, name)
+        if hook in self._captured:
+            steps = self._captured[hook]
+            if len(steps) > 1:
+                steps[:] = [torch.cat(steps, dim=1)]
+            return steps[0]
+        mixer, _, inside = hook.partition(".mixer.")
+        record = self._records.get(f"{mixer}.mixer")
+        if record is None or inside not in RECORDED_HOOKS:
+            raise KeyError(f"{name!r} was not kept in this run; run again with a names_filter that includes it.")
+        return record.at_hook(inside)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._captured
+        for mixer in self._records:
+            for inside in RECORDED_HOOKS:
+                if f"{mixer}.{inside}" not in self._captured:
+                    yield f"{mixer}.{inside}"
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return self._aliases.get(str(name), name) in set(self)
+
+    def __repr__(self) -> str:
+        return f"ActivationCache with {len(self)} hooks of {self._layers} layers"
+
+    def ssd_terms(self, layer: int) -> SSDTerms:
+        """The terms of one layer, in float32 with the cumulative decay in float64.
+
+        Raises RuntimeError naming what the cache lacks.
+        """
+        return self._record(layer).terms()
+
+    def compute_ssm_effective_attention(
+        self, layer: int | None = None, include_dt_scaling: bool = False
+    ) -> (
+        Float32[Tensor, "batch head seq seq"]
+        | Float32[Tensor, "layer batch head seq seq"]
+        | dict[int, Float32[Tensor, "batch head seq seq"]]
+    ):
+        """Effective attention of one layer; of all stacked; or, where only some layers hold a mixer, by layer.
+
+        Raises RuntimeError naming what the cache lacks.
+        """
+        if layer is not None:
+            return effective_attention(self.ssd_terms(layer), include_dt_scaling=include_dt_scaling)
+        by_layer = {
+            index: effective_attention(self.ssd_terms(index), include_dt_scaling=include_dt_scaling)
+            for index in self._ssm_layers
+        }
+        return torch.stack(list(by_layer.values())) if len(by_layer) == self._layers else by_layer
+
+    def faithfulness(self, layer: int) -> float:
+        """Largest |M·dt·x + D·x − y| over largest |y|, y being the model's own scan output at the norm's input.
+
+        Around 1e-6 in float32; a picture of a layer above 1e-4 should not be trusted. Raises RuntimeError naming
+        what the cache lacks.
+        """
+        name = f"blocks.{layer}.mixer.inner_norm.hook_in"
+        terms = self.ssd_terms(layer)
+        if name not in self._captured:
+            raise RuntimeError(_missing(layer, name))
+        y = self[name].float().reshape(terms.x.shape)
+        return float((reconstruct(terms) - y).abs().max() / y.abs().max())
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of this capture should know, in sentences."""
+        notes = []
+        for mixer, record in self._records.items():
+            unclamped = record.unclamped_positions()
+            if unclamped:
+                low, high = record.parameters.dt_limit if record.parameters else (0, 0)
+                notes.append(
+                    f"{mixer}: the model clamps dt to [{low:g}, {high:g}] while it reads the prompt and not while "
+                    f"it generates; dt exceeds this at {len(unclamped)} generated positions, the first being "
+                    f"{unclamped[0]}. The terms follow what ran."
+                )
+        return notes
+
+    def _record(self, layer: int) -> MixerRecord:
+        if layer not in self._ssm_layers:
+            held = ", ".join(map(str, self._ssm_layers))
+            raise IndexError(f"Layer {layer} holds no Mamba-2 mixer; these do: {held}.")
+        record = self._records.get(f"blocks.{layer}.mixer")
+        if record is None:
+            raise RuntimeError(_missing(layer, f"blocks.{layer}.mixer.in_proj.hook_out"))
+        return record
+
+
+def ssd_inputs(name: str) -> bool:
+    """Names filter that keeps just what the terms and the faithfulness of every layer need."""
+    return name.endswith((".mixer.in_proj.hook_out", ".mixer.inner_norm.hook_in"))
+
+
+def _missing(layer: int, name: str) -> str:
+    return (
+        f"The cache has no {name!r}, from which this is computed for layer {layer}; "
+        "run again with a names_filter that includes it."
+    )

@@ -1,0 +1,104 @@
+"""Named places in a forward pass, and the run that looks at them.
+
+One model serves several threads, so nothing about a run is kept on the model or in a module: the running
+capture is a context variable, which every thread has for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from components.bridge.mixer_record import MixerRecord
+
+
+class HookFunction(Protocol):
+    """What a user attaches: returns a tensor to edit, None to look."""
+
+    def __call__(self, tensor: Tensor, hook: HookPoint) -> Tensor | None:
+        """Look at what passes `hook`, or replace it."""
+
+
+class Conversion(Protocol):
+    """Shows hook functions a tensor in another layout, and turns their edits back."""
+
+    def convert(self, tensor: Tensor) -> Tensor:
+        """Turn the model's layout into the hook's."""
+
+    def revert(self, tensor: Tensor) -> Tensor:
+        """Turn the hook's layout into the model's."""
+
+
+class HookPoint:
+    """A named place in the forward pass. Outside a run, what passes is left alone and unseen."""
+
+    def __init__(self, name: str, conversion: Conversion | None = None) -> None:
+        self.name = name
+        self.conversion = conversion
+
+    def __repr__(self) -> str:
+        return f"HookPoint({self.name!r})"
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Show the tensor to the current run; what comes back is what the model goes on with."""
+        run = current_run()
+        return tensor if run is None else run.fire(self, tensor)
+
+
+@dataclass
+class Run:
+    """One forward pass, or one generation, in one thread: who looks and edits, and what was kept."""
+
+    hooks: Mapping[str, Sequence[HookFunction]]
+    wants: Callable[[str], bool]
+    captured: dict[str, list[Tensor]] = field(default_factory=dict)
+    mixers: dict[str, MixerRecord] = field(default_factory=dict)
+
+    def fire(self, point: HookPoint, tensor: Tensor) -> Tensor:
+        """Run the functions attached to a hook point, then keep what goes on if it is wanted."""
+        tensor, _ = self.edit(point, tensor)
+        if self.wants(point.name):
+            self.captured.setdefault(point.name, []).append(tensor.detach())
+        return tensor
+
+    def edit(self, point: HookPoint, tensor: Tensor) -> tuple[Tensor, bool]:
+        """Run the functions attached to a hook point: the tensor to go on with, and whether one edited it."""
+        edited = False
+        for function in self.hooks.get(point.name, ()):
+            shown = point.conversion.convert(tensor) if point.conversion else tensor
+            replacement = function(shown, hook=point)
+            if replacement is None:
+                continue
+            if not isinstance(replacement, Tensor) or replacement.shape != shown.shape:
+                given = tuple(replacement.shape) if isinstance(replacement, Tensor) else type(replacement)
+                raise ValueError(
+                    f"A hook at {point.name!r} returned {given}; it may return None, to look, "
+                    f"or a tensor of shape {tuple(shown.shape)}, to edit."
+                )
+            tensor = point.conversion.revert(replacement) if point.conversion else replacement
+            edited = True
+        return tensor, edited
+
+
+_current: ContextVar[Run | None] = ContextVar("current_run", default=None)
+
+
+def current_run() -> Run | None:
+    """The run of this thread, or None when the model is being used without the bridge."""
+    return _current.get()
+
+
+@contextmanager
+def running(run: Run) -> Iterator[Run]:
+    """Make `run` this thread's current run."""
+    token = _current.set(run)
+    try:
+        yield run
+    finally:
+        _current.reset(token)

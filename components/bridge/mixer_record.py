@@ -1,0 +1,224 @@
+"""What one run saw of one Mamba-2 mixer, and everything between its projection and its scan.
+
+`in_proj`'s output and the parameters determine all of it: split into gate, channels and raw dt; causal
+convolution and activation of the channels; split into x, B and C; dt = softplus(raw dt + dt_bias), clamped.
+Derived in this order and in the model's dtype, x, B, C and dt are bitwise what the model's scan receives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.bridge.depthwise_conv1d import depthwise_causal_conv
+from components.ssd import SSDTerms, decay, effective_attention
+
+Edit = Callable[[str, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ScanParameters:
+    """What a mixer reads between its projection and its norm.
+
+    Copied during the forward pass: where accelerate offloads a layer, its parameters are `meta` outside it.
+    """
+
+    heads: int
+    head_dim: int
+    groups: int
+    state: int
+    A_log: Float[Tensor, " head"]
+    dt_bias: Float[Tensor, " head"]
+    D: Float[Tensor, " head"]
+    conv_weight: Float[Tensor, "channel 1 kernel"]
+    conv_bias: Float[Tensor, " channel"] | None
+    activation: Callable[[Tensor], Tensor]
+    dt_limit: tuple[float, float]
+
+    @staticmethod
+    def of(mixer: nn.Module) -> ScanParameters:
+        """Copy them from a mixer that is in its forward pass."""
+
+        def copy(parameter: Tensor) -> Tensor:
+            return parameter.detach().clone()
+
+        low, high = mixer.time_step_limit
+        return ScanParameters(
+            heads=mixer.num_heads,
+            head_dim=mixer.head_dim,
+            groups=mixer.n_groups,
+            state=mixer.ssm_state_size,
+            A_log=copy(mixer.A_log),
+            dt_bias=copy(mixer.dt_bias),
+            D=copy(mixer.D),
+            conv_weight=copy(mixer.conv1d.weight),
+            conv_bias=None if mixer.conv1d.bias is None else copy(mixer.conv1d.bias),
+            activation=mixer.act,
+            dt_limit=(float(low), float(high)),
+        )
+
+
+@dataclass(frozen=True)
+class Interior:
+    """What one forward step computed between projection and scan; x, B, C and dt in float32."""
+
+    conv_in: Float[Tensor, "batch channel seq"]
+    conv_out: Float[Tensor, "batch channel padded"]
+    x: Float32[Tensor, "batch seq head dim"]
+    B: Float32[Tensor, "batch seq group state"]
+    C: Float32[Tensor, "batch seq group state"]
+    dt: Float32[Tensor, "batch seq head"]
+
+
+@dataclass
+class MixerStep:
+    """One call of the mixer: a prefill, a piece of one, or one token.
+
+    `recurrent`: one token after others, where the model takes one step of the recurrence and does not clamp dt.
+    `interior`, `L` and `M` are kept when hooks ran on them, since they may have been edited.
+    """
+
+    projected: Float[Tensor, "batch seq projection"]
+    mask: Tensor | None
+    recurrent: bool
+    interior: Interior | None = None
+    L: Float32[Tensor, "batch head seq key"] | None = None
+    M: Float32[Tensor, "batch head seq key"] | None = None
+
+
+def leave(name: str, tensor: Tensor) -> Tensor:
+    """The edit that changes nothing."""
+    return tensor
+
+
+@dataclass
+class MixerRecord:
+    """The steps of one mixer in one run. Over all of them the terms are those of one pass over the whole text."""
+
+    watched: bool
+    parameters: ScanParameters | None = None
+    steps: list[MixerStep] = field(default_factory=list)
+    mask: Tensor | None = None
+    edited: bool = False
+    scan_output: Float32[Tensor, "batch seq head dim"] | None = None
+
+    @property
+    def length(self) -> int:
+        """Positions so far."""
+        return sum(step.projected.shape[1] for step in self.steps)
+
+    def begin_step(self, mixer: nn.Module, projected: Float[Tensor, "batch seq projection"]) -> MixerStep:
+        """Take what the mixer projected; its parameters are real at this moment."""
+        if self.parameters is None:
+            self.parameters = ScanParameters.of(mixer)
+        step = MixerStep(projected.detach(), self.mask, bool(self.steps) and projected.shape[1] == 1)
+        self.steps.append(step)
+        return step
+
+    def interiors(self) -> Iterator[Interior]:
+        """The interior of each step: what its hooks left, or else derived now."""
+        kernel = self._scan.conv_weight.shape[-1]
+        earlier: Tensor | None = None
+        for step in self.steps:
+            interior = step.interior or self.derive(step, earlier)
+            seen = interior.conv_in if earlier is None else torch.cat([earlier, interior.conv_in], dim=-1)
+            earlier = seen[..., max(0, seen.shape[-1] - kernel + 1) :]
+            yield interior
+
+    def conv_inputs(self) -> Float[Tensor, "batch channel seq"] | None:
+        """What the convolution was given in the steps so far; None before the first."""
+        inputs = [interior.conv_in for interior in self.interiors()] if self.steps else []
+        return torch.cat(inputs, dim=-1) if inputs else None
+
+    def derive(self, step: MixerStep, earlier: Tensor | None, edit: Edit = leave) -> Interior:
+        """Everything between projection and scan of one step, each tensor passing `edit` under its hook's name.
+
+        `earlier` [batch, channel, past] is what the convolution was given before this step.
+        """
+        scan = self._scan
+        batch, seq, _ = step.projected.shape
+        inner, grouped = scan.heads * scan.head_dim, scan.groups * scan.state
+        _, channels, raw_dt = step.projected.split([inner, inner + 2 * grouped, scan.heads], dim=-1)
+        conv_in = edit("conv1d.hook_in", channels.transpose(1, 2))
+        past = conv_in[..., :0] if earlier is None else earlier
+        conv_out = depthwise_causal_conv(conv_in, past, scan.conv_weight, scan.conv_bias)
+        conv_out = edit("conv1d.hook_out", conv_out)
+        xBC = scan.activation(conv_out[..., :seq]).to(step.projected.dtype).transpose(1, 2)
+        if step.mask is not None:
+            xBC = (xBC * step.mask[:, :, None].to(xBC.device)).to(xBC.dtype)
+        x, B, C = xBC.float().split([inner, grouped, grouped], dim=-1)
+        dt = F.softplus(raw_dt + scan.dt_bias.to(raw_dt.dtype))
+        if not step.recurrent:
+            dt = dt.clamp(*scan.dt_limit)
+        return Interior(
+            conv_in=conv_in,
+            conv_out=conv_out,
+            x=edit("hook_x", x.reshape(batch, seq, scan.heads, scan.head_dim)),
+            B=edit("hook_B", B.reshape(batch, seq, scan.groups, scan.state)),
+            C=edit("hook_C", C.reshape(batch, seq, scan.groups, scan.state)),
+            dt=edit("hook_dt", dt.float()),
+        )
+
+    def terms(self) -> SSDTerms:
+        """The terms over all steps."""
+        interiors = list(self.interiors())
+        return SSDTerms.from_parts(
+            x=torch.cat([i.x for i in interiors], dim=1),
+            B=torch.cat([i.B for i in interiors], dim=1),
+            C=torch.cat([i.C for i in interiors], dim=1),
+            dt=torch.cat([i.dt for i in interiors], dim=1),
+            A=-torch.exp(self._scan.A_log.float()),
+            D=self._scan.D.float(),
+        )
+
+    def at_hook(self, name: str) -> Tensor:
+        """What passed one of the hooks that this record covers, over all steps; `name` as in `derive`."""
+        if name == "in_proj.hook_out":
+            return torch.cat([step.projected for step in self.steps], dim=1)
+        if name in ("hook_decay", "hook_attention"):
+            return self._matrix(name)
+        interiors = list(self.interiors())
+        match name:
+            case "conv1d.hook_in":
+                return torch.cat([i.conv_in for i in interiors], dim=-1)
+            case "conv1d.hook_out":
+                # Only the last step's columns beyond the text are those of the whole text.
+                within = [i.conv_out[..., : i.conv_in.shape[-1]] for i in interiors]
+                return torch.cat([*within[:-1], interiors[-1].conv_out], dim=-1)
+            case _:
+                return torch.cat([getattr(i, name.removeprefix("hook_")) for i in interiors], dim=1)
+
+    def _matrix(self, name: str) -> Float32[Tensor, "batch head seq seq"]:
+        """L or M over all steps; rows that hooks ran on are as the hooks left them."""
+        of_terms, kept = (decay, "L") if name == "hook_decay" else (effective_attention, "M")
+        matrix = of_terms(self.terms())
+        start = 0
+        for step in self.steps:
+            stop = start + step.projected.shape[1]
+            rows = getattr(step, kept)
+            if rows is not None:
+                matrix[:, :, start:stop, :stop] = rows
+            start = stop
+        return matrix
+
+    def unclamped_positions(self) -> list[int]:
+        """Positions whose dt is outside the model's time_step_limit, because its decode step does not clamp."""
+        low, high = self._scan.dt_limit
+        if low <= 0 and math.isinf(high):
+            return []
+        dt = self.at_hook("hook_dt")
+        outside = ((dt < low) | (dt > high)).any(dim=2).any(dim=0)
+        recurrent = torch.cat([torch.full((s.projected.shape[1],), s.recurrent) for s in self.steps])
+        return torch.nonzero(outside.cpu() & recurrent).flatten().tolist()
+
+    @property
+    def _scan(self) -> ScanParameters:
+        if self.parameters is None:
+            raise RuntimeError("This mixer has not run; there is nothing to derive.")
+        return self.parameters

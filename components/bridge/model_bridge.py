@@ -1,0 +1,218 @@
+"""A Hugging Face model, seen: runs that keep activations, look at them or edit them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from components.bridge import tokens
+from components.bridge.activation_cache import ActivationCache
+from components.bridge.generalized_component import GeneralizedComponent
+from components.bridge.hook_point import HookFunction, HookPoint, Run, running
+from components.bridge.ssm_block import SSMBlockBridge
+
+Prompt = str | Sequence[str] | Sequence[int] | Tensor
+NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
+ForwardHooks = Iterable[tuple[str | Callable[[str], bool], HookFunction]]
+
+
+class ModelBridge:
+    """Wraps a Mamba-2 language model; nothing of it is replaced, its logits stay bit for bit the same.
+
+    A prompt is a text, a list of texts (padded on the left), token ids [s] or [b, s]. Hooks are named as in
+    TransformerLens, such as `blocks.3.mixer.in_proj.hook_out`; `hook_points` lists them all. Several threads may
+    use one bridge at once.
+
+    Raises ValueError for a model without Mamba-2 mixers.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+        if model.config.model_type != "mamba2":
+            raise ValueError(
+                f"{type(model).__name__} is a model of type {model.config.model_type!r}, which holds no Mamba-2 "
+                "mixer that can be read here. Supported: models of type 'mamba2', such as AntonV/mamba2-130m-hf."
+            )
+        # While training, a fused kernel runs the whole mixer and no hook inside it fires.
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.embed = GeneralizedComponent("backbone.embeddings", model.config)
+        self.blocks = [
+            SSMBlockBridge(f"backbone.layers.{i}", model.config)
+            for i in range(model.config.num_hidden_layers)
+        ]
+        self.ln_final = GeneralizedComponent("backbone.norm_f", model.config)
+        self.unembed = GeneralizedComponent("lm_head", model.config)
+        self.hook_points: dict[str, HookPoint] = {}
+        self.hook_aliases: dict[str, str] = {}
+        for key, component in self._components():
+            component.set_original_component(model.get_submodule(component.name))
+            for name, point in component.hook_points():
+                point.name = f"{key}.{name}"
+                self.hook_points[point.name] = point
+            for alias, name in component.alias_names():
+                self.hook_aliases[f"{key}.{alias}"] = f"{key}.{name}"
+        self._offload_lock: AbstractContextManager[Any] = Lock() if _offloads(model) else nullcontext()
+
+    def ssm_layers(self) -> list[int]:
+        """Indices of the layers that hold a Mamba-2 mixer."""
+        return [i for i, block in enumerate(self.blocks) if "mixer" in block.real_components]
+
+    def to_tokens(self, prompt: Prompt) -> Int64[Tensor, "batch seq"]:
+        """Token ids of a prompt, padded on the left where texts differ in length."""
+        return self._inputs(prompt, None)[0]
+
+    def to_str_tokens(self, prompt: str | Sequence[int] | Int64[Tensor, " seq"]) -> list[str]:
+        """The text of each token, one per position; ValueError for an empty prompt."""
+        tokenizer = self._tokenizer()
+        ids = tokens.encode(tokenizer, prompt) if isinstance(prompt, str) else list(map(int, prompt))
+        return tokens.token_texts(tokenizer, ids)
+
+    @torch.no_grad()
+    def run_with_cache(
+        self,
+        prompt_or_ids: Prompt,
+        *,
+        attention_mask: Int64[Tensor, "batch seq"] | None = None,
+        names_filter: NamesFilter = None,
+        fwd_hooks: ForwardHooks = (),
+    ) -> tuple[Float[Tensor, "batch seq vocab"], ActivationCache]:
+        """One forward pass: logits [b, s, vocab], and what passed the hooks that `names_filter` lets through.
+
+        `names_filter` is a name, several, or a function of the name; None keeps everything. `fwd_hooks` as in
+        `run_with_hooks`; what they edit is kept edited. Raises ValueError for an unknown name.
+        """
+        run = Run(self._hooks(fwd_hooks), self._wants(names_filter))
+        return self._forward(run, prompt_or_ids, attention_mask), self._cache(run)
+
+    @torch.no_grad()
+    def run_with_hooks(
+        self,
+        prompt_or_ids: Prompt,
+        *,
+        fwd_hooks: ForwardHooks = (),
+        attention_mask: Int64[Tensor, "batch seq"] | None = None,
+    ) -> Float[Tensor, "batch seq vocab"]:
+        """One forward pass with functions at hooks: logits [b, s, vocab].
+
+        Each is (name or function of the name, fn); `fn(tensor, hook)` returns a tensor of the same shape to
+        edit, None to look. Raises ValueError for an unknown name or another shape.
+        """
+        run = Run(self._hooks(fwd_hooks), lambda name: False)
+        return self._forward(run, prompt_or_ids, attention_mask)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt_or_ids: Prompt,
+        *,
+        max_new_tokens: int,
+        with_cache: bool = False,
+        attention_mask: Int64[Tensor, "batch seq"] | None = None,
+        names_filter: NamesFilter = None,
+        fwd_hooks: ForwardHooks = (),
+        **sampling: Any,
+    ) -> Int64[Tensor, "batch seq"] | tuple[Int64[Tensor, "batch seq"], ActivationCache]:
+        """Continue a prompt: ids [b, prompt and continuation], and with `with_cache` what passed on the way.
+
+        `sampling` goes to the model's own `generate`, which decodes greedily by default. The cache covers every
+        id returned: the last one, which generation itself never feeds back, takes one more decode step.
+        Raises ValueError for beam search, whose steps belong to several texts.
+        """
+        if sampling.get("num_beams", 1) != 1:
+            raise ValueError("Beam search mixes several texts in its steps; sample or decode greedily instead.")
+        ids, mask = self._inputs(prompt_or_ids, attention_mask)
+        state = DynamicCache(config=self.model.config)
+        run = Run(self._hooks(fwd_hooks), self._wants(names_filter) if with_cache else lambda name: False)
+        with self._offload_lock, running(run):
+            continued = self.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids) if mask is None else mask,
+                max_new_tokens=max_new_tokens,
+                use_cache=True,
+                cache_params=state,
+                **sampling,
+            )
+            if with_cache:
+                self.model(input_ids=continued[:, -1:], cache_params=state, use_cache=True)
+        return (continued, self._cache(run)) if with_cache else continued
+
+    def _components(self) -> Iterable[tuple[str, GeneralizedComponent]]:
+        yield "embed", self.embed
+        for i, block in enumerate(self.blocks):
+            yield f"blocks.{i}", block
+        yield "ln_final", self.ln_final
+        yield "unembed", self.unembed
+
+    def _cache(self, run: Run) -> ActivationCache:
+        return ActivationCache(run, self.hook_aliases, self.ssm_layers(), len(self.blocks))
+
+    def _forward(self, run: Run, prompt: Prompt, mask: Tensor | None) -> Float[Tensor, "batch seq vocab"]:
+        ids, mask = self._inputs(prompt, mask)
+        with self._offload_lock, running(run):
+            logits: Tensor = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        return logits
+
+    def _inputs(self, prompt: Prompt, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Ids [b, s] and mask on the device where the model takes them in."""
+        if isinstance(prompt, Tensor):
+            ids = prompt.reshape(1, -1) if prompt.ndim == 1 else prompt
+        elif isinstance(prompt, str) or (prompt and isinstance(prompt[0], str)):
+            texts = [prompt] if isinstance(prompt, str) else list(prompt)
+            rows = [tokens.encode(self._tokenizer(), str(text)) for text in texts]
+            ids, padding = tokens.left_padded(rows, self.model.config.pad_token_id or 0)
+            mask = padding if mask is None else mask
+        else:
+            ids = torch.tensor([list(prompt)])
+        vocabulary = self.model.config.vocab_size
+        if ids.ndim != 2 or not ids.numel():
+            raise ValueError(f"Token ids of shape {tuple(ids.shape)} hold no text; give at least one id, [s] or [b, s].")
+        if int(ids.min()) < 0 or int(ids.max()) >= vocabulary:
+            raise ValueError(f"Token ids must lie between 0 and {vocabulary - 1}, the model's vocabulary.")
+        if mask is not None and mask.shape != ids.shape:
+            raise ValueError(f"The mask's shape {tuple(mask.shape)} is not that of the ids, {tuple(ids.shape)}.")
+        real = (p.device for p in self.model.parameters() if p.device.type != "meta")
+        device = next(real, torch.device("cpu"))
+        return ids.to(device), None if mask is None else mask.to(device)
+
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        if self.tokenizer is None:
+            raise ValueError("This bridge has no tokenizer; give token ids, or load the model with its tokenizer.")
+        return self.tokenizer
+
+    def _hook_name(self, name: str) -> str:
+        """The hook's name, by name or alias; ValueError suggests the nearest."""
+        name = self.hook_aliases.get(name, name)
+        if name not in self.hook_points:
+            near = difflib.get_close_matches(name, [*self.hook_points, *self.hook_aliases], n=3)
+            advice = f"Did you mean {' or '.join(near)}?" if near else "See bridge.hook_points for all names."
+            raise ValueError(f"There is no hook {name!r}. {advice}")
+        return name
+
+    def _hooks(self, hooks: ForwardHooks) -> dict[str, list[HookFunction]]:
+        by_name: dict[str, list[HookFunction]] = {}
+        for where, function in hooks:
+            names = [self._hook_name(where)] if isinstance(where, str) else filter(where, self.hook_points)
+            for name in names:
+                by_name.setdefault(name, []).append(function)
+        return by_name
+
+    def _wants(self, names: NamesFilter) -> Callable[[str], bool]:
+        if names is None:
+            return lambda name: True
+        if callable(names):
+            return names
+        chosen = {self._hook_name(name) for name in ([names] if isinstance(names, str) else names)}
+        return chosen.__contains__
+
+
+def _offloads(model: PreTrainedModel) -> bool:
+    """Whether accelerate moves weights in and out during the forward pass, which one thread at a time can do."""
+    return any(getattr(getattr(m, "_hf_hook", None), "offload", False) for m in model.modules())

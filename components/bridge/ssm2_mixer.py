@@ -1,0 +1,181 @@
+"""The bridge of a Mamba-2 mixer: hooks inside it, effective attention and state from a capture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
+from components.bridge.gated_rms_norm import GatedRMSNormBridge
+from components.bridge.generalized_component import GeneralizedComponent, show_input
+from components.bridge.hook_point import Conversion, HookPoint, Run, current_run
+from components.bridge.mixer_record import MixerRecord, MixerStep
+from components.ssd import SSDTerms, content, decay, effective_attention, reconstruct, ssm_state, ssm_states
+
+if TYPE_CHECKING:
+    from components.bridge.activation_cache import ActivationCache
+
+# Hooks between the projection and the scan: no module of the model fires them, the bridge derives what passes.
+DERIVED_HOOKS = (
+    "conv1d.hook_in",
+    "conv1d.hook_out",
+    "hook_x",
+    "hook_B",
+    "hook_C",
+    "hook_dt",
+    "hook_decay",
+    "hook_attention",
+)
+# Hooks for which a run has to keep what the mixer projected.
+RECORDED_HOOKS = ("in_proj.hook_out", *DERIVED_HOOKS)
+
+
+class SSM2MixerBridge(GeneralizedComponent):
+    """Wraps a Mamba-2 mixer without reimplementing it.
+
+    `in_proj`, `out_proj`, the inner norm and the mixer itself run as modules, and their hooks are PyTorch's. What
+    lies between is derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n], hook_dt [b,s,h],
+    hook_decay and hook_attention [b,h,queries,keys], all float32. Only if a hook edits one of them is the scan's
+    output computed anew, y = M·dt·x + D·x, and put in the place of the model's own at the norm's input, where
+    hook_scan [b,s,h,p] sees it. The model's recurrent state does not know such edits, so a run that has edited a
+    mixer computes y from the edited terms in every later step too.
+    """
+
+    hook_aliases: ClassVar[Mapping[str, str]] = {
+        "hook_conv": "conv1d.hook_out",
+        "hook_in_proj": "in_proj.hook_out",
+        "hook_inner_norm": "inner_norm.hook_out",
+        "hook_ssm_out": "hook_out",
+    }
+
+    def __init__(
+        self,
+        name: str,
+        config: Any = None,
+        submodules: Mapping[str, GeneralizedComponent] | None = None,
+        conversion_rule: Conversion | None = None,
+        hook_alias_overrides: Mapping[str, str] | None = None,
+        optional: bool = False,
+    ) -> None:
+        inside = {
+            "in_proj": GeneralizedComponent("in_proj"),
+            "conv1d": DepthwiseConv1DBridge("conv1d"),
+            "inner_norm": GatedRMSNormBridge("norm"),
+            "out_proj": GeneralizedComponent("out_proj"),
+        }
+        super().__init__(
+            name, config, {**inside, **(submodules or {})}, conversion_rule, hook_alias_overrides, optional
+        )
+        self.hook_x = HookPoint(f"{name}.hook_x")
+        self.hook_B = HookPoint(f"{name}.hook_B")
+        self.hook_C = HookPoint(f"{name}.hook_C")
+        self.hook_dt = HookPoint(f"{name}.hook_dt")
+        self.hook_decay = HookPoint(f"{name}.hook_decay")
+        self.hook_attention = HookPoint(f"{name}.hook_attention")
+        self.hook_scan = HookPoint(f"{name}.hook_scan")
+
+    def compute_effective_attention(
+        self, cache: ActivationCache, layer_idx: int, include_dt_scaling: bool = False
+    ) -> Float32[Tensor, "batch head seq seq"]:
+        """M = L ∘ (C Bᵀ) of every head, zero above the diagonal.
+
+        With `include_dt_scaling` column j is multiplied by dt[j], so that y[i] = Σ_j M[i,j]·x[j] + D·x[i].
+        Raises RuntimeError naming what the cache lacks. For a head or a window of long texts, use
+        `components.ssd.effective_attention` on `cache.ssd_terms(layer_idx)`.
+        """
+        return effective_attention(cache.ssd_terms(layer_idx), include_dt_scaling=include_dt_scaling)
+
+    def compute_ssm_state(
+        self, cache: ActivationCache, layer_idx: int, time_step: int | None = None
+    ) -> Float32[Tensor, "batch head *seq dim state"]:
+        """State after every position [b, heads, seq, head_dim, state], or after `time_step`, without `seq`.
+
+        Raises RuntimeError naming what the cache lacks, IndexError when there is no such position.
+        """
+        terms = cache.ssd_terms(layer_idx)
+        return ssm_states(terms) if time_step is None else ssm_state(terms, time_step)
+
+    @property
+    def _key(self) -> str:
+        return self.hook_out.name.removesuffix(".hook_out")
+
+    def _attach(self, module: nn.Module) -> list[RemovableHandle]:
+        scan_output = show_input(self._pass_scan_output)
+        return [
+            module.register_forward_pre_hook(self._begin, with_kwargs=True),
+            *super()._attach(module),
+            # After in_proj's own hooks, which may edit the projection.
+            module.get_submodule(self.in_proj.name).register_forward_hook(self._take_projection),
+            # Before the norm's own hooks, which see what the norm is given.
+            module.get_submodule(self.inner_norm.name).register_forward_pre_hook(
+                scan_output, with_kwargs=True, prepend=True
+            ),
+        ]
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Open this mixer's record if the run needs one; the padding mask is an argument of the mixer."""
+        run = current_run()
+        if run is None:
+            return
+        record = run.mixers.get(self._key)
+        if record is None:
+            watched = any(run.hooks.get(f"{self._key}.{name}") for name in DERIVED_HOOKS)
+            if not watched and not any(run.wants(f"{self._key}.{name}") for name in RECORDED_HOOKS):
+                return
+            record = run.mixers[self._key] = MixerRecord(watched)
+        record.mask = kwargs.get("attention_mask")
+
+    def _take_projection(self, module: nn.Module, args: Any, projected: Tensor) -> None:
+        run = current_run()
+        record = None if run is None else run.mixers.get(self._key)
+        if run is None or record is None:
+            return
+        earlier = record.conv_inputs() if record.watched else None
+        step = record.begin_step(self._wrapped(), projected)
+        if record.watched:
+            self._run_hooks(run, record, step, earlier)
+
+    def _run_hooks(self, run: Run, record: MixerRecord, step: MixerStep, earlier: Tensor | None) -> None:
+        """Fire the derived hooks of one step, and recompute the scan's output if any edited."""
+        points = dict(self.hook_points())
+
+        def edit(name: str, tensor: Tensor) -> Tensor:
+            tensor, edited = run.edit(points[name], tensor)
+            record.edited = record.edited or edited
+            return tensor
+
+        step.interior = record.derive(step, earlier, edit)
+        terms = record.terms()
+        queries = slice(terms.length - step.projected.shape[1], terms.length)
+        if self.hook_decay.name in run.hooks:
+            step.L = edit("hook_decay", decay(terms, queries=queries))
+        if self.hook_attention.name in run.hooks:
+            M = effective_attention(terms, queries=queries)
+            step.M = edit("hook_attention", M if step.L is None else content(terms, queries=queries) * step.L)
+        if record.edited:
+            record.scan_output = _scan_output(terms, queries, step)
+
+    def _pass_scan_output(self, y: Tensor) -> Tensor:
+        """At the norm's input: the model's own scan output, or the recomputed one, past hook_scan."""
+        run = current_run()
+        if run is None:
+            return y
+        record = run.mixers.get(self._key)
+        if record is not None and record.scan_output is not None:
+            y = record.scan_output.reshape(y.shape).to(y.dtype)
+        heads = self._wrapped().get_parameter("D").shape[0]
+        return run.fire(self.hook_scan, y.unflatten(-1, (heads, -1))).reshape(y.shape)
+
+
+def _scan_output(terms: SSDTerms, queries: slice, step: MixerStep) -> Float32[Tensor, "batch seq head dim"]:
+    """y at the step's positions, y = M·dt·x + D·x, with M as the hooks left it."""
+    if step.L is None and step.M is None:
+        return reconstruct(terms)[:, queries]
+    M = content(terms, queries=queries) * step.L if step.M is None else step.M
+    written = terms.dt[..., None] * terms.x
+    return torch.einsum("bhij,bjhp->bihp", M, written) + terms.D[:, None] * terms.x[:, queries]
