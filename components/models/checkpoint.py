@@ -1,0 +1,221 @@
+"""What a model folder holds: its settings and its weight files, checked before anything large is read."""
+
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.models.errors import ModelLoadError, first_line
+from components.models.original_format import is_original_format, mamba2_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+WEIGHT_LAYOUTS = (
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+"""Where weights can be, the preferred first: one file, or the index of several."""
+
+SETTINGS_FILES = (
+    "config.json",
+    "generation_config.json",
+    *TOKENIZER_FILES,
+    *(index for _, index in WEIGHT_LAYOUTS),
+)
+"""Everything about a model that is small."""
+
+SUPPORTED_TYPES = ("mamba2", "bamba", "falcon_h1", "granitemoehybrid", "nemotron_h", "zamba2")
+"""The values of `model_type` whose layers hold Mamba-2 mixers that the bridge can read."""
+
+
+def read_config(folder: Path, name: str) -> tuple["PreTrainedConfig", bool]:
+    """Return the model's configuration, and whether it was written in the original `mamba_ssm` format.
+
+    Raises ModelLoadError for a missing or unreadable config.json and for anything but a Mamba-2
+    causal language model.
+    """
+    settings = _read_settings(folder, name)
+    if is_original_format(settings):
+        return mamba2_config(settings, name), True
+    _check_model_type(settings, name)
+
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    # Each configuration class checks its own fields, with errors of several kinds.
+    except Exception as error:
+        raise ModelLoadError(
+            f'The config.json of "{name}" does not describe a model that can be built ({first_line(error)}). '
+            "Compare it with the config.json of the model it was made from."
+        ) from error
+    return config, False
+
+
+def find_weights(folder: Path, name: str) -> list[Path]:
+    """Return the weight files, safetensors before `.bin`, after checking that each is there and whole.
+
+    A `.bin` file never runs code: it is opened with `weights_only=True`.
+    """
+    files = _listed_weights(folder, name)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise ModelLoadError(
+            f'"{name}" is incomplete: its index names {len(files)} weight files and {len(missing)} of them '
+            f"are missing ({shortened(missing)}). Copy or download them into the same folder."
+        )
+    for file in files:
+        if _starts_with(file, b"version https://git-lfs"):
+            raise ModelLoadError(
+                f'{file.name} of "{name}" is a Git LFS pointer, not the weights. '
+                "Run `git lfs pull` in that folder."
+            )
+        _check_safetensors(file, name) if file.suffix == ".safetensors" else _open_pickle(file, name)
+    return files
+
+
+def read_weights(files: Iterable[Path], name: str) -> dict[str, "Tensor"]:
+    """Return the tensors of all `files` by name; those of a `.bin` are read from disk when they are used."""
+    from safetensors.torch import load_file
+
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        weights |= load_file(file) if file.suffix == ".safetensors" else _open_pickle(file, name)
+    return weights
+
+
+def shard_names(index: Path) -> list[str]:
+    """Return the names of the files that an index of weights points to, without repetition."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelLoadError(
+            f"The weight index {index.name} cannot be read ({first_line(error)}). Download it again."
+        ) from error
+    if any(not isinstance(name, str) or Path(name).name != name or "\\" in name for name in names):
+        raise ModelLoadError(
+            f"The weight index {index.name} points outside its folder and was not followed. Every file it "
+            "names has to lie beside it."
+        )
+    return names
+
+
+def shortened(names: Iterable[str]) -> str:
+    """Name the first three, and count the rest."""
+    names = list(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _read_settings(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelLoadError(
+            f'"{name}" has no config.json, so it is not known what model it is. A model folder holds '
+            "config.json, model.safetensors (or pytorch_model.bin) and tokenizer.json."
+        )
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(
+            f'The config.json of "{name}" cannot be read ({first_line(error)}). '
+            "Download it again, or repair it."
+        ) from error
+    if not isinstance(settings, dict):
+        raise ModelLoadError(
+            f'The config.json of "{name}" holds a {type(settings).__name__} instead of named settings. '
+            "Download it again."
+        )
+    return settings
+
+
+def _check_model_type(settings: Mapping[str, Any], name: str) -> None:
+    supported = "mamba2 and the hybrids " + ", ".join(SUPPORTED_TYPES[1:])
+    model_type = settings.get("model_type")
+    if model_type is None:
+        raise ModelLoadError(
+            f'The config.json of "{name}" does not say what model it is (model_type). '
+            f"Supported are {supported}."
+        )
+    if model_type not in SUPPORTED_TYPES:
+        raise ModelLoadError(
+            f'"{name}" is a model of type "{model_type}", which has no Mamba-2 layers. Supported are '
+            f'{supported}; to begin with, try "AntonV/mamba2-130m-hf" or "demo".'
+        )
+    architectures = settings.get("architectures") or []
+    if architectures and not any(str(a).endswith("ForCausalLM") for a in architectures):
+        raise ModelLoadError(
+            f'"{name}" holds a {architectures[0]}, which has no language-model head to predict tokens with. '
+            "Give a checkpoint whose config.json names a ...ForCausalLM architecture."
+        )
+
+
+def _listed_weights(folder: Path, name: str) -> list[Path]:
+    for single, index in WEIGHT_LAYOUTS:
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            return [folder / shard for shard in shard_names(folder / index)]
+    looked_for = ", ".join(file for layout in WEIGHT_LAYOUTS for file in layout)
+    raise ModelLoadError(
+        f'"{name}" has a config.json but no weights. Add one of the files that were looked for: {looked_for}.'
+    )
+
+
+def _check_safetensors(file: Path, name: str) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt"):  # compares the header with the length of the file
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ModelLoadError(
+            f'{file.name} of "{name}" is damaged or incomplete ({first_line(error)}). '
+            "Download or copy it again."
+        ) from error
+
+
+def _open_pickle(file: Path, name: str) -> dict[str, "Tensor"]:
+    import pickle
+
+    import torch
+
+    try:
+        # Only the zip container can be mapped into memory; files older than PyTorch 1.6 are read whole.
+        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except pickle.UnpicklingError as error:
+        raise ModelLoadError(
+            f'{file.name} of "{name}" was refused: it is damaged, or holds more than tensors and opening it '
+            "could run a program. Ask for the model as model.safetensors."
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise ModelLoadError(
+            f'{file.name} of "{name}" is damaged or incomplete ({first_line(error)}). '
+            "Download or copy it again."
+        ) from error
+    if not isinstance(tensors, dict) or not all(
+        isinstance(value, torch.Tensor) for value in tensors.values()
+    ):
+        raise ModelLoadError(
+            f'{file.name} of "{name}" does not hold named tensors. Expected are the weights alone, as '
+            "`torch.save(model.state_dict(), ...)` writes them."
+        )
+    return tensors
+
+
+def _starts_with(file: Path, prefix: bytes) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(prefix)) == prefix

@@ -1,0 +1,119 @@
+"""Where a model is placed, and in which precision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from components.models.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+Device = str | int | torch.device
+DeviceMap = str | Mapping[str, Device]
+
+AUTOMATIC_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""The placements that accelerate works out by itself, with the disk for what fits nowhere else."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the modules go (`device_map`, as accelerate takes it), and which memories that uses."""
+
+    device_map: str | dict[str, Device]
+    devices: tuple[torch.device, ...]
+    uses_disk: bool = False
+
+
+def choose_placement(device: Device | None, device_map: DeviceMap | None) -> Placement:
+    """Return the placement asked for; the default is one device: CUDA, then MPS, then CPU.
+
+    Raises ModelLoadError for a device that is unknown or that this machine does not have.
+    """
+    if device is not None and device_map is not None:
+        raise ModelLoadError(
+            f'Both device ("{device}") and device_map were given. Give device to keep the model in one '
+            "place, or device_map to spread it."
+        )
+    if device_map is None:
+        return _on_one_device(device if device is not None else _best_device())
+    if isinstance(device_map, Mapping):
+        return _on_named_devices(device_map)
+    if device_map in AUTOMATIC_MAPS:
+        return Placement(device_map, _all_devices(), uses_disk=True)
+    return _on_one_device(device_map)
+
+
+def choose_dtype(
+    requested: str | torch.dtype | None, config: "PreTrainedConfig", placement: Placement
+) -> torch.dtype:
+    """Return the precision to load in.
+
+    Without a request it is the checkpoint's own on an accelerator, and float32 on a CPU: there the
+    half precisions save memory but no time, and their rounding would show in the matrices.
+    """
+    if requested is not None:
+        return check_dtype(requested)
+    if all(device.type == "cpu" for device in placement.devices):
+        return torch.float32
+    return config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
+
+
+def check_dtype(requested: str | torch.dtype) -> torch.dtype:
+    """Return the dtype that was named, or raise ModelLoadError with the names there are."""
+    dtype = DTYPES.get(requested) if isinstance(requested, str) else requested
+    if dtype is None or dtype not in DTYPES.values():
+        raise ModelLoadError(
+            f'"{requested}" is not a precision that models can be loaded in. Give one of {", ".join(DTYPES)}.'
+        )
+    return dtype
+
+
+def check_device(requested: Device) -> torch.device:
+    """Return the device that was named, or raise ModelLoadError with the devices there are."""
+    try:
+        device = torch.device(requested)
+    except (RuntimeError, TypeError) as error:
+        raise ModelLoadError(f'"{requested}" is not a device. {_devices_here()}') from error
+    present = {
+        "cpu": device.index in (None, 0),
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(device.type, False):
+        raise ModelLoadError(f'The device "{device}" cannot be used on this machine. {_devices_here()}')
+    return device
+
+
+def _on_one_device(requested: Device) -> Placement:
+    device = check_device(requested)
+    return Placement({"": device}, (device,))
+
+
+def _on_named_devices(device_map: Mapping[str, Device]) -> Placement:
+    places = set(device_map.values())
+    devices = tuple(sorted({check_device(place) for place in places - {"disk"}}, key=str))
+    return Placement(dict(device_map), devices, uses_disk="disk" in places)
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _all_devices() -> tuple[torch.device, ...]:
+    if torch.backends.mps.is_available():  # its memory and the CPU's are the same
+        return (torch.device("mps"),)
+    return (*(torch.device("cuda", i) for i in range(torch.cuda.device_count())), torch.device("cpu"))
+
+
+def _devices_here() -> str:
+    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return f"Devices here: {', '.join([*names, 'cpu'])}."

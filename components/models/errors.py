@@ -1,0 +1,15 @@
+"""The one error a person meets when a model cannot be opened."""
+
+
+class ModelLoadError(ValueError):
+    """A model could not be opened.
+
+    The message is one to three plain sentences: what was given, what is possible, what to do. It can
+    be shown as it is; the technical cause, where there is one, is chained as `__cause__`.
+    """
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first non-empty line of an error's message, or its type if it has none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,247 @@
+"""From a name to a running model: find it, check it, fetch it, load it through accelerate."""
+
+import re
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from components.models import hub
+from components.models.checkpoint import TOKENIZER_FILES, find_weights, read_config, read_weights, shortened
+from components.models.devices import (
+    Device,
+    DeviceMap,
+    Placement,
+    check_dtype,
+    choose_dtype,
+    choose_placement,
+)
+from components.models.errors import ModelLoadError, first_line
+from components.models.memory import check_memory
+from components.models.original_format import TOKENIZER_REPOSITORY, rename_weights
+from components.models.progress import Progress, ignore_progress, reported_loading
+from components.models.source import find_source
+from components.models.tokenizer import has_tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from components.bridge import ModelBridge
+
+_building = threading.Lock()
+"""Held while a model is built: transformers sets PyTorch's default dtype and its weight
+initialisers for the whole process meanwhile, so two models must not be built at once."""
+
+
+def load_bridge(
+    model: str = "demo",
+    *,
+    device: Device | None = None,
+    device_map: DeviceMap | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    progress: Progress | None = None,
+) -> "ModelBridge":
+    """Load a Mamba-2 model and return the bridge that reads it.
+
+    `model` is "demo" (embedded, needs no network), a hub id, or the path of a folder, in the
+    Hugging Face or in the original `mamba_ssm` format. `device` defaults to CUDA, then MPS, then
+    CPU; `device_map` spreads a model instead, as accelerate understands it ("auto" or a dict, with
+    "disk" allowed). `dtype` is "float32", "bfloat16" or "float16"; by default the checkpoint's own,
+    on a CPU float32. `progress` is called on this thread with a phase text and a fraction or None.
+
+    Raises ModelLoadError with a sentence for the person who asked. Code from a model's repository
+    is never run.
+    """
+    from components.bridge import ModelBridge
+
+    loaded, tokenizer = load_model(
+        model,
+        device=device,
+        device_map=device_map,
+        dtype=dtype,
+        revision=revision,
+        local_files_only=local_files_only,
+        progress=progress or ignore_progress,
+    )
+    try:
+        return ModelBridge(loaded, tokenizer)
+    except ValueError as error:  # a hybrid whose configuration has attention layers only
+        raise ModelLoadError(
+            f'"{model}" cannot be read ({first_line(error)}). '
+            'Choose a model with Mamba-2 layers, such as "demo".'
+        ) from error
+
+
+def load_model(
+    model: str,
+    *,
+    device: Device | None = None,
+    device_map: DeviceMap | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    progress: Progress = ignore_progress,
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """Load a model and its tokenizer; arguments and errors as in `load_bridge`.
+
+    Everything that can be wrong is checked in the order of its cost: the arguments, the settings,
+    the tokenizer, the memory, and only then the weights.
+    """
+    placement = choose_placement(device, device_map)
+    if dtype is not None:
+        check_dtype(dtype)
+    source = find_source(model)
+
+    progress("Reading the model's settings", None)
+    if isinstance(source, Path):
+        folder = source
+    else:
+        folder = hub.download_settings(source, revision, local_files_only=local_files_only, progress=progress)
+    config, is_original = read_config(folder, model)
+    progress("Loading the tokenizer", None)
+    tokenizer_folder = folder
+    if is_original and not has_tokenizer(folder):
+        tokenizer_folder = _published_tokenizer(model, local_files_only, progress)
+    tokenizer = load_tokenizer(tokenizer_folder, config, model)
+
+    progress("Checking the memory", None)
+    precision = choose_dtype(dtype, config, placement)
+    skeleton = _build_without_weights(config, model)
+    parameters = sum(parameter.numel() for parameter in skeleton.parameters())
+    check_memory(model, parameters, precision, placement)
+
+    if not isinstance(source, Path):
+        hub.download_weights(source, folder, local_files_only=local_files_only, progress=progress)
+    progress("Loading weights", None)
+    files = find_weights(folder, model)
+    with reported_loading(progress):
+        if is_original:
+            weights = rename_weights(read_weights(files, model))
+            # The automatic class insists on a folder; with weights at hand only the class itself will do.
+            loaded = _load(type(skeleton), None, config, precision, placement, model, state_dict=weights)
+        else:
+            from transformers import AutoModelForCausalLM
+
+            loaded = _load(AutoModelForCausalLM, folder, config, precision, placement, model)
+    return loaded, tokenizer
+
+
+def _published_tokenizer(name: str, local_files_only: bool, progress: Progress) -> Path:
+    try:
+        return hub.download(
+            TOKENIZER_REPOSITORY,
+            TOKENIZER_FILES,
+            revision=None,
+            local_files_only=local_files_only,
+            progress=progress,
+        )
+    except ModelLoadError as error:
+        raise ModelLoadError(
+            f'"{name}" has no tokenizer, so text cannot be cut into its tokens, and the one the published '
+            f"models use ({TOKENIZER_REPOSITORY}) could not be had. "
+            "Save that tokenizer's tokenizer.json into the model's folder."
+        ) from error
+
+
+def _build_without_weights(config: "PreTrainedConfig", name: str) -> "PreTrainedModel":
+    """Build the model on the meta device, where tensors have shapes and take no memory."""
+    from transformers import AutoModelForCausalLM
+
+    automatic: Any = AutoModelForCausalLM  # from_config is not annotated
+    try:
+        with _building, torch.device("meta"):
+            skeleton: PreTrainedModel = automatic.from_config(config, trust_remote_code=False)
+    # What a model's constructor raises on settings that contradict each other can be anything.
+    except Exception as error:
+        raise ModelLoadError(
+            f'The config.json of "{name}" does not describe a model that can be built ({first_line(error)}). '
+            "Compare it with the config.json of the model it was made from."
+        ) from error
+    return skeleton
+
+
+def _load(
+    model_class: Any,
+    folder: Path | None,
+    config: "PreTrainedConfig",
+    dtype: torch.dtype,
+    placement: Placement,
+    name: str,
+    **weights: Any,
+) -> "PreTrainedModel":
+    """Call `from_pretrained`, and accept only a model whose every weight came from the checkpoint."""
+    offload = tempfile.TemporaryDirectory(prefix="mamba2-explorer-", ignore_cleanup_errors=True)
+    try:
+        with _building:
+            loaded, info = model_class.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                device_map=placement.device_map,
+                offload_folder=offload.name,
+                local_files_only=True,
+                trust_remote_code=False,
+                weights_only=True,
+                # Not to accept them: this way they are listed in `info`, and refused below by name.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **weights,
+            )
+        _check_complete(info, config, name)
+    except ModelLoadError:
+        offload.cleanup()
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        offload.cleanup()
+        raise ModelLoadError(
+            f'There was not enough memory left while "{name}" was loaded. Close other programs, or choose a '
+            'smaller model, dtype="bfloat16" or device_map="auto".'
+        ) from error
+    # Dozens of checks in transformers, accelerate and safetensors end here, each with its own error.
+    except Exception as error:
+        offload.cleanup()
+        raise ModelLoadError(
+            f'"{name}" could not be loaded ({first_line(error)}). If a device_map was given, it has to cover '
+            "every module; otherwise download the model again."
+        ) from error
+    weakref.finalize(loaded, offload.cleanup)  # its layers are read from there as long as it lives
+    model: PreTrainedModel = loaded
+    return model
+
+
+def _check_complete(info: Mapping[str, Any], config: "PreTrainedConfig", name: str) -> None:
+    """Refuse a checkpoint that does not fit its configuration, where transformers would fill in noise."""
+    wrong_shapes = sorted(
+        (key, list(found), list(expected)) for key, found, expected in info["mismatched_keys"]
+    )
+    if wrong_shapes:
+        key, found, expected = wrong_shapes[0]
+        more = f" ({len(wrong_shapes) - 1} more do not fit)" if len(wrong_shapes) > 1 else ""
+        raise ModelLoadError(
+            f'The weights of "{name}" do not fit its config.json: {key} has the shape {found} and should '
+            f"have {expected}{more}. Use the config.json that was saved with these weights."
+        )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ModelLoadError(
+            f'The weights of "{name}" are incomplete: {len(missing)} are missing ({shortened(missing)}), and '
+            "would be random numbers. Use the config.json and all weight files of one and the same model."
+        )
+    surplus = sorted(key for key in info["unexpected_keys"] if _layer_of(key) >= config.num_hidden_layers)
+    if surplus:
+        raise ModelLoadError(
+            f'The weights of "{name}" have more layers than the {config.num_hidden_layers} in its '
+            f"config.json ({shortened(surplus)}). Use the config.json that was saved with these weights."
+        )
+
+
+def _layer_of(key: str) -> int:
+    """Return the number of the layer a weight belongs to, -1 for a weight outside the layers."""
+    match = re.search(r"\blayers\.(\d+)\.", key)
+    return int(match.group(1)) if match else -1

@@ -1,0 +1,111 @@
+"""Progress while a model is downloaded and loaded, told as it happens by the libraries that do the work."""
+
+import contextvars
+import functools
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+Progress = Callable[[str, float | None], None]
+"""Called with a short phase text and the finished fraction, 0 to 1, or None where it is not known."""
+
+Result = TypeVar("Result")
+
+
+def ignore_progress(text: str, fraction: float | None) -> None:
+    """Be told, and do nothing: the progress of a caller who did not ask."""
+
+
+def run_with_relayed_progress(task: Callable[[Progress], Result], progress: Progress) -> Result:
+    """Run `task` on a worker thread and pass what it reports to `progress` on the calling thread.
+
+    Downloads report from threads of their own, but a page may be drawn only from the thread that
+    runs its script. If `progress` raises, the exception leaves at once; the task runs on to its end.
+    """
+    reports: queue.SimpleQueue[tuple[str, float | None] | None] = queue.SimpleQueue()
+    pool = ThreadPoolExecutor(max_workers=1)
+    future = pool.submit(task, lambda text, fraction: reports.put((text, fraction)))
+    future.add_done_callback(lambda _: reports.put(None))
+    pool.shutdown(wait=False)
+    while (report := reports.get()) is not None:
+        progress(*report)
+    return future.result()
+
+
+def download_bar(progress: Progress) -> type[Any]:
+    """Return a progress bar class for `huggingface_hub` downloads that reports the bytes to `progress`."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class DownloadBar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            # A snapshot has one bar for the files it counts and, in newer versions, one bar for the
+            # bytes on the wire; the bytes of the finished files are what the total refers to.
+            of_transfer = str(options.get("name")).endswith(".transfer")
+            self.counts_bytes = options.get("unit") == "B" and not of_transfer
+            initialise: Any = super().__init__  # not annotated
+            initialise(*args, **options)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            shown: bool | None = super().update(n)
+            if self.disable:  # then tqdm does not count either
+                self.n += n or 0
+            if self.counts_bytes and self.total:
+                progress(f"Downloading {_amount(self.n, self.total)}", min(self.n / self.total, 1.0))
+            return shown
+
+    return DownloadBar
+
+
+@contextmanager
+def reported_loading(progress: Progress) -> Iterator[None]:
+    """Report how many weights `from_pretrained` has loaded, within this block and this thread only."""
+    _install_loading_hook()
+    token = _loading_progress.set(progress)
+    try:
+        yield
+    finally:
+        _loading_progress.reset(token)
+
+
+_loading_progress: contextvars.ContextVar[Progress | None] = contextvars.ContextVar(
+    "loading_progress", default=None
+)
+
+
+@functools.cache
+def _install_loading_hook() -> None:
+    """Let transformers ask this module about its bars, once per process.
+
+    The hook is transformers' own interface and one for the whole process; a context variable tells
+    whose bar it is. Bars of other threads, and other bars of this one, pass through untouched.
+    """
+    from transformers.utils import logging
+
+    def make_bar(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        bar = previous(factory, args, options) if previous else factory(*args, **options)
+        progress = _loading_progress.get()
+        if progress is None or options.get("desc") != "Loading weights":
+            return bar
+        return _counted(bar, len(args[0]), progress)
+
+    previous = logging.set_tqdm_hook(None)
+    logging.set_tqdm_hook(make_bar)
+
+
+def _counted(items: Iterable[Any], total: int, progress: Progress) -> Iterator[Any]:
+    """Yield `items`, reporting each new whole percent."""
+    percent = -1
+    for count, item in enumerate(items, start=1):
+        yield item
+        if count * 100 // total > percent:
+            percent = count * 100 // total
+            progress(f"Loading weights, {count} of {total}", count / total)
+
+
+def _amount(done: float, total: float) -> str:
+    """Say "412 of 780 MB", or "4.1 of 14.6 GB" from 10 GB on."""
+    if total >= 10e9:
+        return f"{done / 1e9:.1f} of {total / 1e9:.1f} GB"
+    return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
