@@ -49,7 +49,7 @@ def is_held_out(left: str, right: str) -> bool:
     return zlib.crc32(f"{left}|{right}".encode()) % HELD_OUT_ONE_IN == 0
 
 
-class CannotWrite(Exception):
+class CannotWriteError(Exception):
     """The names drawn so far leave no way to write the episode; draw others."""
 
 
@@ -79,13 +79,13 @@ class Cast:
         self._animals = rng.sample(ANIMALS, len(ANIMALS))
 
     def people(self, count: int) -> list[str]:
-        """`count` fresh names. Raises CannotWrite when fewer are left."""
+        """`count` fresh names. Raises CannotWriteError when fewer are left."""
         if count > len(self._names):
-            raise CannotWrite
+            raise CannotWriteError
         return [self._names.pop() for _ in range(count)]
 
     def keys(self, rng: random.Random, count: int) -> list[str]:
-        """`count` fresh keys, names and animals mixed. Raises CannotWrite when fewer are left."""
+        """`count` fresh keys, names and animals mixed. Raises CannotWriteError when fewer are left."""
         animals = min(sum(rng.random() < 0.4 for _ in range(count)), len(self._animals))
         keys = self.people(count - animals) + [self._animals.pop() for _ in range(animals)]
         return rng.sample(keys, count)
@@ -97,53 +97,73 @@ def _partners(rng: random.Random, keys: Sequence[str], values: Sequence[str], he
     for key in keys:
         free = [value for value in values if value not in chosen and is_held_out(key, value) == held_out]
         if not free:
-            raise CannotWrite
+            raise CannotWriteError
         chosen.append(rng.choice(free))
     return chosen
 
 
-def _facts_and_questions(
-    rng: random.Random, facts: Sequence[str], questions: Sequence[str], fillers: float
-) -> str:
-    """Facts, then questions about at least half of them, in sentences or in lines."""
+def _facts_then_questions(rng: random.Random, facts: Sequence[str], questions: Sequence[str]) -> str:
+    """Facts, then questions about at least half of them, as running text or line by line."""
+    asked = rng.sample(questions, rng.randint((len(questions) + 1) // 2, len(questions)))
+    return ("\n" if rng.random() < 0.25 else " ").join([*facts, *asked])
+
+
+def _with_scenery(rng: random.Random, facts: Sequence[str]) -> list[str]:
+    """The facts, now and then with a sentence about something else between them."""
     lines: list[str] = []
     for fact in facts:
         lines.append(fact)
-        if rng.random() < fillers:
+        if rng.random() < 0.05:
             lines.append(rng.choice(_SCENERY))
-    asked = rng.sample(questions, rng.randint((len(questions) + 1) // 2, len(questions)))
-    return ("\n" if rng.random() < 0.25 else " ").join(lines + asked)
+    return lines
 
 
 def pairs(rng: random.Random, cast: Cast, count: int, held_out: bool = False) -> str:
-    """ "Mia: key. Leo: map. Mia: key." with `count` pairs."""
+    """Write `count` pairs: "Mia: key. Leo: map. Mia: key."."""
     keys = cast.keys(rng, count)
     values = _partners(rng, keys, VALUES, held_out)
     facts = [f"~{key}: ~{value}." for key, value in zip(keys, values, strict=True)]
     questions = [f"~{key}: ^{value}." for key, value in zip(keys, values, strict=True)]
-    return _facts_and_questions(rng, facts, questions, fillers=0.0)
+    return _facts_then_questions(rng, facts, questions)
+
+
+def _possessions(rng: random.Random, names: Sequence[str], held_out: bool) -> tuple[list[str], list[str]]:
+    """A fact for each name, "Mia has the key.", and the question about each."""
+    owned = list(zip(names, _partners(rng, names, THINGS, held_out), strict=True))
+    facts = [f"~{name} has the ~{thing}." for name, thing in owned]
+    return facts, [f"What does ~{name} have? The ^{thing}." for name, thing in owned]
+
+
+def _whereabouts(rng: random.Random, names: Sequence[str], held_out: bool) -> tuple[list[str], list[str]]:
+    """A fact for each name, "Mia is in the kitchen.", and the question about each."""
+    found = list(zip(names, _partners(rng, names, PLACES, held_out), strict=True))
+    facts = [f"~{name} is in the ~{place}." for name, place in found]
+    return facts, [f"Where is ~{name}? In the ^{place}." for name, place in found]
 
 
 def possessions(rng: random.Random, cast: Cast, count: int, held_out: bool = False) -> str:
-    """ "Mia has the key. Leo has the map. What does Mia have? The key." with `count` people."""
-    names = cast.people(count)
-    things = _partners(rng, names, THINGS, held_out)
-    facts = [f"~{name} has the ~{thing}." for name, thing in zip(names, things, strict=True)]
-    questions = [f"What does ~{name} have? The ^{thing}." for name, thing in zip(names, things, strict=True)]
-    return _facts_and_questions(rng, facts, questions, fillers=0.05)
+    """What `count` people have: "Mia has the key. Leo has the map. What does Mia have? The key."."""
+    facts, questions = _possessions(rng, cast.people(count), held_out)
+    return _facts_then_questions(rng, _with_scenery(rng, facts), questions)
 
 
 def whereabouts(rng: random.Random, cast: Cast, count: int, held_out: bool = False) -> str:
-    """ "Mia is in the kitchen. Leo is in the barn. Where is Mia? In the kitchen." with `count` people."""
+    """Where `count` people are: "Mia is in the barn. Leo is in the hall. Where is Mia? In the barn."."""
+    facts, questions = _whereabouts(rng, cast.people(count), held_out)
+    return _facts_then_questions(rng, _with_scenery(rng, facts), questions)
+
+
+def inventory(rng: random.Random, cast: Cast, count: int, held_out: bool = False) -> str:
+    """Possessions and whereabouts of the same `count` people, mixed."""
     names = cast.people(count)
-    places = _partners(rng, names, PLACES, held_out)
-    facts = [f"~{name} is in the ~{place}." for name, place in zip(names, places, strict=True)]
-    questions = [f"Where is ~{name}? In the ^{place}." for name, place in zip(names, places, strict=True)]
-    return _facts_and_questions(rng, facts, questions, fillers=0.05)
+    things, of_things = _possessions(rng, names, held_out)
+    places, of_places = _whereabouts(rng, names, held_out)
+    facts = rng.sample(things + places, 2 * count)
+    return _facts_then_questions(rng, _with_scenery(rng, facts), of_things + of_places)
 
 
 def copied_list(rng: random.Random, length: int) -> str:
-    """ "Words: lamp key bread. Again: lamp key bread." with `length` different words.
+    """A list of `length` different words and its copy: "Words: lamp key bread. Again: lamp key bread.".
 
     The copied first word cannot be looked up by the word before it, so it does not count as an answer.
     """
@@ -154,7 +174,7 @@ def copied_list(rng: random.Random, length: int) -> str:
 
 
 def story(rng: random.Random, cast: Cast, people: int, others: int, held_out: bool = False) -> str:
-    """Two or more people who each had or found a coloured thing, `others` further sentences, then questions."""
+    """At least two people who had or found a coloured thing, `others` further sentences, questions."""
     names = cast.people(people)
     colours, things = list(COLOURS), list(THINGS)
     sentences, questions = [], []
@@ -168,7 +188,7 @@ def story(rng: random.Random, cast: Cast, people: int, others: int, held_out: bo
         sentences.append(f"~{name} {past} a ~{colour} ~{thing}.")
         questions.append(f"What did ~{name} {present}? A ^{colour} ^{thing}.")
     for _ in range(others):
-        # Never before the first sentence, and mostly after all of them: a question asked at once is easy.
+        # Never first: a story opens with a person.
         sentences.insert(rng.randint(1, len(sentences)), _incident(rng, names))
     return " ".join(sentences + rng.sample(questions, len(questions)))
 
@@ -190,12 +210,13 @@ def _incident(rng: random.Random, names: Sequence[str]) -> str:
 
 def training_episode(rng: random.Random, cast: Cast, largest: int) -> str:
     """One episode of the training mix, with at most `largest` (2 to 8) facts in it."""
-    count = rng.randint(2, largest)
+    count = rng.randint(1, largest)
     forms: tuple[tuple[float, Callable[[], str]], ...] = (
-        (0.40, lambda: whereabouts(rng, cast, count)),
+        (0.36, lambda: whereabouts(rng, cast, count)),
         (0.14, lambda: pairs(rng, cast, count)),
-        (0.10, lambda: possessions(rng, cast, count)),
-        (0.22, lambda: story(rng, cast, rng.randint(2, 3), rng.randint(2, 7))),
+        (0.06, lambda: possessions(rng, cast, count)),
+        (0.10, lambda: inventory(rng, cast, (count + 1) // 2)),
+        (0.20, lambda: story(rng, cast, rng.randint(2, 3), rng.randint(2, 7))),
         (0.14, lambda: copied_list(rng, rng.randint(4, 14))),
     )
     write = rng.choices([form for _, form in forms], weights=[share for share, _ in forms])[0]
@@ -209,7 +230,7 @@ def training_text(rng: random.Random, tokens: int, largest: int) -> list[Word]:
     while len(words) < tokens:
         try:
             episode = training_episode(rng, cast, largest)
-        except CannotWrite:  # the cast has run out of names
+        except CannotWriteError:  # the cast has run out of names
             episode = copied_list(rng, 12)
         words += parse(episode + "\n")
     return words[:tokens]

@@ -1,6 +1,6 @@
 """Asks the demo model about combinations it was never trained on and counts its greedy answers.
 
-    python -m components.demo.evaluate
+python -m components.demo.evaluate
 """
 
 import argparse
@@ -10,22 +10,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from components.demo import MODEL_FOLDER, corpus
 
-SEED = "evaluation"  # training seeds are "training-<step>", so no text is shared by way of its seed
 LIST_LENGTH = 12
 FIRST_COPIED_WORD = 5
+SENTENCES_BETWEEN = 3
 
 
 @dataclass(frozen=True)
 class Question:
-    """A text that ends with the expected answer, and how many of its last tokens have to be predicted."""
+    """A text that ends with the expected answer, word by word; each word is one token."""
 
-    text: str
+    words: tuple[str, ...]
     answer_tokens: int
+    """How many of the last words are the answer."""
+
+    @property
+    def text(self) -> str:
+        """The text, answer included."""
+        return "".join(self.words)
+
+    @property
+    def query(self) -> int:
+        """The position that predicts the first word of the answer."""
+        return len(self.words) - self.answer_tokens - 1
+
+    @property
+    def fact(self) -> int:
+        """The position where the text states the first word of the answer, before the question."""
+        answer = self.words[self.query + 1].strip()
+        return max(i for i in range(self.query) if self.words[i].strip() == answer)
 
 
 @dataclass(frozen=True)
@@ -44,25 +62,30 @@ def _where(rng: random.Random) -> Question:
 
 
 def _pair(rng: random.Random) -> Question:
-    return _first_question(_written(lambda: corpus.pairs(rng, corpus.Cast(rng), rng.randint(3, 8), held_out=True)))
+    return _first_question(
+        _written(lambda: corpus.pairs(rng, corpus.Cast(rng), rng.randint(3, 8), held_out=True))
+    )
 
 
 def _copy(rng: random.Random) -> Question:
     """One word of the copy, from the fifth on, with the words before it already copied."""
     words = corpus.parse(corpus.copied_list(rng, LIST_LENGTH))
     end = len(words) - 1 - rng.randint(0, LIST_LENGTH - FIRST_COPIED_WORD)  # the last word is the full stop
-    return Question("".join(word.text for word in words[:end]), answer_tokens=1)
+    return Question(tuple(word.text for word in words[:end]), answer_tokens=1)
 
 
 def _story(rng: random.Random) -> Question:
-    """The first question of a story whose answer lies at least three sentences back."""
+    """The first question of a story whose answer lies at least three other sentences back."""
     while True:
         question = _first_question(
-            corpus.story(rng, corpus.Cast(rng), rng.randint(2, 3), rng.randint(3, 7), held_out=True)
+            _written(
+                lambda: corpus.story(
+                    rng, corpus.Cast(rng), rng.randint(2, 3), rng.randint(3, 7), held_out=True
+                )
+            )
         )
-        *sentences, asked = question.text.split(". ")
-        fact = next(i for i, sentence in enumerate(sentences) if sentence.endswith(" ".join(asked.split()[-2:])))
-        if len(sentences) - 1 - fact >= 3:
+        # The full stops between fact and question: one ends the fact, each further one another sentence.
+        if question.words[question.fact : question.query].count(".") > SENTENCES_BETWEEN:
             return question
 
 
@@ -71,7 +94,7 @@ def _written(write: Callable[[], str]) -> str:
     while True:
         try:
             return write()
-        except corpus.CannotWrite:
+        except corpus.CannotWriteError:
             continue
 
 
@@ -79,58 +102,63 @@ def _first_question(episode: str) -> Question:
     """The episode up to and including its first answer."""
     words = corpus.parse(episode)
     start = next(i for i, word in enumerate(words) if word.mark == "^")
-    end = next(i for i in range(start, len(words) + 1) if i == len(words) or words[i].mark != "^")
-    return Question("".join(word.text for word in words[:end]), answer_tokens=end - start)
+    answer = 2 if words[start + 1].mark == "^" else 1
+    return Question(tuple(word.text for word in words[: start + answer]), answer)
 
 
-TASKS = (
-    Task("X is in the P … Where is X? In the → P", _where, 0.95),
-    Task("X: V … X: → V", _pair, 0.95),
-    Task("copying 12 words, from the 5th on", _copy, 0.95),
-    Task("story: colour and thing, 3+ sentences later", _story, 0.90),
-)
+WHERE = Task('"X is in the P." … "Where is X? In the" P', _where, 0.95)
+PAIRS = Task('"X: V." … "X:" V', _pair, 0.95)
+COPY = Task("copying 12 words, from the 5th on", _copy, 0.95)
+STORY = Task("story: colour and thing, asked later", _story, 0.90)
+TASKS = (WHERE, PAIRS, COPY, STORY)
+
+
+def questions(task: Task, count: int) -> list[Question]:
+    """The first `count` evaluation questions of a task, always the same ones.
+
+    Training draws its texts from seeds that begin with "training", so a copied list is a new one here.
+    """
+    rng = random.Random(f"evaluation-{task.name}")
+    return [task.pose(rng) for _ in range(count)]
 
 
 @torch.no_grad()
 def accuracy(
-    logits_of: Callable[[Tensor], Tensor],
+    logits_of: Callable[[Int[Tensor, "batch seq"]], Float[Tensor, "batch seq vocab"]],
     tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    questions: int,
+    asked: list[Question],
     batch: int = 50,
 ) -> float:
     """Share of questions whose every answer token is the model's most likely next token.
 
-    `logits_of` maps token ids [batch, seq] to logits [batch, seq, vocab]. Texts are padded on the right,
-    where a causal model cannot see the padding.
+    Texts are padded on the right, where a causal model cannot see the padding.
     """
-    rng = random.Random(f"{SEED}-{task.name}")
-    posed = [task.pose(rng) for _ in range(questions)]
     right = 0
-    for first in range(0, questions, batch):
-        part = posed[first : first + batch]
+    for first in range(0, len(asked), batch):
+        part = asked[first : first + batch]
         rows = [tokenizer.encode(question.text) for question in part]
         longest = max(map(len, rows))
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-        best = logits_of(ids).argmax(-1).tolist()
-        for question, row, guesses in zip(part, rows, best, strict=True):
-            end, answer = len(row), question.answer_tokens
-            right += guesses[end - answer - 1 : end - 1] == row[end - answer :]
-    return right / questions
+        ids = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
+        for question, row, best in zip(part, rows, logits_of(ids).argmax(-1).tolist(), strict=True):
+            right += best[question.query : len(row) - 1] == row[question.query + 1 :]
+    return right / len(asked)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Prints one row per task."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER)
     parser.add_argument("--questions", type=int, default=1000, help="per task")
     arguments = parser.parse_args()
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     model = AutoModelForCausalLM.from_pretrained(arguments.model)
-    print(f"{'task':45} {'right':>7} {'needed':>7}   ({arguments.questions} held-out questions each)")
+    print(f"{'task':44} {'right':>7} {'needed':>7}   ({arguments.questions} held-out questions each)")
     for task in TASKS:
-        share = accuracy(lambda ids: model(ids).logits, tokenizer, task, arguments.questions)
-        print(f"{task.name:45} {share:7.1%} {task.at_least:7.0%}")
+        share = accuracy(lambda ids: model(ids).logits, tokenizer, questions(task, arguments.questions))
+        print(f"{task.name:44} {share:7.1%} {task.at_least:7.0%}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ no padding, dt unlimited, silu. tests/demo compares it with the reference path.
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import Mamba2ForCausalLM
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
@@ -21,21 +21,21 @@ def fast_logits(model: Mamba2ForCausalLM, ids: Int[Tensor, "batch seq"]) -> Floa
     residual = model.backbone.embeddings(ids)
     for block in model.backbone.layers:
         residual = residual + _mix(block.mixer, _rms_norm(residual, block.norm))
-    return F.linear(_rms_norm(residual, model.backbone.norm_f), model.lm_head.weight)
+    return functional.linear(_rms_norm(residual, model.backbone.norm_f), model.lm_head.weight)
 
 
 def _rms_norm(states: Float[Tensor, "batch seq width"], norm: nn.Module) -> Float[Tensor, "batch seq width"]:
-    return F.rms_norm(states, states.shape[-1:], norm.weight, norm.variance_epsilon)
+    return functional.rms_norm(states, states.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
 def _mix(mixer: Mamba2Mixer, states: Float[Tensor, "batch seq hidden"]) -> Float[Tensor, "batch seq hidden"]:
     inner, state, heads = mixer.intermediate_size, mixer.ssm_state_size, mixer.num_heads
     gate, x_b_c, raw_dt = mixer.in_proj(states).split([inner, inner + 2 * state, heads], dim=-1)
-    x, b, c = F.silu(_causal_conv(x_b_c, mixer.conv1d)).split([inner, state, state], dim=-1)
-    dt = F.softplus(raw_dt + mixer.dt_bias)
+    x, b, c = functional.silu(_causal_conv(x_b_c, mixer.conv1d)).split([inner, state, state], dim=-1)
+    dt = functional.softplus(raw_dt + mixer.dt_bias)
     x = x.unflatten(-1, (heads, mixer.head_dim))
     y = _scan(x * dt[..., None], dt * -torch.exp(mixer.A_log), b, c) + x * mixer.D[:, None]
-    return mixer.out_proj(_rms_norm(y.flatten(-2) * F.silu(gate), mixer.norm))
+    return mixer.out_proj(_rms_norm(y.flatten(-2) * functional.silu(gate), mixer.norm))
 
 
 def _causal_conv(
@@ -43,7 +43,7 @@ def _causal_conv(
 ) -> Float[Tensor, "batch seq channel"]:
     taps = conv.weight.squeeze(1)  # [channel, kernel]; the last tap meets the present token
     kernel = taps.shape[1]
-    padded = F.pad(signal, (0, 0, kernel - 1, 0))
+    padded = functional.pad(signal, (0, 0, kernel - 1, 0))
     length = signal.shape[1]
     shifted = [padded[:, k : k + length] * taps[:, k] for k in range(kernel)]
     return sum(shifted, start=conv.bias)
@@ -55,7 +55,7 @@ def _scan(
     b: Float[Tensor, "batch seq state"],
     c: Float[Tensor, "batch seq state"],
 ) -> Float[Tensor, "batch seq head dim"]:
-    """y[i] = Σ_{j≤i} exp(cum[i] − cum[j]) ⟨c[i], b[j]⟩ dt_x[j], chunk by chunk (arXiv 2405.21060, section 6)."""
+    """y[i] = Σ_{j≤i} exp(cum[i] − cum[j]) ⟨c[i], b[j]⟩ dt_x[j], by chunks (arXiv 2405.21060, section 6)."""
     dt_x = dt_x.unflatten(1, (-1, CHUNK)).transpose(2, 3)  # [batch, chunk, head, position, dim]
     cum = log_decay.unflatten(1, (-1, CHUNK)).transpose(2, 3).cumsum(-1)  # [batch, chunk, head, position]
     b, c = (t.unflatten(1, (-1, CHUNK)).unsqueeze(2) for t in (b, c))  # [batch, chunk, 1, position, state]

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 from transformers import Mamba2Config, Mamba2ForCausalLM, PreTrainedTokenizerFast
 
 from components.demo import MODEL_FOLDER, corpus
-from components.demo.evaluate import TASKS, accuracy
+from components.demo.evaluate import TASKS, accuracy, questions
 from components.demo.fast_forward import CHUNK, fast_logits
 from components.demo.tokenizer import build_tokenizer
 
@@ -38,13 +38,13 @@ class Recipe:
     hidden: int = 128
     heads: int = 8
     state: int = 64
-    steps: int = 10_000
+    steps: int = 8_000
     batch: int = 12
     tokens: int = 192  # per text
     muon_rate: float = 0.02
     adam_rate: float = 4e-3
     warm_up: int = 200
-    growth: int = 1_500  # steps over which the lists grow from 2 to 8 facts
+    growth: int = 1_200  # steps over which the lists grow from 2 to 8 facts
     seed: int = 2
 
     def learning_rate(self, step: int) -> float:
@@ -128,7 +128,9 @@ class Training:
                 group["lr"] = rate * self.recipe.learning_rate(self.step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = fast_logits(self.model, ids)
-        losses = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        losses = functional.cross_entropy(
+            logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+        )
         flat = weights[:, 1:].flatten()
         ((losses * flat).sum() / flat.sum()).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -156,23 +158,28 @@ class Training:
         """Takes up the checkpoint at `path`. Raises ValueError when another recipe wrote it."""
         state = torch.load(path, weights_only=True)
         if state["recipe"] != asdict(self.recipe):
-            raise ValueError(f"{path} belongs to another recipe ({state['recipe']}); delete it or name another --work")
+            raise ValueError(
+                f"{path} belongs to another recipe ({state['recipe']}); delete it or name another --work"
+            )
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
 
-    def figures(self, questions: int) -> list[float]:
+    def figures(self, count: int) -> list[float]:
         """The accuracy on each evaluation task, computed with the training form."""
 
         def logits_of(ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
-            return fast_logits(self.model, F.pad(ids, (0, -ids.shape[1] % CHUNK)))
+            return fast_logits(self.model, functional.pad(ids, (0, -ids.shape[1] % CHUNK)))
 
-        return [accuracy(logits_of, self.tokenizer, task, questions) for task in TASKS]
+        return [accuracy(logits_of, self.tokenizer, questions(task, count)) for task in TASKS]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Trains from the last checkpoint, if there is one, and writes the finished model."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=WORK_FOLDER, help="folder of the checkpoint")
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="folder of the finished model")
     arguments = parser.parse_args()
@@ -187,8 +194,10 @@ def main() -> None:
         loss = training.advance()
         if training.step % 500 == 0:
             training.save(checkpoint)
-            shares = " ".join(f"{share:4.0%}" for share in training.figures(questions=100))
-            print(f"{training.step:6} {training.seconds / 60:5.1f} min  loss {loss:.3f}  {shares}", flush=True)
+            shares = " ".join(f"{share:4.0%}" for share in training.figures(count=100))
+            print(
+                f"{training.step:6} {training.seconds / 60:5.1f} min  loss {loss:.3f}  {shares}", flush=True
+            )
     training.model.save_pretrained(arguments.model)
     training.tokenizer.save_pretrained(arguments.model)
 

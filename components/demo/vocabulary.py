@@ -1,35 +1,44 @@
 """The words the demo corpus is written in. Every one of them becomes one token."""
 
-NAMES = tuple(
-    "Mia Leo Ana Ben Eva Max Ida Tom Zoe Sam Lily Noah Emma Jack Ruby Finn Nora Owen Lucy Adam "
-    "Rosa Paul Ella Hugo Jane Karl Lena Otto Vera Kate Theo Mark".split()
-)
-PLACES = tuple(
-    "kitchen garden park school library attic barn cave forest market station harbour tower museum "
-    "bakery cellar hall theatre castle church hospital hotel office village".split()
-)
-THINGS = tuple(
-    "key map ball book lamp kite hat coin drum rope cup bell box clock coat ring shoe spoon brush "
-    "bag flute candle mirror ladder basket bottle pen knife scarf puzzle letter stone".split()
-)
-COLOURS = tuple("red blue green yellow black white brown grey pink purple golden silver".split())
-ANIMALS = tuple("cat dog horse cow sheep goat duck mouse fox wolf bear lion frog snake owl rabbit".split())
-FOODS = tuple("apple bread cheese soup rice honey cake milk pear plum lemon butter salt pepper tea fish".split())
 
-# What a "X: V." list pairs: keys on the left, values on the right.
-KEYS = NAMES + ANIMALS
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+NAMES = _words("""
+    Mia Leo Ana Ben Eva Max Ida Tom Zoe Sam Lily Noah Emma Jack Ruby Finn Nora Owen Lucy Adam Rosa Paul
+    Ella Hugo Jane Karl Lena Otto Vera Kate Theo Mark
+""")
+PLACES = _words("""
+    kitchen garden park school library attic barn cave forest market station harbour tower museum bakery
+    cellar hall theatre castle church hospital hotel office village
+""")
+THINGS = _words("""
+    key map ball book lamp kite hat coin drum rope cup bell box clock coat ring shoe spoon brush bag
+    flute candle mirror ladder basket bottle pen knife scarf puzzle letter stone
+""")
+COLOURS = _words("""
+    red blue green yellow black white brown grey pink purple golden silver
+""")
+ANIMALS = _words("""
+    cat dog horse cow sheep goat duck mouse fox wolf bear lion frog snake owl rabbit
+""")
+FOODS = _words("""
+    apple bread cheese soup rice honey cake milk pear plum lemon butter salt pepper tea fish
+""")
+
+# What stands on the right of a "X: V." pair; on the left stands a name or an animal.
 VALUES = THINGS + FOODS + COLOURS
 
 # What a copied list is drawn from.
 LIST_WORDS = THINGS + ANIMALS + FOODS + COLOURS + PLACES
 
 # What the sentences are built with beside the words above.
-SENTENCE_WORDS = tuple(
-    "is in the In has Everyone Rain had have found find Where What does did The A a It was day warm "
-    "cold sunny quiet Then They they and to went sat by old tree door said hello talked about "
-    "weather looked at sky for walk rested long time birds sang wind blew softly fell outside smiled "
-    "happy Words Again".split()
-)
+SENTENCE_WORDS = _words("""
+    is in the In has Everyone Rain had have found find Where What does did The A a It was day warm cold
+    sunny quiet Then They they and to went sat by old tree door said hello talked about weather looked
+    at sky for walk rested long time birds sang wind blew softly fell outside smiled happy Words Again
+""")
 
 MARKS = (".", ",", ":", "?", "!")
 

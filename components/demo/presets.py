@@ -1,0 +1,64 @@
+"""The prompts the explorer opens with, and where to look in them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A prompt with the layer, head and query position that show something at first sight."""
+
+    name: str
+    prompt: str
+    look_for: str
+    """One sentence for someone who sees the mechanism for the first time."""
+    layer: int
+    head: int
+    query: int
+    """Position of the row to show; the last one predicts the answer."""
+
+
+PRESETS: tuple[Preset, ...] = (
+    Preset(
+        name="Where is Mia?",
+        prompt=(
+            "Leo is in the garden. Mia is in the kitchen. Ben is in the library. Eva is in the tower. "
+            "Where is Mia? In the"
+        ),
+        look_for="The last row jumps back over three sentences to the word kitchen, which is the answer.",
+        layer=2,
+        head=0,
+        query=32,
+    ),
+    Preset(
+        name="Copy a list",
+        prompt="Words: lamp bread fox garden key red honey drum. Again: lamp bread fox garden key",
+        look_for=(
+            "Each row of the copy reads one word past its own earlier place, so a diagonal stripe runs through it."
+        ),
+        layer=2,
+        head=0,
+        query=16,
+    ),
+    Preset(
+        name="A short story",
+        prompt=(
+            "Ana had a red kite. Tom found a blue drum. It was a warm day. Tom went to the harbour. "
+            "Ana sat by the old tree. The birds sang. What did Ana have? A"
+        ),
+        look_for="The last row passes over five sentences and reads the colour of what Ana had.",
+        layer=2,
+        head=0,
+        query=46,
+    ),
+    Preset(
+        name="A fresh start at every full stop",
+        prompt=(
+            "Max is in the attic. Nora has the candle. The wind blew softly. Otto is in the cave. "
+            "What does Nora have? The"
+        ),
+        look_for="This head forgets: at each full stop its rows become short again, and no row reads past it.",
+        layer=2,
+        head=5,
+        query=19,
+    ),
+)
