@@ -38,7 +38,9 @@ class ActivationCache(Mapping[str, Tensor]):
         mixer, _, inside = hook.partition(".mixer.")
         record = self._records.get(f"{mixer}.mixer")
         if record is None or inside not in RECORDED_HOOKS:
-            raise KeyError(f"{name!r} was not kept in this run; run again with a names_filter that includes it.")
+            raise KeyError(
+                f"{name!r} was not kept in this run; run again with a names_filter that includes it."
+            )
         return record.at_hook(inside)
 
     def __iter__(self) -> Iterator[str]:

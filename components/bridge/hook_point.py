@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from components.bridge.mixer_record import MixerRecord
 
 
+@runtime_checkable
 class HookFunction(Protocol):
     """What a user attaches: returns a tensor to edit, None to look."""
 
@@ -25,6 +26,7 @@ class HookFunction(Protocol):
         """Look at what passes `hook`, or replace it."""
 
 
+@runtime_checkable
 class Conversion(Protocol):
     """Shows hook functions a tensor in another layout, and turns their edits back."""
 

@@ -127,7 +127,9 @@ class ModelBridge:
         Raises ValueError for beam search, whose steps belong to several texts.
         """
         if sampling.get("num_beams", 1) != 1:
-            raise ValueError("Beam search mixes several texts in its steps; sample or decode greedily instead.")
+            raise ValueError(
+                "Beam search mixes several texts in its steps; sample or decode greedily instead."
+            )
         ids, mask = self._inputs(prompt_or_ids, attention_mask)
         state = DynamicCache(config=self.model.config)
         run = Run(self._hooks(fwd_hooks), self._wants(names_filter) if with_cache else lambda name: False)
@@ -173,18 +175,24 @@ class ModelBridge:
             ids = torch.tensor([list(prompt)])
         vocabulary = self.model.config.vocab_size
         if ids.ndim != 2 or not ids.numel():
-            raise ValueError(f"Token ids of shape {tuple(ids.shape)} hold no text; give at least one id, [s] or [b, s].")
+            raise ValueError(
+                f"Token ids of shape {tuple(ids.shape)} hold no text; give at least one id, [s] or [b, s]."
+            )
         if int(ids.min()) < 0 or int(ids.max()) >= vocabulary:
             raise ValueError(f"Token ids must lie between 0 and {vocabulary - 1}, the model's vocabulary.")
         if mask is not None and mask.shape != ids.shape:
-            raise ValueError(f"The mask's shape {tuple(mask.shape)} is not that of the ids, {tuple(ids.shape)}.")
+            raise ValueError(
+                f"The mask's shape {tuple(mask.shape)} is not that of the ids, {tuple(ids.shape)}."
+            )
         real = (p.device for p in self.model.parameters() if p.device.type != "meta")
         device = next(real, torch.device("cpu"))
         return ids.to(device), None if mask is None else mask.to(device)
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:
-            raise ValueError("This bridge has no tokenizer; give token ids, or load the model with its tokenizer.")
+            raise ValueError(
+                "This bridge has no tokenizer; give token ids, or load the model with its tokenizer."
+            )
         return self.tokenizer
 
     def _hook_name(self, name: str) -> str:

@@ -1,0 +1,75 @@
+"""What a cache holds, what it says when something is missing."""
+
+import pytest
+import torch
+
+from components.bridge import ModelBridge, ssd_inputs
+from tests.tiny import random_ids, tiny_model
+
+
+@pytest.fixture(scope="module")
+def bridge() -> ModelBridge:
+    return ModelBridge(tiny_model())
+
+
+def test_missing_entries_are_named(bridge: ModelBridge) -> None:
+    ids = random_ids(0, 1, 5)
+    _, cache = bridge.run_with_cache(ids, names_filter="blocks.0.mixer.in_proj.hook_out")
+    mixer = bridge.blocks[1].mixer
+    for compute in (
+        lambda: mixer.compute_effective_attention(cache, 1),
+        lambda: mixer.compute_ssm_state(cache, 1),
+        lambda: cache.ssd_terms(1),
+        lambda: cache.compute_ssm_effective_attention(),
+    ):
+        with pytest.raises(RuntimeError, match=r"blocks\.1\.mixer\.in_proj\.hook_out"):
+            compute()
+    with pytest.raises(RuntimeError, match=r"blocks\.0\.mixer\.inner_norm\.hook_in"):
+        cache.faithfulness(0)
+    with pytest.raises(KeyError, match=r"blocks\.0\.hook_in"):
+        cache["blocks.0.hook_in"]
+    with pytest.raises(IndexError, match="Layer 7 holds no Mamba-2 mixer; these do: 0, 1"):
+        cache.ssd_terms(7)
+
+
+def test_names_filter_keeps_what_it_names(bridge: ModelBridge) -> None:
+    ids = random_ids(0, 1, 5)
+    _, one = bridge.run_with_cache(ids, names_filter="ln_final.hook_out")
+    assert list(one) == ["ln_final.hook_out"]
+    _, two = bridge.run_with_cache(ids, names_filter=["blocks.0.mixer.hook_ssm_out", "embed.hook_out"])
+    assert set(two) == {"blocks.0.mixer.hook_out", "embed.hook_out"}
+    _, page = bridge.run_with_cache(ids, names_filter=ssd_inputs)
+    assert max(page.faithfulness(layer) for layer in bridge.ssm_layers()) <= 5e-6
+    assert "blocks.0.hook_in" not in page
+
+
+def test_all_layers_are_stacked(bridge: ModelBridge) -> None:
+    _, cache = bridge.run_with_cache(random_ids(0, 2, 9))
+    every = cache.compute_ssm_effective_attention()
+    assert every.shape == (2, 2, 8, 9, 9)
+    scaled = cache.compute_ssm_effective_attention(1, include_dt_scaling=True)
+    assert torch.equal(every[1], cache["blocks.1.mixer.hook_attention"])
+    dt = cache["blocks.1.mixer.hook_dt"].transpose(1, 2)[:, :, None]
+    torch.testing.assert_close(scaled, every[1] * dt, rtol=1e-5, atol=1e-6)
+
+
+def test_states_after_each_position_and_after_one(bridge: ModelBridge) -> None:
+    _, cache = bridge.run_with_cache(random_ids(0, 2, 9))
+    mixer = bridge.blocks[0].mixer
+    states = mixer.compute_ssm_state(cache, 0)
+    assert states.shape == (2, 8, 9, 8, 8)
+    torch.testing.assert_close(mixer.compute_ssm_state(cache, 0, time_step=4), states[:, :, 4])
+    terms = cache.ssd_terms(0)
+    C = terms.C.repeat_interleave(4, dim=2)
+    y = torch.einsum("bhipn,bihn->bihp", states, C) + terms.D[:, None] * terms.x
+    torch.testing.assert_close(y, cache["blocks.0.mixer.hook_scan"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_cache_survives_later_changes_of_the_weights(bridge: ModelBridge) -> None:
+    bridge = ModelBridge(tiny_model())
+    _, cache = bridge.run_with_cache(random_ids(0, 1, 9))
+    before = cache.compute_ssm_effective_attention(0)
+    with torch.no_grad():
+        bridge.model.backbone.layers[0].mixer.A_log.add_(1)
+        bridge.model.backbone.layers[0].mixer.conv1d.weight.zero_()
+    assert torch.equal(cache.compute_ssm_effective_attention(0), before)
