@@ -62,13 +62,8 @@ class Word:
 
 
 def parse(episode: str) -> list[Word]:
-    """The words of a marked episode. Joined, their texts are the episode without its marks."""
+    """The words of a marked episode. Joined, their texts are the episode as the model reads it."""
     return [Word(space + word, mark) for space, mark, word in _TOKEN.findall(episode)]
-
-
-def plain(episode: str) -> str:
-    """The episode as the model reads it."""
-    return episode.replace("~", "").replace("^", "")
 
 
 class Cast:

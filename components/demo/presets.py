@@ -33,7 +33,7 @@ PRESETS: tuple[Preset, ...] = (
         name="Copy a list",
         prompt="Words: lamp bread fox garden key red honey drum. Again: lamp bread fox garden key",
         look_for=(
-            "Each row of the copy reads one word past its own earlier place, so a diagonal stripe runs through it."
+            "Each row of the copy reads the word that came next in the list, so a diagonal stripe appears."
         ),
         layer=2,
         head=0,
@@ -56,7 +56,7 @@ PRESETS: tuple[Preset, ...] = (
             "Max is in the attic. Nora has the candle. The wind blew softly. Otto is in the cave. "
             "What does Nora have? The"
         ),
-        look_for="This head forgets: at each full stop its rows become short again, and no row reads past it.",
+        look_for="This head forgets at every full stop: its rows start again and hardly read past one.",
         layer=2,
         head=5,
         query=19,

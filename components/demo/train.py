@@ -38,13 +38,13 @@ class Recipe:
     hidden: int = 128
     heads: int = 8
     state: int = 64
-    steps: int = 8_000
+    steps: int = 5_000
     batch: int = 12
     tokens: int = 192  # per text
     muon_rate: float = 0.02
     adam_rate: float = 4e-3
     warm_up: int = 200
-    growth: int = 1_200  # steps over which the lists grow from 2 to 8 facts
+    growth: int = 1_000  # steps over which the lists grow from 2 to 8 facts
     seed: int = 2
 
     def learning_rate(self, step: int) -> float:
