@@ -73,7 +73,7 @@ class ActivationCache(Mapping[str, Tensor]):
         | Float32[Tensor, "layer batch head seq seq"]
         | dict[int, Float32[Tensor, "batch head seq seq"]]
     ):
-        """Effective attention of one layer; of all stacked; or, where only some layers hold a mixer, by layer.
+        """Effective attention of one layer, or of all: stacked, or by layer where some hold no mixer.
 
         Raises RuntimeError naming what the cache lacks.
         """
@@ -86,10 +86,10 @@ class ActivationCache(Mapping[str, Tensor]):
         return torch.stack(list(by_layer.values())) if len(by_layer) == self._layers else by_layer
 
     def faithfulness(self, layer: int) -> float:
-        """Largest |M·dt·x + D·x − y| over largest |y|, y being the model's own scan output at the norm's input.
+        """Largest |M·dt·x + D·x − y| over largest |y|, y being the model's own scan output.
 
-        Around 1e-6 in float32; a picture of a layer above 1e-4 should not be trusted. Raises RuntimeError naming
-        what the cache lacks.
+        That is what the mixer's inner norm was given. Around 1e-6 in float32; do not trust a picture of a
+        layer above 1e-4. Raises RuntimeError naming what the cache lacks.
         """
         name = f"blocks.{layer}.mixer.inner_norm.hook_in"
         terms = self.ssd_terms(layer)
@@ -105,10 +105,10 @@ class ActivationCache(Mapping[str, Tensor]):
         for mixer, record in self._records.items():
             unclamped = record.unclamped_positions()
             if unclamped:
-                low, high = record.parameters.dt_limit if record.parameters else (0, 0)
+                low, high = record.scan.dt_limit
                 notes.append(
-                    f"{mixer}: the model clamps dt to [{low:g}, {high:g}] while it reads the prompt and not while "
-                    f"it generates; dt exceeds this at {len(unclamped)} generated positions, the first being "
+                    f"{mixer}: the model clamps dt to [{low:g}, {high:g}] while it reads the prompt, not while it "
+                    f"generates; dt is outside at {len(unclamped)} generated positions, the first being "
                     f"{unclamped[0]}. The terms follow what ran."
                 )
         return notes

@@ -10,7 +10,7 @@ from components.bridge.hook_point import HookPoint
 
 
 class GatedRMSNormBridge(GeneralizedComponent):
-    """Wraps `MambaRMSNormGated`; hook_in is the scan's output y, hook_gate the gate z, [b, s, heads · head_dim]."""
+    """Wraps `MambaRMSNormGated`; hook_in is the scan's output y, hook_gate the gate z, both [b, s, h·p]."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

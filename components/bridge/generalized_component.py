@@ -123,7 +123,7 @@ class GeneralizedComponent:
         return module
 
     def _attach(self, module: nn.Module) -> list[RemovableHandle]:
-        """Feed the hook points from the module's forward hooks; components with other inputs override this."""
+        """Feed the hook points from the module's forward hooks."""
         return [
             module.register_forward_pre_hook(show_input(self.hook_in), with_kwargs=True),
             module.register_forward_hook(self._show_output),

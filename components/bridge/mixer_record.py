@@ -80,7 +80,8 @@ class Interior:
 class MixerStep:
     """One call of the mixer: a prefill, a piece of one, or one token.
 
-    `recurrent`: one token after others, where the model takes one step of the recurrence and does not clamp dt.
+    `recurrent`: one token after others, where the model takes one step of the recurrence and does not clamp
+    dt.
     `interior`, `L` and `M` are kept when hooks ran on them, since they may have been edited.
     """
 
@@ -99,7 +100,7 @@ def leave(name: str, tensor: Tensor) -> Tensor:
 
 @dataclass
 class MixerRecord:
-    """The steps of one mixer in one run. Over all of them the terms are those of one pass over the whole text."""
+    """The steps of one mixer in one run, which together give the terms of one pass over the whole text."""
 
     watched: bool
     parameters: ScanParameters | None = None
@@ -123,7 +124,7 @@ class MixerRecord:
 
     def interiors(self) -> Iterator[Interior]:
         """The interior of each step: what its hooks left, or else derived now."""
-        kernel = self._scan.conv_weight.shape[-1]
+        kernel = self.scan.conv_weight.shape[-1]
         earlier: Tensor | None = None
         for step in self.steps:
             interior = step.interior or self.derive(step, earlier)
@@ -137,11 +138,11 @@ class MixerRecord:
         return torch.cat(inputs, dim=-1) if inputs else None
 
     def derive(self, step: MixerStep, earlier: Tensor | None, edit: Edit = leave) -> Interior:
-        """Everything between projection and scan of one step, each tensor passing `edit` under its hook's name.
+        """Everything between projection and scan of one step; each tensor passes `edit` by its hook's name.
 
         `earlier` [batch, channel, past] is what the convolution was given before this step.
         """
-        scan = self._scan
+        scan = self.scan
         batch, seq, _ = step.projected.shape
         inner, grouped = scan.heads * scan.head_dim, scan.groups * scan.state
         _, channels, raw_dt = step.projected.split([inner, inner + 2 * grouped, scan.heads], dim=-1)
@@ -173,8 +174,8 @@ class MixerRecord:
             B=torch.cat([i.B for i in interiors], dim=1),
             C=torch.cat([i.C for i in interiors], dim=1),
             dt=torch.cat([i.dt for i in interiors], dim=1),
-            A=-torch.exp(self._scan.A_log.float()),
-            D=self._scan.D.float(),
+            A=-torch.exp(self.scan.A_log.float()),
+            D=self.scan.D.float(),
         )
 
     def at_hook(self, name: str) -> Tensor:
@@ -208,8 +209,8 @@ class MixerRecord:
         return matrix
 
     def unclamped_positions(self) -> list[int]:
-        """Positions whose dt is outside the model's time_step_limit, because its decode step does not clamp."""
-        low, high = self._scan.dt_limit
+        """Generated positions whose dt is outside time_step_limit, since decode steps do not clamp."""
+        low, high = self.scan.dt_limit
         if low <= 0 and math.isinf(high):
             return []
         dt = self.at_hook("hook_dt")
@@ -218,7 +219,8 @@ class MixerRecord:
         return torch.nonzero(outside.cpu() & recurrent).flatten().tolist()
 
     @property
-    def _scan(self) -> ScanParameters:
+    def scan(self) -> ScanParameters:
+        """The parameters of a mixer that has run."""
         if self.parameters is None:
             raise RuntimeError("This mixer has not run; there is nothing to derive.")
         return self.parameters

@@ -28,8 +28,8 @@ class ModelBridge:
     """Wraps a Mamba-2 language model; nothing of it is replaced, its logits stay bit for bit the same.
 
     A prompt is a text, a list of texts (padded on the left), token ids [s] or [b, s]. Hooks are named as in
-    TransformerLens, such as `blocks.3.mixer.in_proj.hook_out`; `hook_points` lists them all. Several threads may
-    use one bridge at once.
+    TransformerLens, such as `blocks.3.mixer.in_proj.hook_out`; `hook_points` lists them all. Several threads
+    may use one bridge at once.
 
     Raises ValueError for a model without Mamba-2 mixers.
     """
@@ -37,8 +37,9 @@ class ModelBridge:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         if model.config.model_type != "mamba2":
             raise ValueError(
-                f"{type(model).__name__} is a model of type {model.config.model_type!r}, which holds no Mamba-2 "
-                "mixer that can be read here. Supported: models of type 'mamba2', such as AntonV/mamba2-130m-hf."
+                f"{type(model).__name__} is a model of type {model.config.model_type!r}, which holds no "
+                "Mamba-2 mixer that can be read here. Supported: models of type 'mamba2', such as "
+                "AntonV/mamba2-130m-hf."
             )
         # While training, a fused kernel runs the whole mixer and no hook inside it fires.
         self.model = model.eval()
@@ -122,8 +123,8 @@ class ModelBridge:
     ) -> Int64[Tensor, "batch seq"] | tuple[Int64[Tensor, "batch seq"], ActivationCache]:
         """Continue a prompt: ids [b, prompt and continuation], and with `with_cache` what passed on the way.
 
-        `sampling` goes to the model's own `generate`, which decodes greedily by default. The cache covers every
-        id returned: the last one, which generation itself never feeds back, takes one more decode step.
+        `sampling` goes to the model's own `generate`, which decodes greedily by default. The cache covers
+        every id returned: the last one, which generation itself never feeds back, takes one more decode step.
         Raises ValueError for beam search, whose steps belong to several texts.
         """
         if sampling.get("num_beams", 1) != 1:
@@ -222,5 +223,5 @@ class ModelBridge:
 
 
 def _offloads(model: PreTrainedModel) -> bool:
-    """Whether accelerate moves weights in and out during the forward pass, which one thread at a time can do."""
+    """Whether accelerate moves weights in and out during the forward pass: one thread at a time then."""
     return any(getattr(getattr(m, "_hf_hook", None), "offload", False) for m in model.modules())

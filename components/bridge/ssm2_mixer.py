@@ -20,7 +20,7 @@ from components.ssd import SSDTerms, content, decay, effective_attention, recons
 if TYPE_CHECKING:
     from components.bridge.activation_cache import ActivationCache
 
-# Hooks between the projection and the scan: no module of the model fires them, the bridge derives what passes.
+# Between the projection and the scan: no module of the model fires these, the bridge derives what passes.
 DERIVED_HOOKS = (
     "conv1d.hook_in",
     "conv1d.hook_out",
@@ -38,12 +38,12 @@ RECORDED_HOOKS = ("in_proj.hook_out", *DERIVED_HOOKS)
 class SSM2MixerBridge(GeneralizedComponent):
     """Wraps a Mamba-2 mixer without reimplementing it.
 
-    `in_proj`, `out_proj`, the inner norm and the mixer itself run as modules, and their hooks are PyTorch's. What
-    lies between is derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n], hook_dt [b,s,h],
-    hook_decay and hook_attention [b,h,queries,keys], all float32. Only if a hook edits one of them is the scan's
-    output computed anew, y = M·dt·x + D·x, and put in the place of the model's own at the norm's input, where
-    hook_scan [b,s,h,p] sees it. The model's recurrent state does not know such edits, so a run that has edited a
-    mixer computes y from the edited terms in every later step too.
+    `in_proj`, `out_proj`, the inner norm and the mixer itself run as modules, and their hooks are PyTorch's.
+    What lies between is derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n],
+    hook_dt [b,s,h], hook_decay and hook_attention [b,h,queries,keys], all float32. Only if a hook edits one
+    of them is the scan's output computed anew, y = M·dt·x + D·x, and put in the place of the model's own at
+    the norm's input, where hook_scan [b,s,h,p] sees it. The model's recurrent state does not know such edits,
+    so a run that has edited a mixer computes y from the edited terms in every later step too.
     """
 
     hook_aliases: ClassVar[Mapping[str, str]] = {
@@ -173,7 +173,7 @@ class SSM2MixerBridge(GeneralizedComponent):
 
 
 def _scan_output(terms: SSDTerms, queries: slice, step: MixerStep) -> Float32[Tensor, "batch seq head dim"]:
-    """y at the step's positions, y = M·dt·x + D·x, with M as the hooks left it."""
+    """Scan output at the step's positions, y = M·dt·x + D·x, with M as the hooks left it."""
     if step.L is None and step.M is None:
         return reconstruct(terms)[:, queries]
     M = content(terms, queries=queries) * step.L if step.M is None else step.M

@@ -7,7 +7,7 @@ from components.bridge.ssm2_mixer import SSM2MixerBridge
 
 
 class SSMBlockBridge(GeneralizedComponent):
-    """Wraps `Mamba2Block`; hook_in and hook_out [b, s, hidden] are the residual stream before and after it."""
+    """Wraps `Mamba2Block`; hook_in and hook_out are the residual stream around it, [b, s, hidden]."""
 
     mixer: SSM2MixerBridge
 
