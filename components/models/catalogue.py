@@ -31,8 +31,8 @@ def _mamba2_hf(size: str, parameters: int, layers: int, hidden: int, heads: int)
     """Describe one of the five Mamba-2 models trained on the Pile, which differ in these sizes only."""
     return CatalogueEntry(
         name=f"AntonV/mamba2-{size}-hf",
-        label=f"Mamba-2 {size.upper() if size.endswith('b') else size.replace('m', 'M')}",
-        note="The authors' own Mamba-2 model, trained on English text, in the Hugging Face format.",
+        label=f"Mamba-2 {size.upper()}",
+        note="The Mamba authors' model, trained on the Pile, in the Hugging Face format.",
         parameters=parameters,
         layers=layers,
         hidden=hidden,

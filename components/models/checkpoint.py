@@ -38,8 +38,8 @@ SETTINGS_FILES = (
 )
 """Everything about a model that is small."""
 
-SUPPORTED_TYPES = ("mamba2", "bamba", "falcon_h1", "granitemoehybrid", "nemotron_h", "zamba2")
-"""The values of `model_type` whose layers hold Mamba-2 mixers that the bridge can read."""
+SUPPORTED_TYPE = "mamba2"
+"""The `model_type` that the bridge reads."""
 
 
 def read_config(folder: Path, name: str) -> tuple["PreTrainedConfig", bool]:
@@ -67,10 +67,7 @@ def read_config(folder: Path, name: str) -> tuple["PreTrainedConfig", bool]:
 
 
 def find_weights(folder: Path, name: str) -> list[Path]:
-    """Return the weight files, safetensors before `.bin`, after checking that each is there and whole.
-
-    A `.bin` file never runs code: it is opened with `weights_only=True`.
-    """
+    """Return the weight files, safetensors before `.bin`, all of which are there."""
     files = _listed_weights(folder, name)
     missing = [file.name for file in files if not file.is_file()]
     if missing:
@@ -84,8 +81,21 @@ def find_weights(folder: Path, name: str) -> list[Path]:
                 f'{file.name} of "{name}" is a Git LFS pointer, not the weights. '
                 "Run `git lfs pull` in that folder."
             )
-        _check_safetensors(file, name) if file.suffix == ".safetensors" else _open_pickle(file, name)
     return files
+
+
+def read_shapes(files: Iterable[Path], name: str) -> dict[str, list[int]]:
+    """Return the shape of each tensor by name, and so make sure that every file is whole.
+
+    Only headers are read. A `.bin` file never runs code: it is opened with `weights_only=True`.
+    """
+    shapes: dict[str, list[int]] = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            shapes |= _safetensors_shapes(file, name)
+        else:
+            shapes |= {key: list(tensor.shape) for key, tensor in _open_pickle(file, name).items()}
+    return shapes
 
 
 def read_weights(files: Iterable[Path], name: str) -> dict[str, "Tensor"]:
@@ -101,7 +111,9 @@ def read_weights(files: Iterable[Path], name: str) -> dict[str, "Tensor"]:
 def shard_names(index: Path) -> list[str]:
     """Return the names of the files that an index of weights points to, without repetition."""
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        content = json.loads(index.read_text(encoding="utf-8"))
+        names = sorted(set(content["weight_map"].values()))
+        content["metadata"]  # transformers insists on it
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelLoadError(
             f"The weight index {index.name} cannot be read ({first_line(error)}). Download it again."
@@ -143,17 +155,16 @@ def _read_settings(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _check_model_type(settings: Mapping[str, Any], name: str) -> None:
-    supported = "mamba2 and the hybrids " + ", ".join(SUPPORTED_TYPES[1:])
     model_type = settings.get("model_type")
     if model_type is None:
         raise ModelLoadError(
-            f'The config.json of "{name}" does not say what model it is (model_type). '
-            f"Supported are {supported}."
+            f'The config.json of "{name}" does not say what model it is (model_type). Supported are Mamba-2 '
+            f'models, model_type "{SUPPORTED_TYPE}".'
         )
-    if model_type not in SUPPORTED_TYPES:
+    if model_type != SUPPORTED_TYPE:
         raise ModelLoadError(
-            f'"{name}" is a model of type "{model_type}", which has no Mamba-2 layers. Supported are '
-            f'{supported}; to begin with, try "AntonV/mamba2-130m-hf" or "demo".'
+            f'"{name}" is a model of type "{model_type}", not a Mamba-2 model. Supported is the type '
+            f'"{SUPPORTED_TYPE}"; a small one is "AntonV/mamba2-130m-hf", and "demo" is built in.'
         )
     architectures = settings.get("architectures") or []
     if architectures and not any(str(a).endswith("ForCausalLM") for a in architectures):
@@ -175,12 +186,13 @@ def _listed_weights(folder: Path, name: str) -> list[Path]:
     )
 
 
-def _check_safetensors(file: Path, name: str) -> None:
+def _safetensors_shapes(file: Path, name: str) -> dict[str, list[int]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt"):  # compares the header with the length of the file
-            pass
+        with safe_open(file, framework="pt") as tensors:  # compares the header with the file's length
+            names = tensors.keys()
+            return {name: tensors.get_slice(name).get_shape() for name in names}
     except (SafetensorError, OSError) as error:
         raise ModelLoadError(
             f'{file.name} of "{name}" is damaged or incomplete ({first_line(error)}). '
@@ -201,7 +213,7 @@ def _open_pickle(file: Path, name: str) -> dict[str, "Tensor"]:
             f'{file.name} of "{name}" was refused: it is damaged, or holds more than tensors and opening it '
             "could run a program. Ask for the model as model.safetensors."
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # of a damaged pickle, any error there is
         raise ModelLoadError(
             f'{file.name} of "{name}" is damaged or incomplete ({first_line(error)}). '
             "Download or copy it again."

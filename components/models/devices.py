@@ -76,7 +76,8 @@ def check_dtype(requested: str | torch.dtype) -> torch.dtype:
 def check_device(requested: Device) -> torch.device:
     """Return the device that was named, or raise ModelLoadError with the devices there are."""
     try:
-        device = torch.device(requested)
+        # As accelerate counts: a bare number is a CUDA device.
+        device = torch.device("cuda", requested) if isinstance(requested, int) else torch.device(requested)
     except (RuntimeError, TypeError) as error:
         raise ModelLoadError(f'"{requested}" is not a device. {_devices_here()}') from error
     present = {

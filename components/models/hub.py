@@ -68,6 +68,10 @@ def download(
 def _explain(error: Exception, repository: str, revision: str | None, local_files_only: bool) -> str:
     from huggingface_hub import errors
 
+    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(
+        error.__cause__, errors.HfHubHTTPError
+    ):
+        error = error.__cause__  # nothing in the cache, because the hub answered with an error
     page = f"https://huggingface.co/{repository}"
     # The order matters: a gated repository's error is a kind of RepositoryNotFoundError.
     if isinstance(error, errors.GatedRepoError):

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from components.models import hub
-from components.models.checkpoint import TOKENIZER_FILES, find_weights, read_config, read_weights, shortened
+from components.models.checkpoint import (
+    TOKENIZER_FILES,
+    find_weights,
+    read_config,
+    read_shapes,
+    read_weights,
+    shortened,
+)
 from components.models.devices import (
     Device,
     DeviceMap,
@@ -38,7 +45,7 @@ initialisers for the whole process meanwhile, so two models must not be built at
 
 
 def load_bridge(
-    model: str = "demo",
+    model: str | Path = "demo",
     *,
     device: Device | None = None,
     device_map: DeviceMap | None = None,
@@ -69,17 +76,11 @@ def load_bridge(
         local_files_only=local_files_only,
         progress=progress or ignore_progress,
     )
-    try:
-        return ModelBridge(loaded, tokenizer)
-    except ValueError as error:  # a hybrid whose configuration has attention layers only
-        raise ModelLoadError(
-            f'"{model}" cannot be read ({first_line(error)}). '
-            'Choose a model with Mamba-2 layers, such as "demo".'
-        ) from error
+    return ModelBridge(loaded, tokenizer)
 
 
 def load_model(
-    model: str,
+    model: str | Path,
     *,
     device: Device | None = None,
     device_map: DeviceMap | None = None,
@@ -96,39 +97,42 @@ def load_model(
     placement = choose_placement(device, device_map)
     if dtype is not None:
         check_dtype(dtype)
-    source = find_source(model)
+    name = str(model).strip()
+    source = find_source(name)
 
     progress("Reading the model's settings", None)
     if isinstance(source, Path):
         folder = source
     else:
         folder = hub.download_settings(source, revision, local_files_only=local_files_only, progress=progress)
-    config, is_original = read_config(folder, model)
+    config, is_original = read_config(folder, name)
     progress("Loading the tokenizer", None)
     tokenizer_folder = folder
     if is_original and not has_tokenizer(folder):
-        tokenizer_folder = _published_tokenizer(model, local_files_only, progress)
-    tokenizer = load_tokenizer(tokenizer_folder, config, model)
+        tokenizer_folder = _published_tokenizer(name, local_files_only, progress)
+    tokenizer = load_tokenizer(tokenizer_folder, config, name)
 
     progress("Checking the memory", None)
     precision = choose_dtype(dtype, config, placement)
-    skeleton = _build_without_weights(config, model)
+    skeleton = _build_without_weights(config, name)
     parameters = sum(parameter.numel() for parameter in skeleton.parameters())
-    check_memory(model, parameters, precision, placement)
+    check_memory(name, parameters, precision, placement)
 
     if not isinstance(source, Path):
         hub.download_weights(source, folder, local_files_only=local_files_only, progress=progress)
+    files = find_weights(folder, name)
+    shapes = read_shapes(files, name)
+    _check_shapes(rename_weights(shapes) if is_original else shapes, skeleton, name)
     progress("Loading weights", None)
-    files = find_weights(folder, model)
     with reported_loading(progress):
         if is_original:
-            weights = rename_weights(read_weights(files, model))
+            weights = rename_weights(read_weights(files, name))
             # The automatic class insists on a folder; with weights at hand only the class itself will do.
-            loaded = _load(type(skeleton), None, config, precision, placement, model, state_dict=weights)
+            loaded = _load(type(skeleton), None, config, precision, placement, name, state_dict=weights)
         else:
             from transformers import AutoModelForCausalLM
 
-            loaded = _load(AutoModelForCausalLM, folder, config, precision, placement, model)
+            loaded = _load(AutoModelForCausalLM, folder, config, precision, placement, name)
     return loaded, tokenizer
 
 
@@ -188,8 +192,6 @@ def _load(
                 local_files_only=True,
                 trust_remote_code=False,
                 weights_only=True,
-                # Not to accept them: this way they are listed in `info`, and refused below by name.
-                ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 **weights,
             )
@@ -207,26 +209,28 @@ def _load(
     except Exception as error:
         offload.cleanup()
         raise ModelLoadError(
-            f'"{name}" could not be loaded ({first_line(error)}). If a device_map was given, it has to cover '
-            "every module; otherwise download the model again."
+            f'"{name}" could not be loaded ({first_line(error)}). Check a device_map if you gave one; '
+            "otherwise download the model again."
         ) from error
     weakref.finalize(loaded, offload.cleanup)  # its layers are read from there as long as it lives
     model: PreTrainedModel = loaded
     return model
 
 
-def _check_complete(info: Mapping[str, Any], config: "PreTrainedConfig", name: str) -> None:
-    """Refuse a checkpoint that does not fit its configuration, where transformers would fill in noise."""
-    wrong_shapes = sorted(
-        (key, list(found), list(expected)) for key, found, expected in info["mismatched_keys"]
-    )
-    if wrong_shapes:
-        key, found, expected = wrong_shapes[0]
-        more = f" ({len(wrong_shapes) - 1} more do not fit)" if len(wrong_shapes) > 1 else ""
+def _check_shapes(shapes: Mapping[str, list[int]], skeleton: "PreTrainedModel", name: str) -> None:
+    expected = {key: list(tensor.shape) for key, tensor in skeleton.state_dict().items()}
+    wrong = [key for key, shape in shapes.items() if expected.get(key, shape) != shape]
+    if wrong:
+        first = wrong[0]
+        more = f" ({len(wrong) - 1} more do not fit)" if len(wrong) > 1 else ""
         raise ModelLoadError(
-            f'The weights of "{name}" do not fit its config.json: {key} has the shape {found} and should '
-            f"have {expected}{more}. Use the config.json that was saved with these weights."
+            f'The weights of "{name}" do not fit its config.json: {first} has the shape {shapes[first]} and '
+            f"should have {expected[first]}{more}. Use the config.json that was saved with these weights."
         )
+
+
+def _check_complete(info: Mapping[str, Any], config: "PreTrainedConfig", name: str) -> None:
+    """Refuse weights of another model, where transformers would fill in random numbers or drop layers."""
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelLoadError(

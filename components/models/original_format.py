@@ -5,13 +5,14 @@ package's defaults; its weights differ from the Hugging Face model's in one name
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.models.errors import ModelLoadError, first_line
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import Mamba2Config
+
+Value = TypeVar("Value")
 
 TOKENIZER_REPOSITORY = "EleutherAI/gpt-neox-20b"
 """The tokenizer that the published models were trained with and do not contain."""
@@ -88,10 +89,10 @@ def mamba2_config(settings: Mapping[str, Any], name: str) -> "Mamba2Config":
         ) from error
 
 
-def rename_weights(weights: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
-    """Give the tensors of `mamba_ssm` the names of Mamba2ForCausalLM; one differs."""
+def rename_weights(weights: Mapping[str, Value]) -> dict[str, Value]:
+    """Give what `mamba_ssm` names the names of Mamba2ForCausalLM; one differs."""
     renamed = {"backbone.embedding.weight": "backbone.embeddings.weight"}
-    return {renamed.get(key, key): tensor for key, tensor in weights.items()}
+    return {renamed.get(key, key): value for key, value in weights.items()}
 
 
 def _check_supported(settings: Mapping[str, Any], mixer: Mapping[str, Any], name: str) -> None:

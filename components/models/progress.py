@@ -47,7 +47,7 @@ def download_bar(progress: Progress) -> type[Any]:
             initialise: Any = super().__init__  # not annotated
             initialise(*args, **options)
 
-        def update(self, n: float | None = 1) -> bool | None:
+        def update(self, n: int | float | None = 1) -> bool | None:
             shown: bool | None = super().update(n)
             if self.disable:  # then tqdm does not count either
                 self.n += n or 0
@@ -104,7 +104,7 @@ def _counted(items: Iterable[Any], total: int, progress: Progress) -> Iterator[A
             progress(f"Loading weights, {count} of {total}", count / total)
 
 
-def _amount(done: float, total: float) -> str:
+def _amount(done: int | float, total: int | float) -> str:
     """Say "412 of 780 MB", or "4.1 of 14.6 GB" from 10 GB on."""
     if total >= 10e9:
         return f"{done / 1e9:.1f} of {total / 1e9:.1f} GB"

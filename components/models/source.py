@@ -3,6 +3,7 @@
 import difflib
 from pathlib import Path
 
+from components.demo import MODEL_FOLDER
 from components.models.catalogue import CATALOGUE, DEMO
 from components.models.errors import ModelLoadError
 
@@ -14,15 +15,12 @@ def find_source(name: str) -> Path | str:
     read and no network is used, so a repository need not exist. Raises ModelLoadError for a name
     that stands for no folder and cannot be an id.
     """
-    name = name.strip()
     if not name:
         raise ModelLoadError(
             f'No model was named. Give "{DEMO}" for the embedded model, a hub id such as '
             f'"{CATALOGUE[1].name}", or the path of a folder.'
         )
     if name == DEMO:
-        from components.demo import MODEL_FOLDER
-
         return MODEL_FOLDER
     path = _as_path(name)
     if path is not None and path.is_dir():

@@ -1,0 +1,178 @@
+"""Downloads, against a hub on the loopback interface that speaks the real protocol."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+
+from components.models import ModelLoadError, load_bridge
+from components.models.loader import load_model
+from tests.models.conftest import GOLDEN, LocalHub, use_hub
+
+NAME = "someone/tiny-mamba2"
+
+
+def test_a_repository_gives_the_model_of_its_folder(local_hub: LocalHub) -> None:
+    local_hub.repositories[NAME] = GOLDEN
+    downloaded = load_bridge(NAME)
+    ids = torch.arange(20)[None]
+    expected = load_bridge(GOLDEN).model(ids).logits
+    assert torch.equal(downloaded.model(ids).logits, expected)
+    assert "transformer_lens.safetensors" not in local_hub.served  # what is not needed is not fetched
+
+
+def test_settings_come_before_weights_and_safetensors_instead_of_bin(
+    local_hub: LocalHub, folder: Path
+) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"not to be read")
+    local_hub.repositories[NAME] = folder
+    load_model(NAME)
+    assert local_hub.served[-1] == "model.safetensors"
+    assert "config.json" in local_hub.served
+    assert "pytorch_model.bin" not in local_hub.served
+
+
+def test_bin_is_fetched_where_there_is_nothing_else(local_hub: LocalHub, original_folder: Path) -> None:
+    local_hub.repositories[NAME] = original_folder
+    assert load_model(NAME)[0].config.n_groups == 1
+    assert local_hub.served[-1] == "pytorch_model.bin"
+
+
+def test_what_is_not_a_mamba2_model_is_refused_before_its_weights_are_fetched(
+    local_hub: LocalHub, folder: Path
+) -> None:
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]})
+    )
+    local_hub.repositories[NAME] = folder
+    with pytest.raises(ModelLoadError, match=r'of type "llama".*Supported is the type "mamba2"'):
+        load_model(NAME)
+    assert "model.safetensors" not in local_hub.served
+
+
+def test_progress_tells_megabytes_on_the_calling_thread(local_hub: LocalHub, folder: Path) -> None:
+    save_file({"unused": torch.zeros(3_000_000)}, folder / "model-00002-of-00002.safetensors")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index = {
+        "metadata": {},
+        "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"},
+    }
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    local_hub.repositories[NAME] = folder
+    reports: list[tuple[str, float | None, int]] = []
+    load_model(NAME, progress=lambda text, part: reports.append((text, part, threading.get_ident())))
+    downloads = [(text, part) for text, part, _ in reports if text.startswith("Downloading")]
+    assert downloads[-1] == ("Downloading 12 of 12 MB", 1.0)
+    weights = [(text, part) for text, part, _ in reports if text.startswith("Loading weights, ")]
+    assert weights[-1][1] == 1.0
+    assert all(part is None or 0 <= part <= 1 for _, part, _ in reports)
+    assert {thread for _, _, thread in reports} == {threading.get_ident()}
+
+
+def test_a_second_load_needs_no_network(
+    local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_hub.repositories[NAME] = GOLDEN
+    load_model(NAME)
+    local_hub.served.clear()
+    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
+    load_model(NAME)
+    load_model(NAME, local_files_only=True)
+    assert local_hub.served == []
+
+
+def test_an_unknown_id_offers_the_nearest_name(local_hub: LocalHub) -> None:
+    with pytest.raises(
+        ModelLoadError, match=r'no model "AntonV/mamba2-131m-hf".*mean "AntonV/mamba2-130m-hf"\?'
+    ):
+        load_model("AntonV/mamba2-131m-hf")
+
+
+def test_an_unknown_revision_is_named(local_hub: LocalHub) -> None:
+    local_hub.repositories[NAME] = GOLDEN
+    with pytest.raises(
+        ModelLoadError, match=r'"someone/tiny-mamba2" has no revision "v9"\. Give a branch, a tag'
+    ):
+        load_model(NAME, revision="v9")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (403, "GatedRepo", r"accepted its terms.*https://huggingface.co/someone/tiny-mamba2.*hf auth login"),
+        (401, "RepoNotFound", r"no model.*Check the spelling; a private model needs `hf auth login`"),
+        (403, "", r"refused access.*HTTP 403.*hf auth login"),
+        (500, "", r"tiny-mamba2.*Check the network connection"),
+    ],
+)
+def test_refusals_say_what_to_do(local_hub: LocalHub, status: int, code: str, words: str) -> None:
+    local_hub.refusal = (status, code)
+    with pytest.raises(ModelLoadError, match=words):
+        load_model(NAME)
+
+
+def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path)  # nobody listens there
+    with pytest.raises(
+        ModelLoadError, match=r'tiny-mamba2" is not complete.*cannot be reached.*"demo" always works'
+    ):
+        load_model(NAME)
+
+
+def test_offline_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelLoadError, match=r"switched off \(HF_HUB_OFFLINE\)"):
+        load_model(NAME)
+
+
+def test_local_files_only_without_local_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path)
+    with pytest.raises(ModelLoadError, match="local_files_only=True"):
+        load_model(NAME, local_files_only=True)
+
+
+def test_a_download_that_breaks_off_says_so(
+    local_hub: LocalHub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_hub.repositories[NAME] = folder
+    respond = local_hub.respond
+
+    def break_off(path: str) -> tuple[int, dict[str, str], bytes]:
+        return (418, {}, b"") if path.endswith("model.safetensors") else respond(path)
+
+    monkeypatch.setattr(local_hub, "respond", break_off)
+    with pytest.raises(ModelLoadError, match=r"could not be downloaded .*418.*Check the network connection"):
+        load_model(NAME)
+
+
+@pytest.mark.parametrize("name", ["two words", "owner/na:me", "x" * 120, "owner/name--x", "-/-", "a\0b"])
+def test_a_name_that_cannot_be_an_id(name: str) -> None:
+    with pytest.raises(ModelLoadError, match=r'is neither a folder nor a hub id. A hub id is "owner/name"'):
+        load_model(name)
+
+
+def test_the_published_tokenizer_completes_an_original_checkpoint(
+    local_hub: LocalHub, original_folder: Path, tmp_path: Path
+) -> None:
+    (original_folder / "tokenizer.json").unlink()
+    published = tmp_path / "published"
+    published.mkdir()
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(GOLDEN / file, published)
+    local_hub.repositories["EleutherAI/gpt-neox-20b"] = published
+    _, tokenizer = load_model(original_folder)
+    assert len(tokenizer) == 97
+
+
+def test_an_original_checkpoint_without_any_tokenizer(local_hub: LocalHub, original_folder: Path) -> None:
+    (original_folder / "tokenizer.json").unlink()
+    with pytest.raises(
+        ModelLoadError, match=r"no tokenizer, so text cannot be cut.*EleutherAI/gpt-neox-20b.*Save"
+    ):
+        load_model(original_folder)
