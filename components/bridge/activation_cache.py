@@ -107,8 +107,8 @@ class ActivationCache(Mapping[str, Tensor]):
             if unclamped:
                 low, high = record.scan.dt_limit
                 notes.append(
-                    f"{mixer}: the model clamps dt to [{low:g}, {high:g}] while it reads the prompt, not while it "
-                    f"generates; dt is outside at {len(unclamped)} generated positions, the first being "
+                    f"{mixer}: the model clamps dt to [{low:g}, {high:g}] while it reads the prompt, "
+                    f"not while it generates; dt is outside at {len(unclamped)} generated positions, the first being "
                     f"{unclamped[0]}. The terms follow what ran."
                 )
         return notes

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
@@ -42,7 +43,7 @@ class ScanParameters:
     dt_limit: tuple[float, float]
 
     @staticmethod
-    def of(mixer: nn.Module) -> ScanParameters:
+    def of(mixer: Any) -> ScanParameters:
         """Copy them from a mixer that is in its forward pass."""
 
         def copy(parameter: Tensor) -> Tensor:

@@ -174,8 +174,11 @@ class SSM2MixerBridge(GeneralizedComponent):
 
 def _scan_output(terms: SSDTerms, queries: slice, step: MixerStep) -> Float32[Tensor, "batch seq head dim"]:
     """Scan output at the step's positions, y = M·dt·x + D·x, with M as the hooks left it."""
-    if step.L is None and step.M is None:
+    if step.M is not None:
+        M = step.M
+    elif step.L is not None:
+        M = content(terms, queries=queries) * step.L
+    else:
         return reconstruct(terms)[:, queries]
-    M = content(terms, queries=queries) * step.L if step.M is None else step.M
     written = terms.dt[..., None] * terms.x
     return torch.einsum("bhij,bjhp->bihp", M, written) + terms.D[:, None] * terms.x[:, queries]

@@ -40,8 +40,8 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[
 
 def _token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     # Some decoders drop the space before a text's first token, so decode it behind another one.
-    anchor = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
-    pair = tokenizer.decode([token_id, token_id], clean_up_tokenization_spaces=False)
+    anchor = str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
+    pair = str(tokenizer.decode([token_id, token_id], clean_up_tokenization_spaces=False))
     text = pair[len(anchor) :] if pair.startswith(anchor) else anchor
     if "\ufffd" not in text:
         return text
