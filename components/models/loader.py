@@ -5,6 +5,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ def load_bridge(
     Hugging Face or in the original `mamba_ssm` format. `device` defaults to CUDA, then MPS, then
     CPU; `device_map` spreads a model instead, as accelerate understands it ("auto" or a dict, with
     "disk" allowed). `dtype` is "float32", "bfloat16" or "float16"; by default the checkpoint's own,
-    on a CPU float32. `progress` is called on this thread with a phase text and a fraction or None.
+    on a CPU float32. `revision` is a branch, tag or commit of a hub repository; `local_files_only`
+    allows no network. `progress` is called on this thread with a phase text and a fraction or None.
 
     Raises ModelLoadError with a sentence for the person who asked. Code from a model's repository
     is never run.
@@ -180,39 +182,36 @@ def _load(
     **weights: Any,
 ) -> "PreTrainedModel":
     """Call `from_pretrained`, and accept only a model whose every weight came from the checkpoint."""
-    offload = tempfile.TemporaryDirectory(prefix="mamba2-explorer-", ignore_cleanup_errors=True)
-    try:
-        with _building:
-            loaded, info = model_class.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                device_map=placement.device_map,
-                offload_folder=offload.name,
-                local_files_only=True,
-                trust_remote_code=False,
-                weights_only=True,
-                output_loading_info=True,
-                **weights,
-            )
+    with ExitStack() as clean_up:
+        offload_folder = clean_up.enter_context(tempfile.TemporaryDirectory(prefix="mamba2-explorer-"))
+        try:
+            with _building:
+                loaded, info = model_class.from_pretrained(
+                    folder,
+                    config=config,
+                    dtype=dtype,
+                    device_map=placement.device_map,
+                    offload_folder=offload_folder,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    weights_only=True,
+                    output_loading_info=True,
+                    **weights,
+                )
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise ModelLoadError(
+                f'There was not enough memory left while "{name}" was loaded. Close other programs, or '
+                'choose a smaller model, dtype="bfloat16" or device_map="auto".'
+            ) from error
+        # Dozens of checks in transformers, accelerate and safetensors end here, each with its own error.
+        except Exception as error:
+            raise ModelLoadError(
+                f'"{name}" could not be loaded ({first_line(error)}). Check a device_map if you gave one; '
+                "otherwise download the model again."
+            ) from error
         _check_complete(info, config, name)
-    except ModelLoadError:
-        offload.cleanup()
-        raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        offload.cleanup()
-        raise ModelLoadError(
-            f'There was not enough memory left while "{name}" was loaded. Close other programs, or choose a '
-            'smaller model, dtype="bfloat16" or device_map="auto".'
-        ) from error
-    # Dozens of checks in transformers, accelerate and safetensors end here, each with its own error.
-    except Exception as error:
-        offload.cleanup()
-        raise ModelLoadError(
-            f'"{name}" could not be loaded ({first_line(error)}). Check a device_map if you gave one; '
-            "otherwise download the model again."
-        ) from error
-    weakref.finalize(loaded, offload.cleanup)  # its layers are read from there as long as it lives
+        # Layers on the disk are read from that folder for as long as the model lives.
+        weakref.finalize(loaded, clean_up.pop_all().close)
     model: PreTrainedModel = loaded
     return model
 

@@ -105,7 +105,8 @@ def _counted(items: Iterable[Any], total: int, progress: Progress) -> Iterator[A
 
 
 def _amount(done: int | float, total: int | float) -> str:
-    """Say "412 of 780 MB", or "4.1 of 14.6 GB" from 10 GB on."""
+    """Say "412 of 780 MB"; in GB from 10 GB on, in kB below 1 MB."""
     if total >= 10e9:
         return f"{done / 1e9:.1f} of {total / 1e9:.1f} GB"
-    return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+    size, unit = (1e6, "MB") if total >= 1e6 else (1e3, "kB")
+    return f"{done / size:.0f} of {total / size:.0f} {unit}"

@@ -1,8 +1,10 @@
 """What loads, and that it is the same model however it was loaded."""
 
+import gc
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -77,14 +79,39 @@ def test_a_device_map_changes_where_the_weights_are_and_not_the_logits(
     assert model.backbone.layers[1].mixer.A_log.is_meta == (device_map is DISK_MAP)
 
 
-def test_offload_of_an_original_checkpoint_keeps_its_files_while_the_model_lives(
-    original_folder: Path, tiny_model: Mamba2ForCausalLM
+def test_offloaded_layers_are_kept_in_a_folder_of_our_own_while_the_model_lives(
+    original_folder: Path, tiny_model: Mamba2ForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device_map = {"backbone.embeddings": "cpu", "backbone.layers.0": "disk", "backbone.layers.1": "cpu"}
-    device_map |= {"backbone.norm_f": "cpu", "lm_head": "cpu"}
-    model, _ = load_model(original_folder, device_map=device_map)
+    ours = tmp_path / "temporary"
+    ours.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(ours))
+    model, _ = load_model(original_folder, device_map={**DISK_MAP, "backbone.norm_f": "cpu"})
+    assert model.backbone.layers[1].mixer.A_log.is_meta
     assert torch.equal(model(IDS).logits, tiny_model(IDS).logits)
-    assert model.backbone.layers[0].mixer.A_log.is_meta
+    assert [folder.name.startswith("mamba2-explorer-") for folder in ours.iterdir()] == [True]
+    del model
+    gc.collect()
+    assert list(ours.iterdir()) == []
+
+
+def test_a_failed_load_leaves_no_folder_behind(
+    folder: Path, edit_config: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = tmp_path / "temporary"
+    ours.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(ours))
+    edit_config(folder, num_hidden_layers=1)
+    with pytest.raises(ModelLoadError):
+        load_model(folder)
+    assert list(ours.iterdir()) == []
+
+
+def test_a_bridge_reads_an_offloaded_model() -> None:
+    logits, cache = load_bridge(GOLDEN, device_map=DISK_MAP).run_with_cache(IDS)
+    expected, plain_cache = load_bridge(GOLDEN).run_with_cache(IDS)
+    assert torch.equal(logits, expected)
+    name = "blocks.1.mixer.hook_attention"
+    assert torch.equal(cache[name], plain_cache[name])
 
 
 @pytest.mark.parametrize(
