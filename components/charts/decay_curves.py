@@ -1,0 +1,70 @@
+"""Decay curves of one layer: how much of a written token is left, token by token, in every head."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+
+from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
+from components.charts.colours import ACCENT, FAINT, QUIET
+
+_HEIGHT = 260
+_SURVIVAL = alt.Scale(domain=[0, 1])
+
+
+def decay_curves_chart(survival: pd.DataFrame, head: int, half_life: float) -> alt.LayerChart:
+    """Survival of the first shown token over the tokens after it; `head` in front, the others thin behind.
+
+    `survival` is a `survival_table`, `half_life` that of the head in tokens. Where it lies within the chart
+    it is marked, otherwise it is named at the curve's end.
+    """
+    last = max(int(survival["lag"].max()), 1)
+    x = alt.X(
+        "lag:Q",
+        scale=alt.Scale(domain=[0, last], nice=False),
+        axis=readable_axis("tokens after writing", tickMinStep=1, format="d", grid=False),
+    )
+    y = alt.Y(
+        "survival:Q",
+        scale=_SURVIVAL,
+        axis=readable_axis("survival  L", values=[0, 0.25, 0.5, 0.75, 1], format=".2f"),
+    )
+    others, of_head = survival[survival["head"] != head], survival[survival["head"] == head]
+    layers = [
+        alt.Chart(others)
+        .mark_line(strokeWidth=1, stroke=FAINT, tooltip=None)
+        .encode(x=x, y=y, detail="head:N"),
+        alt.Chart(of_head).mark_line(strokeWidth=3, stroke=ACCENT, tooltip=None).encode(x=x, y=y),
+        alt.Chart(of_head)
+        .mark_point(filled=True, size=30 if last <= 60 else 10, color=ACCENT, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            tooltip=[
+                alt.Tooltip("lag:Q", title="tokens after writing"),
+                alt.Tooltip("survival:Q", format=".3~g"),
+            ],
+        ),
+    ]
+    layers += _half_life_marks(half_life, last, float(of_head["survival"].iloc[-1]), x)
+    return alt.LayerChart(layer=layers).properties(height=_HEIGHT, autosize=FILL_WIDTH, padding=EDGE)
+
+
+def _half_life_marks(half_life: float, last: int, survival_at_last: float, x: alt.X) -> list[alt.Chart]:
+    """A dashed line at the half-life and its name, or the name alone where the line would lie outside."""
+    within = half_life <= last
+    left_half = half_life < 0.6 * last
+    place = {"lag": half_life if within else last, "survival": 0.9}
+    if not within and survival_at_last > 0.7:
+        place["survival"] = survival_at_last - 0.2
+    half = alt.Chart(pd.DataFrame([place]))
+    name = half.mark_text(
+        text=f"half-life {half_life:.3g} tokens" + ("" if within else ", longer than the shown text"),
+        align="left" if left_half else "right",
+        dx=8 if left_half else -8,
+        fontSize=14,
+        color=QUIET if within else ACCENT,
+        tooltip=None,
+    ).encode(x=x, y=alt.Y("survival:Q", scale=_SURVIVAL))
+    line = half.mark_rule(stroke=QUIET, strokeDash=[4, 4], strokeWidth=1.5, tooltip=None).encode(x=x)
+    return [line, name] if within else [name]

@@ -1,0 +1,31 @@
+"""The server: `streamlit run explorer/app.py`, from this folder or any other.
+
+The first picture needs PyTorch, a model class of transformers and the embedded model. Their imports
+start here, with the server, and run while the browser is still fetching the page.
+"""
+
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import streamlit as st
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parent))  # so that `components` is found where nothing is installed
+
+
+def prepare_first_picture() -> None:
+    """Make the capture that a new session shows. A failure is told by the page, which tries again."""
+    from components.demo.presets import PRESETS
+    from components.models import ModelLoadError
+    from components.models.catalogue import DEMO
+    from explorer.resources import capture
+
+    with suppress(ModelLoadError):
+        capture(DEMO, PRESETS[0].prompt)
+
+
+threading.Thread(target=prepare_first_picture, name="first picture", daemon=True).start()
+
+app = st.App(FOLDER / "main.py")
