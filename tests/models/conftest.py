@@ -92,6 +92,7 @@ class LocalHub:
         self.repositories: dict[str, Path] = {}
         self.refusal: tuple[int, str] | None = None
         self.served: list[str] = []
+        self.commit = COMMIT
 
     def respond(self, path: str) -> tuple[int, dict[str, str], bytes]:
         path = unquote(urlsplit(path).path)
@@ -99,9 +100,9 @@ class LocalHub:
             return self.refusal[0], {"X-Error-Code": self.refusal[1]}, b""
         for repository, folder in self.repositories.items():
             if path.startswith(f"/api/models/{repository}/revision/"):
-                if path.rsplit("/", 1)[1] not in ("main", COMMIT):
+                if path.rsplit("/", 1)[1] not in ("main", self.commit):
                     return 404, {"X-Error-Code": "RevisionNotFound"}, b""
-                return 200, {}, json.dumps({"id": repository, "sha": COMMIT, "siblings": []}).encode()
+                return 200, {}, json.dumps({"id": repository, "sha": self.commit, "siblings": []}).encode()
             if path.startswith(f"/api/models/{repository}/tree/"):
                 files = [
                     {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": f.name}
@@ -111,7 +112,11 @@ class LocalHub:
             if path.startswith(f"/{repository}/resolve/"):
                 file = folder / path.rsplit("/", 1)[1]
                 if file.is_file():
-                    return 200, {"ETag": f'"{file.name}"', "X-Repo-Commit": COMMIT}, file.read_bytes()
+                    return (
+                        200,
+                        {"ETag": f'"{file.name}"', "X-Repo-Commit": path.split("/resolve/")[1].split("/")[0]},
+                        file.read_bytes(),
+                    )
                 return 404, {"X-Error-Code": "EntryNotFound"}, b""
         return 404, {"X-Error-Code": "RepoNotFound"}, b""
 

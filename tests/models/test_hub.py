@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from components.models import ModelLoadError, load_bridge
 from components.models.loader import load_model
-from tests.models.conftest import GOLDEN, LocalHub, use_hub
+from tests.models.conftest import COMMIT, GOLDEN, LocalHub, use_hub
 
 NAME = "someone/tiny-mamba2"
 
@@ -35,6 +35,23 @@ def test_settings_come_before_weights_and_safetensors_instead_of_bin(
     assert local_hub.served[-1] == "model.safetensors"
     assert "config.json" in local_hub.served
     assert "pytorch_model.bin" not in local_hub.served
+
+
+def test_weights_and_settings_are_of_one_commit_even_if_the_branch_moves(
+    local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_hub.repositories[NAME] = GOLDEN
+    respond = local_hub.respond
+
+    def move_the_branch(path: str) -> tuple[int, dict[str, str], bytes]:
+        answer = respond(path)
+        if path.endswith("/config.json"):
+            local_hub.commit = "f" * 40
+        return answer
+
+    monkeypatch.setattr(local_hub, "respond", move_the_branch)
+    load_model(NAME)
+    assert [folder.name for folder in (tmp_path / "cache").glob("models--*/snapshots/*")] == [COMMIT]
 
 
 def test_bin_is_fetched_where_there_is_nothing_else(local_hub: LocalHub, original_folder: Path) -> None:
