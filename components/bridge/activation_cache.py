@@ -107,9 +107,9 @@ class ActivationCache(Mapping[str, Tensor]):
             if unclamped:
                 low, high = record.scan.dt_limit
                 notes.append(
-                    f"{mixer}: the model clamps dt to [{low:g}, {high:g}] while it reads the prompt, "
-                    f"not while it generates; dt is outside at {len(unclamped)} generated positions, the first being "
-                    f"{unclamped[0]}. The terms follow what ran."
+                    f"{mixer}: the model clamps dt to [{low:g}, {high:g}] while it reads the prompt and not "
+                    f"while it generates; dt is outside at {len(unclamped)} generated positions, the first "
+                    f"being {unclamped[0]}. The terms follow what ran."
                 )
         return notes
 

@@ -87,7 +87,7 @@ def _lower_triangle(
     L[i,j] = exp(cum[i] − ref) · exp(ref − cum[j]). Both factors are at most one, and an exponential per row
     and one per column replace one per entry. Only keys between the block's queries take the direct formula.
     """
-    head_index = _resolve("head", heads, terms.heads)
+    head_index, head_order = _ascending(_resolve("head", heads, terms.heads))
     query_index, query_order = _ascending(_resolve("query position", queries, terms.length))
     key_index, key_order = _ascending(_resolve("key position", keys, terms.length))
     device = terms.x.device
@@ -97,40 +97,39 @@ def _lower_triangle(
         cum = torch.zeros_like(cum)
     dt = terms.dt[:, key_index.to(device)][..., head_index.to(device)].transpose(1, 2) if with_dt else None
     cum_key = cum[..., key_index.to(cum.device)]
-    groups = (head_index // terms.heads_per_group).tolist()
+    groups = _ranges(head_index // terms.heads_per_group)
 
-    out = torch.zeros(len(cum), len(head_index), len(query_index), len(key_index), device=device)
+    out = torch.empty(len(cum), len(head_index), len(query_index), len(key_index), device=device)
     for start in range(0, len(query_index), BLOCK_ROWS):
         rows = query_index[start : start + BLOCK_ROWS]
         separable = int(torch.searchsorted(key_index, rows[0], right=True))
         reached = int(torch.searchsorted(key_index, rows[-1], right=True))
         cum_row = cum[..., rows.to(cum.device)]
         ref = cum_row[..., :1]
-        row_factor = (cum_row - ref).exp().to(device, torch.float32)
+        row_factor = (cum_row - ref).exp().to(device, torch.float32)[..., None]
         column_factor = (ref - cum_key[..., :separable]).exp().to(device, torch.float32)
         between = _between(cum_row, cum_key[..., separable:reached], rows, key_index[separable:reached])
         between = between.to(device)
         if dt is not None:
             column_factor *= dt[..., :separable]
             between *= dt[..., None, separable:reached]
-        for b, out_of_batch in enumerate(out[:, :, start : start + BLOCK_ROWS]):
-            match = {}
-            if B is not None:
-                C_rows = terms.C[b, rows.to(device)]
-                match = {g: C_rows[:, g] @ B[b, :reached, g].T for g in set(groups)}
-            for h, group in enumerate(groups):
-                left = out_of_batch[h, :, :separable]
-                if match:
-                    torch.mul(match[group][:, :separable], column_factor[b, h], out=left)
-                    left *= row_factor[b, h, :, None]
-                    between[b, h] *= match[group][:, separable:]
-                else:
-                    torch.mul(row_factor[b, h, :, None], column_factor[b, h], out=left)
-            out_of_batch[:, :, separable:reached] = between[b]
-    if query_order is not None:
-        out = out[:, :, query_order.to(device)]
-    if key_order is not None:
-        out = out[..., key_order.to(device)]
+        for b, block in enumerate(out[:, :, start : start + BLOCK_ROWS].unbind()):
+            block[..., reached:] = 0
+            for group, members in groups:
+                middle = block[members, :, separable:reached]
+                if B is None:
+                    middle.copy_(between[b, members])
+                    for h in range(members.start, members.stop):
+                        torch.mul(row_factor[b, h], column_factor[b, h], out=block[h, :, :separable])
+                    continue
+                match = terms.C[b, rows.to(device), group] @ B[b, :reached, group].T
+                torch.mul(between[b, members], match[:, separable:], out=middle)
+                for h in range(members.start, members.stop):
+                    left = torch.mul(match[:, :separable], column_factor[b, h], out=block[h, :, :separable])
+                    left *= row_factor[b, h]
+    for dim, order in ((1, head_order), (2, query_order), (3, key_order)):
+        if order is not None:
+            out = out.index_select(dim, order.to(device))
     return out
 
 
@@ -158,6 +157,16 @@ def _resolve(what: str, indices: slice | Sequence[int] | None, size: int) -> Int
     if len(outside):
         raise IndexError(f"There is no {what} {int(outside[0])}: there are {size}, 0 to {size - 1}.")
     return everything[chosen]
+
+
+def _ranges(groups: Int64[Tensor, " head"]) -> list[tuple[int, slice]]:
+    """Each group that occurs, with the range of heads that read it; `groups` is ascending."""
+    found, counts = torch.unique_consecutive(groups, return_counts=True)
+    stops = counts.cumsum(0).tolist()
+    return [
+        (group, slice(stop - count, stop))
+        for group, stop, count in zip(found.tolist(), stops, counts.tolist(), strict=True)
+    ]
 
 
 def _ascending(

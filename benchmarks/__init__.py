@@ -1,0 +1,1 @@
+"""Scripts that print one table each; run them as modules, `python -m benchmarks.effective_attention`."""

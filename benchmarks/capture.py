@@ -1,0 +1,67 @@
+"""What reading costs: `run_with_cache` with the page's filter against the plain forward pass.
+
+    python -m benchmarks.capture
+
+256 tokens; ratios are medians over rounds of one run.
+"""
+
+import argparse
+import statistics
+
+import torch
+from transformers import Mamba2Config, Mamba2ForCausalLM
+
+from benchmarks.measure import median_ratio, print_table, rounds
+from components.bridge import ModelBridge, ssd_inputs
+from components.models import load_bridge
+
+TOKENS = 256
+
+
+def of_130m_shape() -> ModelBridge:
+    """A randomly initialised model of the shape of mamba2-130m."""
+    torch.manual_seed(0)
+    config = Mamba2Config(
+        hidden_size=768,
+        num_hidden_layers=24,
+        num_heads=24,
+        head_dim=64,
+        state_size=128,
+        n_groups=1,
+        vocab_size=50288,
+        tie_word_embeddings=True,
+    )
+    return ModelBridge(Mamba2ForCausalLM(config))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=9)
+    repeats = parser.parse_args().repeats
+    table = []
+    for name, bridge in (("130m shape", of_130m_shape()), ("embedded", load_bridge("demo", device="cpu"))):
+        ids = torch.randint(0, bridge.model.config.vocab_size, (1, TOKENS))
+
+        @torch.no_grad()
+        def plain(bridge: ModelBridge = bridge, ids: torch.Tensor = ids) -> None:
+            bridge.model(input_ids=ids, use_cache=False)
+
+        def captured(bridge: ModelBridge = bridge, ids: torch.Tensor = ids) -> None:
+            bridge.run_with_cache(ids, names_filter=ssd_inputs)
+
+        # The embedded model is quick: more rounds for a steady median.
+        seconds = rounds({"plain": plain, "captured": captured}, repeats * (1 if name == "130m shape" else 5))
+        table.append(
+            [
+                name,
+                *(f"{statistics.median(seconds[run]) * 1e3:.1f}" for run in ("plain", "captured")),
+                f"{median_ratio(seconds['captured'], seconds['plain']):.3f}",
+            ]
+        )
+    print(f"{TOKENS} tokens, float32, {torch.get_num_threads()} threads\n")
+    print_table(["model", "plain ms", "captured ms", "captured / plain"], table)
+
+
+if __name__ == "__main__":
+    main()
