@@ -6,12 +6,19 @@ the masked quadratic form y = (L ∘ C Bᵀ) (dt · x). Only what the demo needs
 no padding, dt unlimited, silu. tests/demo compares it with the reference path.
 """
 
+from typing import cast
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Mamba2ForCausalLM
-from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
+from transformers.models.mamba2.modeling_mamba2 import (
+    Mamba2Block,
+    Mamba2Mixer,
+    Mamba2RMSNorm,
+    MambaRMSNormGated,
+)
 
 CHUNK = 32
 
@@ -19,12 +26,19 @@ CHUNK = 32
 def fast_logits(model: Mamba2ForCausalLM, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
     """Next-token logits; `seq` must be a multiple of CHUNK."""
     residual = model.backbone.embeddings(ids)
-    for block in model.backbone.layers:
+    for block in blocks(model):
         residual = residual + _mix(block.mixer, _rms_norm(residual, block.norm))
     return functional.linear(_rms_norm(residual, model.backbone.norm_f), model.lm_head.weight)
 
 
-def _rms_norm(states: Float[Tensor, "batch seq width"], norm: nn.Module) -> Float[Tensor, "batch seq width"]:
+def blocks(model: Mamba2ForCausalLM) -> list[Mamba2Block]:
+    """The layers of the model, first to last."""
+    return cast("list[Mamba2Block]", list(model.backbone.layers))
+
+
+def _rms_norm(
+    states: Float[Tensor, "batch seq width"], norm: Mamba2RMSNorm | MambaRMSNormGated
+) -> Float[Tensor, "batch seq width"]:
     return functional.rms_norm(states, states.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
@@ -35,7 +49,8 @@ def _mix(mixer: Mamba2Mixer, states: Float[Tensor, "batch seq hidden"]) -> Float
     dt = functional.softplus(raw_dt + mixer.dt_bias)
     x = x.unflatten(-1, (heads, mixer.head_dim))
     y = _scan(x * dt[..., None], dt * -torch.exp(mixer.A_log), b, c) + x * mixer.D[:, None]
-    return mixer.out_proj(_rms_norm(y.flatten(-2) * functional.silu(gate), mixer.norm))
+    mixed: Tensor = mixer.out_proj(_rms_norm(y.flatten(-2) * functional.silu(gate), mixer.norm))
+    return mixed
 
 
 def _causal_conv(
@@ -45,8 +60,8 @@ def _causal_conv(
     kernel = taps.shape[1]
     padded = functional.pad(signal, (0, 0, kernel - 1, 0))
     length = signal.shape[1]
-    shifted = [padded[:, k : k + length] * taps[:, k] for k in range(kernel)]
-    return sum(shifted, start=conv.bias)
+    assert conv.bias is not None  # use_conv_bias is on
+    return sum((padded[:, k : k + length] * taps[:, k] for k in range(kernel)), start=conv.bias)
 
 
 def _scan(
@@ -74,4 +89,5 @@ def _scan(
         starts.append(start)
         start = start * whole[:, chunk] + added[:, chunk]
     before = (c @ torch.stack(starts, 1)) * cum.exp()[..., None]
-    return (within + before).transpose(2, 3).flatten(1, 2)
+    y: Tensor = within + before
+    return y.transpose(2, 3).flatten(1, 2)

@@ -3,7 +3,7 @@
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from components.demo.vocabulary import MARKS, everyday_words
+from components.demo.vocabulary import one_token_texts
 
 END_OF_TEXT = "<|end|>"
 
@@ -25,8 +25,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         special_tokens=[END_OF_TEXT],
         show_progress=False,
     )
-    forms = [form for word in everyday_words() for form in (word, " " + word)]
-    bpe.train_from_iterator(forms + list(MARKS), trainer)
+    bpe.train_from_iterator(one_token_texts(), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         bos_token=END_OF_TEXT,

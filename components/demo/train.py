@@ -21,8 +21,9 @@ from transformers import Mamba2Config, Mamba2ForCausalLM, PreTrainedTokenizerFas
 
 from components.demo import MODEL_FOLDER, corpus
 from components.demo.evaluate import TASKS, accuracy, questions
-from components.demo.fast_forward import CHUNK, fast_logits
+from components.demo.fast_forward import CHUNK, blocks, fast_logits
 from components.demo.tokenizer import build_tokenizer
+from components.demo.vocabulary import one_token_texts
 
 WORK_FOLDER = Path(__file__).parents[2] / ".demo-training"
 
@@ -80,7 +81,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Mamba2For
         )
     )
     rates = torch.logspace(math.log10(0.1), math.log10(8.0), recipe.heads)
-    for block in model.backbone.layers:
+    for block in blocks(model):
         block.mixer.A_log.data.copy_(rates.log())
     return model
 
@@ -97,8 +98,8 @@ def training_batch(
 
 
 def word_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    """Token id of every one-token text, by the text itself."""
-    return {tokenizer.decode([index]): index for index in range(len(tokenizer))}
+    """Token id of everything the corpus is made of."""
+    return {text: tokenizer.encode(text)[0] for text in one_token_texts()}
 
 
 class Training:

@@ -46,3 +46,9 @@ MARKS = (".", ",", ":", "?", "!")
 def everyday_words() -> tuple[str, ...]:
     """Every distinct word of the corpus, in the capitalisation in which the corpus uses it."""
     return tuple(dict.fromkeys(NAMES + PLACES + LIST_WORDS + SENTENCE_WORDS))
+
+
+def one_token_texts() -> tuple[str, ...]:
+    """What has to be one token: each everyday word with and without a leading space, marks, the line end."""
+    forms = tuple(form for word in everyday_words() for form in (word, " " + word))
+    return (*forms, *MARKS, "\n")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from components.demo.tokenizer import build_tokenizer
-from components.demo.vocabulary import MARKS, everyday_words
+from components.demo.vocabulary import MARKS, everyday_words, one_token_texts
 
 ANY_TEXT = st.text(st.characters(codec="utf-8"))
 CORPUS_LIKE = st.lists(
@@ -20,9 +20,9 @@ def test_any_text_comes_back_exactly(demo_tokenizer: PreTrainedTokenizerBase, te
 
 
 def test_every_everyday_word_is_one_token(demo_tokenizer: PreTrainedTokenizerBase) -> None:
-    words = everyday_words()
-    assert len(words) > 150
-    forms = [*words, *(" " + word for word in words), *MARKS, "\n"]
+    forms = one_token_texts()
+    assert {"Mia", " Mia", "kitchen", " kitchen", "Where", ".", "\n"} <= set(forms)
+    assert len(forms) > 300
     assert [form for form in forms if len(demo_tokenizer.encode(form)) != 1] == []
 
 
