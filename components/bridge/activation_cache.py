@@ -83,7 +83,11 @@ class ActivationCache(Mapping[str, Tensor]):
             index: effective_attention(self.ssd_terms(index), include_dt_scaling=include_dt_scaling)
             for index in self._ssm_layers
         }
-        return torch.stack(list(by_layer.values())) if len(by_layer) == self._layers else by_layer
+        if len(by_layer) < self._layers:
+            return by_layer
+        # Layers may live on several devices.
+        device = by_layer[0].device
+        return torch.stack([M.to(device) for M in by_layer.values()])
 
     def faithfulness(self, layer: int) -> float:
         """Largest |M·dt·x + D·x − y| over largest |y|, y being the model's own scan output.

@@ -45,7 +45,8 @@ def test_every_comparable_tensor_equals_transformer_lens(folder: str, length: in
     bridge = ModelBridge(model)
     golden = load_file(GOLDEN / folder / "transformer_lens.safetensors")
     logits, cache = bridge.run_with_cache(golden.pop(f"s{length}.input_ids"))
-    per_group = model.backbone.layers[0].mixer.norm.group_size != model.config.hidden_size * 2
+    mixer = model.backbone.layers[0].mixer
+    per_group = getattr(mixer.norm, "group_size", mixer.intermediate_size) != mixer.intermediate_size
     compared = []
     for key, truth in golden.items():
         size, _, name = key.partition(".")
@@ -70,3 +71,13 @@ def test_upper_triangle_is_exactly_zero(folder: str) -> None:
             assert M.shape == (1, 8, 70, 70)
             assert torch.equal(M.triu(1), torch.zeros_like(M))
             assert float(M.abs().max()) > 0
+
+
+@pytest.mark.parametrize("length", [1, 24, 70])
+@pytest.mark.parametrize("folder", ["grouped", "clamped"])
+def test_attention_rebuilds_the_models_own_output(folder: str, length: int) -> None:
+    bridge = ModelBridge(AutoModelForCausalLM.from_pretrained(GOLDEN / folder))
+    golden = load_file(GOLDEN / folder / "transformer_lens.safetensors")
+    _, cache = bridge.run_with_cache(golden[f"s{length}.input_ids"])
+    for layer in bridge.ssm_layers():
+        assert cache.faithfulness(layer) <= 5e-6

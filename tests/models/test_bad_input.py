@@ -84,7 +84,7 @@ def test_no_language_model_head(folder: Path, edit_config: Callable[..., None]) 
         load_model(folder)
 
 
-@pytest.mark.parametrize("changes", [{"num_heads": 7}, {"hidden_size": "wide"}, {"n_groups": 0}])
+@pytest.mark.parametrize("changes", [{"num_heads": 7}, {"hidden_size": "wide"}])
 def test_settings_that_describe_no_model(
     folder: Path, edit_config: Callable[..., None], changes: dict[str, object]
 ) -> None:
