@@ -115,8 +115,8 @@ def _facts(
         )
     else:
         st.warning(
-            f"M·dt·x + D·x misses the model's own scan output of layer {layer} by {_power_of_ten(error)} of its "
-            f"largest value, more than {_power_of_ten(TRUSTED_BELOW)}. Do not trust this picture.",
+            f"M·dt·x + D·x misses the model's own scan output of layer {layer} by {_power_of_ten(error)} "
+            f"of its largest value, more than {_power_of_ten(TRUSTED_BELOW)}. Do not trust this picture.",
             icon=":material/warning:",
         )
 
