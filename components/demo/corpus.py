@@ -205,28 +205,40 @@ def _incident(rng: random.Random, names: Sequence[str]) -> str:
     return rng.choice(_DOINGS).format(name=name, place=place, other=other)
 
 
-def training_episode(rng: random.Random, cast: Cast, largest: int) -> str:
-    """One episode of the training mix, with at most `largest` (2 to 8) facts in it."""
+def training_episode(rng: random.Random, cast: Cast, largest: int, near: bool) -> str:
+    """One episode of the training mix, with at most `largest` (2 to 8) facts in it.
+
+    With `near` it is a form in which a value stands three tokens after its key and just once in reach of the
+    four-token convolution together with it: a model that starts on these learns to read a fact where its
+    value stands, instead of at the full stop after it.
+    """
     count = rng.randint(1, largest)
-    forms: tuple[tuple[float, Callable[[], str]], ...] = (
-        (0.36, lambda: whereabouts(rng, cast, count)),
-        (0.14, lambda: pairs(rng, cast, count)),
-        (0.06, lambda: possessions(rng, cast, count)),
-        (0.10, lambda: inventory(rng, cast, (count + 1) // 2)),
+    near_forms: tuple[tuple[float, Callable[[], str]], ...] = (
+        (0.10, lambda: possessions(rng, cast, count)),
         (0.20, lambda: story(rng, cast, rng.randint(2, 3), rng.randint(2, 7))),
-        (0.14, lambda: copied_list(rng, rng.randint(4, 14))),
+    )
+    forms = (
+        near_forms
+        if near
+        else (
+            *near_forms,
+            (0.34, lambda: whereabouts(rng, cast, count)),
+            (0.14, lambda: pairs(rng, cast, count)),
+            (0.08, lambda: inventory(rng, cast, (count + 1) // 2)),
+            (0.14, lambda: copied_list(rng, rng.randint(4, 14))),
+        )
     )
     write = rng.choices([form for _, form in forms], weights=[share for share, _ in forms])[0]
     return write()
 
 
-def training_text(rng: random.Random, tokens: int, largest: int) -> list[Word]:
-    """Episodes, one per line, cut at `tokens` words."""
+def training_text(rng: random.Random, tokens: int, largest: int, near: bool) -> list[Word]:
+    """Episodes, one per line, cut at `tokens` words; `largest` and `near` as for one episode."""
     cast = Cast(rng)
     words: list[Word] = []
     while len(words) < tokens:
         try:
-            episode = training_episode(rng, cast, largest)
+            episode = training_episode(rng, cast, largest, near)
         except CannotWriteError:  # the cast has run out of names
             episode = copied_list(rng, 12)
         words += parse(episode + "\n")

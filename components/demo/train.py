@@ -45,6 +45,7 @@ class Recipe:
     muon_rate: float = 0.02
     adam_rate: float = 4e-3
     warm_up: int = 200
+    near_only: int = 600  # steps with nothing but the forms that bring a fact to where its value stands
     growth: int = 1_000  # steps over which the lists grow from 2 to 8 facts
     seed: int = 2
 
@@ -91,7 +92,8 @@ def training_batch(
 ) -> tuple[Int[Tensor, "batch seq"], Float[Tensor, "batch seq"]]:
     """The step's texts as token ids and each token's weight in the loss; a function of the step alone."""
     rng = random.Random(f"training-{recipe.seed}-{step}")
-    texts = [corpus.training_text(rng, recipe.tokens, recipe.largest_list(step)) for _ in range(recipe.batch)]
+    largest, near = recipe.largest_list(step), step < recipe.near_only
+    texts = [corpus.training_text(rng, recipe.tokens, largest, near) for _ in range(recipe.batch)]
     ids = torch.tensor([[vocabulary[word.text] for word in text] for text in texts])
     weights = torch.tensor([[LOSS_WEIGHTS[word.mark] for word in text] for text in texts])
     return ids, weights
