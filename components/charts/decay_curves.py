@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
 from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
-from components.charts.colours import ACCENT, FAINT, QUIET
+from components.charts.colours import ACCENT, BACKGROUND, FAINT, QUIET
 
 _HEIGHT = 260
 _SURVIVAL = alt.Scale(domain=[0, 1])
@@ -58,13 +60,17 @@ def _half_life_marks(half_life: float, last: int, survival_at_last: float, x: al
     if not within and survival_at_last > 0.7:
         place["survival"] = survival_at_last - 0.2
     half = alt.Chart(pd.DataFrame([place]))
-    name = half.mark_text(
-        text=f"half-life {half_life:.3g} tokens" + ("" if within else ", longer than the shown text"),
-        align="left" if left_half else "right",
-        dx=8 if left_half else -8,
-        fontSize=14,
-        color=QUIET if within else ACCENT,
-        tooltip=None,
-    ).encode(x=x, y=alt.Y("survival:Q", scale=_SURVIVAL))
+    text: dict[str, Any] = {
+        "text": f"half-life {half_life:.3g} tokens" + ("" if within else ", longer than the shown text"),
+        "align": "left" if left_half else "right",
+        "dx": 8 if left_half else -8,
+        "fontSize": 14,
+        "tooltip": None,
+    }
+    at: dict[str, Any] = {"x": x, "y": alt.Y("survival:Q", scale=_SURVIVAL)}
+    name = [
+        half.mark_text(stroke=BACKGROUND, strokeWidth=5, **text).encode(**at),  # clear of the curves
+        half.mark_text(color=QUIET if within else ACCENT, **text).encode(**at),
+    ]
     line = half.mark_rule(stroke=QUIET, strokeDash=[4, 4], strokeWidth=1.5, tooltip=None).encode(x=x)
-    return [line, name] if within else [name]
+    return [line, *name] if within else name
