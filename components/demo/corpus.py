@@ -45,7 +45,6 @@ _DOINGS = (
 )
 
 
-@functools.cache  # a story tries every colour with every thing
 def is_held_out(left: str, right: str) -> bool:
     """Whether the pair (left, right) is kept out of the training text."""
     return zlib.crc32(f"{left}|{right}".encode()) % HELD_OUT_ONE_IN == 0
@@ -190,6 +189,7 @@ def story(rng: random.Random, cast: Cast, people: int, others: int, held_out: bo
     return " ".join(sentences + rng.sample(questions, len(questions)))
 
 
+@functools.cache  # every story asks it about every colour with every thing
 def _owning_is_held_out(name: str, colour: str, thing: str) -> bool:
     """Whether the three together, or one of the pairs that other forms of text could state, are held out."""
     return any(is_held_out(name, value) for value in (f"{colour} {thing}", colour, thing))

@@ -27,7 +27,7 @@ PRESETS: tuple[Preset, ...] = (
         look_for="The last row jumps back over three sentences to the word kitchen, which is the answer.",
         layer=2,
         head=0,
-        query=32,
+        query=29,
     ),
     Preset(
         name="Copy a list",
@@ -36,8 +36,8 @@ PRESETS: tuple[Preset, ...] = (
             "Each row of the copy reads the word that came next in the list, so a diagonal stripe appears."
         ),
         layer=2,
-        head=0,
-        query=16,
+        head=3,
+        query=17,
     ),
     Preset(
         name="A short story",
@@ -46,9 +46,9 @@ PRESETS: tuple[Preset, ...] = (
             "Ana sat by the old tree. The birds sang. What did Ana have? A"
         ),
         look_for="The last row passes over five sentences and reads the colour of what Ana had.",
-        layer=2,
+        layer=3,
         head=0,
-        query=46,
+        query=40,
     ),
     Preset(
         name="A fresh start at every full stop",
@@ -59,6 +59,6 @@ PRESETS: tuple[Preset, ...] = (
         look_for="This head forgets at every full stop: its rows start again and hardly read past one.",
         layer=2,
         head=5,
-        query=19,
+        query=27,
     ),
 )

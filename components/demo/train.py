@@ -43,6 +43,7 @@ class Recipe:
     batch: int = 12
     tokens: int = 192  # per text
     muon_rate: float = 0.02
+    muon_decay: float = 0.01
     adam_rate: float = 4e-3
     warm_up: int = 200
     near_only: int = 600  # steps with nothing but the forms that bring a fact to where its value stands
@@ -117,7 +118,7 @@ class Training:
         matrices = [p for n, p in self.model.named_parameters() if n.endswith("_proj.weight")]
         others = [p for n, p in self.model.named_parameters() if not n.endswith("_proj.weight")]
         self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(matrices, lr=recipe.muon_rate, weight_decay=0.01),
+            torch.optim.Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.muon_decay),
             torch.optim.AdamW(others, lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
         )
         self.full_rates = (recipe.muon_rate, recipe.adam_rate)
