@@ -10,9 +10,10 @@ from explorer.selection import Selection, first_selection
 
 DEMO = CATALOGUE[0].name
 
-if "selection" not in st.session_state:
-    st.session_state.selection = first_selection(DEMO)
-    st.session_state.update(model=DEMO, preset=PRESETS[0].name, prompt=PRESETS[0].prompt)
+st.session_state.setdefault("selection", first_selection(DEMO))
+st.session_state.setdefault("model", DEMO)
+st.session_state.setdefault("preset", PRESETS[0].name)
+st.session_state.setdefault("prompt", PRESETS[0].prompt)
 
 
 def take_preset() -> None:

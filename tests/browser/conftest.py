@@ -1,0 +1,207 @@
+"""A running explorer and a real Chromium, and ways to read what is drawn."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+APP = Path(__file__).parents[2] / "explorer" / "app.py"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+RIGHT_PADDING, TOP_PADDING = 12, 5
+
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium. Without one the tests are skipped on a user's machine and fail in CI."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        reason = "No Chromium found on PATH, so the page cannot be looked at."
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The explorer, started from a folder that is not the repository's."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("elsewhere")
+    command = [sys.executable, "-m", "streamlit", "run", str(APP)]
+    options = ["--server.port", str(port), "--server.headless", "true"]
+    with (folder / "log.txt").open("w") as log:
+        server = subprocess.Popen([*command, *options], cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+    address = f"http://localhost:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (folder / "log.txt").read_text()
+                time.sleep(0.25)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+@pytest.fixture
+def explorer(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator["Explorer"]:
+    """A fresh session, drawn. Parametrize indirectly with options of `new_context`. Errors fail the test."""
+    options = {"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})}
+    context = browser.new_context(**options)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    opened = Explorer(page)
+    expect(opened.chart("decay_curves")).to_be_visible(timeout=60_000)
+    opened.settle()
+    yield opened
+    context.close()
+    assert errors == []
+
+
+@dataclass
+class Explorer:
+    """One page of the explorer."""
+
+    page: Page
+
+    def settle(self) -> None:
+        """Wait until the script has run and the picture has stopped changing."""
+        before = None
+        for _ in range(100):
+            self.page.wait_for_timeout(200)
+            if not self.page.locator('[data-test-script-state="notRunning"]').count():
+                continue
+            canvas = self.chart("panels").locator("canvas")
+            now = canvas.evaluate("canvas => canvas.toDataURL()") if canvas.count() else "none"
+            if now == before:
+                return
+            before = now
+        raise AssertionError("The page did not settle within 20 s.")
+
+    def chart(self, key: str) -> Any:
+        """One of the page's charts: they stand in this order."""
+        place = ("head_map", "panels", "decay_curves").index(key)
+        return self.page.get_by_test_id("stVegaLiteChart").nth(place)
+
+    def pixels(self) -> "Panels":
+        """What stands on the canvas of the three panels."""
+        width, height, values = (
+            self.chart("panels")
+            .locator("canvas")
+            .evaluate(
+                """canvas => [canvas.width, canvas.height,
+                Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)]"""
+            )
+        )
+        return Panels(np.array(values, dtype=np.int16).reshape(height, width, 4)[..., :3])
+
+    def type_prompt(self, prompt: str) -> None:
+        """Replace the prompt and apply it."""
+        box = self.page.get_by_label("Prompt", exact=True)
+        box.fill(prompt)
+        box.press("Control+Enter")
+        self.settle()
+
+    def type_model(self, name: str) -> None:
+        """Type a model that is not in the list."""
+        box = self.page.get_by_role("combobox", name="Model")
+        box.click()
+        box.fill(name)
+        box.press("Enter")
+        self.settle()
+
+    def picked(self) -> str:
+        """The heading that names the picked head."""
+        return self.page.get_by_role("heading", name=re.compile("^Layer")).inner_text()
+
+    def click_head(self, layer: int, head: int) -> None:
+        """Click a cell of the head map."""
+        cells = self.chart("head_map").locator("g.mark-rect.role-mark").first.locator("path")
+        for cell in cells.all():
+            label = cell.get_attribute("aria-label") or ""
+            if f"layer: {layer};" in label and f"head: {head};" in label:
+                cell.click()
+                return self.settle()
+        raise AssertionError(f"The head map has no cell for layer {layer}, head {head}.")
+
+    def point(self, panel: int, across: float, down: float) -> None:
+        """Move the pointer to a place in a panel, in parts of the panel's width and height."""
+        left, top, side = self.pixels().place(panel)
+        box = self.chart("panels").locator("canvas").bounding_box()
+        assert box is not None
+        self.page.mouse.move(box["x"] + left + side * across - 2, box["y"] + top + side * down)
+        self.page.mouse.move(box["x"] + left + side * across, box["y"] + top + side * down)
+        self.page.wait_for_timeout(300)
+
+
+@dataclass
+class Panels:
+    """The canvas with the three panels: red, green, blue of each pixel."""
+
+    image: np.ndarray
+
+    def third(self, panel: int) -> np.ndarray:
+        """One panel, with its labels."""
+        width = self.image.shape[1] // 3
+        return self.image[:, panel * width : (panel + 1) * width]
+
+    def coloured(self, panel: int) -> int:
+        """How many pixels of a panel are neither grey nor amber."""
+        third = self.third(panel)
+        return int(((np.ptp(third, axis=-1) > 40) & ~_amber(third)).sum())
+
+    def green(self, panel: int) -> int:
+        """How many pixels of a panel have the colour of decay."""
+        red, green, blue = np.moveaxis(self.third(panel), -1, 0)
+        return int(((green > red + 20) & (green > blue)).sum())
+
+    def background(self) -> list[int]:
+        """The page's colour: that of the upper right corner."""
+        return [int(channel) for channel in self.image[2, -2]]
+
+    def pointed_rows(self, panel: int) -> list[int]:
+        """Rows of pixels where the frame of the query row crosses the left quarter of a panel."""
+        left, _, side = self.place(panel)
+        amber = _amber(self.image[:, int(left) : int(left + side / 4)]).sum(axis=1)
+        return [int(row) for row in np.flatnonzero(amber > 0.9 * int(side / 4))]
+
+    def place(self, panel: int) -> tuple[float, float, float]:
+        """Left edge, upper edge and side of a panel's plot, from its drawn left edge."""
+        grey = np.ptp(self.image, axis=-1) < 30
+        contrast = np.abs(self.image - self.image[2, -2]).sum(axis=-1) > 60
+        heights = (grey & contrast).sum(axis=0)
+        left = int(np.flatnonzero(heights > 0.6 * heights.max())[0])
+        width = self.image.shape[1] - RIGHT_PADDING - left
+        return left + panel * 1.14 / 3.28 * width, TOP_PADDING, width / 3.28
+
+
+def _amber(image: np.ndarray) -> np.ndarray:
+    red, green, blue = np.moveaxis(image, -1, 0)
+    return (red > 150) & (red > green + 40) & (green > blue + 40) & (blue < 80)

@@ -1,0 +1,156 @@
+"""The page in a real browser: what a person sees and what a click does."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Explorer
+
+pytestmark = pytest.mark.browser
+
+LIGHT_AND_DARK = [{"color_scheme": "light"}, {"color_scheme": "dark"}]
+HOSTILE = (
+    "<img src=x onerror=alert(1)> **bold** $x^2$ :material/home: [a](javascript:alert(2)) \u202eabc\u0007 🦊"
+)
+
+
+@pytest.mark.parametrize("explorer", LIGHT_AND_DARK, indirect=True, ids=["light", "dark"])
+def test_first_sight_shows_the_drawn_charts(explorer: Explorer) -> None:
+    panels = explorer.pixels()
+    assert panels.coloured(0) > 500
+    assert panels.green(1) > 500
+    assert panels.coloured(2) > 200
+    assert panels.pointed_rows(0)
+    assert explorer.chart("head_map").locator("g.mark-rect.role-mark path").count() > 4
+    lines = explorer.chart("decay_curves").locator("g.mark-line path[d]")
+    assert lines.count() > 2
+    assert all(len(line.get_attribute("d") or "") > 20 for line in lines.all())
+
+
+@pytest.mark.parametrize("explorer", [{"color_scheme": "dark"}], indirect=True)
+def test_dark_page_has_dark_charts(explorer: Explorer) -> None:
+    assert max(explorer.pixels().background()) < 60
+
+
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_nothing_scrolls_sideways(explorer: Explorer, width: int) -> None:
+    explorer.page.set_viewport_size({"width": width, "height": 900})
+    explorer.settle()
+    assert explorer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    main = explorer.page.get_by_test_id("stMain")
+    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+    left, _, side = explorer.pixels().place(2)
+    canvas = explorer.chart("panels").locator("canvas").bounding_box()
+    assert canvas is not None
+    assert left + side <= canvas["width"] <= width
+
+
+def test_a_new_prompt_redraws_the_charts(explorer: Explorer) -> None:
+    before = explorer.pixels().image
+    explorer.type_prompt("Ben is in the barn. Ben is in the barn.")
+    after = explorer.pixels().image
+    assert before.shape != after.shape or (before != after).any()
+    assert explorer.pixels().coloured(0) > 500
+
+
+def test_a_preset_fills_in_its_prompt_and_says_what_to_look_for(explorer: Explorer) -> None:
+    before = explorer.page.get_by_label("Prompt", exact=True).input_value()
+    explorer.page.get_by_test_id("stButtonGroup").first.get_by_role("radio").nth(1).click()
+    explorer.settle()
+    assert explorer.page.get_by_label("Prompt", exact=True).input_value() != before
+
+
+def test_a_click_on_a_head_changes_the_panels(explorer: Explorer) -> None:
+    before, first = explorer.pixels().image, explorer.picked()
+    target = (0, 1) if "Layer 0, head 1" not in first else (0, 0)
+    explorer.click_head(*target)
+    assert explorer.picked() == f"Layer {target[0]}, head {target[1]}"
+    after = explorer.pixels().image
+    assert before.shape != after.shape or (before != after).mean() > 0.001
+
+
+def test_a_click_beside_the_heads_keeps_the_pick(explorer: Explorer) -> None:
+    explorer.click_head(0, 1)
+    box = explorer.chart("head_map").bounding_box()
+    assert box is not None
+    explorer.page.mouse.click(box["x"] + box["width"] - 20, box["y"] + 20)
+    explorer.settle()
+    assert explorer.picked() == "Layer 0, head 1"
+
+
+def test_pointing_marks_the_same_cell_in_all_panels(explorer: Explorer) -> None:
+    heights = []
+    for panel, down in ((0, 0.5), (2, 0.8)):
+        explorer.point(panel, 0.3, down)
+        rows = [explorer.pixels().pointed_rows(each) for each in range(3)]
+        assert all(rows)
+        # The frame is the same; how its edge mixes with the colours behind it is not.
+        assert max(map(min, rows)) - min(map(min, rows)) <= 1
+        assert max(map(max, rows)) - min(map(max, rows)) <= 14
+        heights.append(min(rows[0]))
+    assert heights[1] > heights[0]
+    expect(explorer.page.locator("#vg-tooltip-element")).to_contain_text("dt of key")
+
+
+def test_pointing_at_128_tokens_does_not_block_the_page(explorer: Explorer) -> None:
+    explorer.type_prompt("Leo is in the garden. " * 40)
+    explorer.page.evaluate(
+        """() => { window.blocks = [];
+            new PerformanceObserver(list => list.getEntries().forEach(entry => blocks.push(entry.duration)))
+                .observe({type: 'longtask'}) }"""
+    )
+    left, top, side = explorer.pixels().place(0)
+    box = explorer.chart("panels").locator("canvas").bounding_box()
+    assert box is not None
+    explorer.page.evaluate("blocks.length = 0")
+    for step in range(60):
+        across, down = 0.05 + 0.3 * step / 60, 0.4 + 0.5 * step / 60
+        explorer.page.mouse.move(box["x"] + left + side * across, box["y"] + top + side * down)
+    explorer.page.wait_for_timeout(500)
+    blocks = sorted(explorer.page.evaluate("blocks"))
+    # One slow frame may be another process's doing; a slow median would be the chart's.
+    assert len(blocks) < 10, blocks
+
+
+def test_a_bad_model_leaves_the_app_usable(explorer: Explorer) -> None:
+    before = explorer.pixels().image
+    explorer.type_model("/no/such/**folder**")
+    expect(explorer.page.get_by_text("This model cannot be opened")).to_be_visible()
+    expect(explorer.page.get_by_text("/no/such/**folder**")).to_be_visible()
+    assert (explorer.pixels().image == before).all() or explorer.pixels().coloured(0) > 500
+    explorer.click_head(0, 1)
+    assert explorer.picked() == "Layer 0, head 1"
+    explorer.type_prompt("Mia is in the tower.")
+    assert explorer.pixels().coloured(0) > 500
+
+
+def test_hostile_text_is_shown_as_text(explorer: Explorer) -> None:
+    dialogs: list[str] = []
+    explorer.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    explorer.type_prompt(HOSTILE)
+    explorer.point(0, 0.05, 0.5)
+    tooltip = explorer.page.locator("#vg-tooltip-element")
+    expect(tooltip).to_contain_text("query token")
+    assert explorer.page.locator("img[src=x]").count() == 0
+    assert tooltip.locator("td.value :is(img, a, b, strong)").count() == 0
+    assert dialogs == []
+    assert explorer.pixels().coloured(0) > 500
+
+
+def test_an_empty_prompt_says_what_to_do(explorer: Explorer) -> None:
+    explorer.type_prompt("")
+    expect(explorer.page.get_by_text("The prompt is empty")).to_be_visible()
+    explorer.type_prompt("Mia has the key.")
+    assert explorer.pixels().coloured(0) > 100
+
+
+def test_one_token_draws_one_cell(explorer: Explorer) -> None:
+    explorer.type_prompt("the")
+    panels = explorer.pixels()
+    assert panels.green(1) > 100
+    assert explorer.page.get_by_test_id("stException").count() == 0
+
+
+def test_a_long_prompt_says_that_the_last_128_tokens_are_shown(explorer: Explorer) -> None:
+    explorer.type_prompt("Leo is in the garden. " * 40)
+    expect(explorer.page.get_by_text("Shown are the last 128")).to_be_visible()
+    assert explorer.pixels().coloured(0) > 500

@@ -1,0 +1,35 @@
+"""The explorer's page without a browser, with the tiny reference model in the place of the embedded one."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+import components.demo
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "data" / "golden" / "grouped"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A complete model folder."""
+    return shutil.copytree(GOLDEN, tmp_path / "model", ignore=shutil.ignore_patterns("transformer_lens*"))
+
+
+@pytest.fixture(autouse=True)
+def embedded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let "demo" be the tiny model, and every test begin with empty caches."""
+    monkeypatch.setattr(components.demo, "MODEL_FOLDER", folder)
+    st.cache_resource.clear()
+    yield
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def page() -> AppTest:
+    """The page at first sight."""
+    return AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60).run()

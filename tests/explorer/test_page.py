@@ -1,0 +1,121 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from components.demo.presets import PRESETS
+from explorer import resources
+from tests.explorer.conftest import ROOT
+
+CHARTS = ("head_map", "panels", "decay_curves")
+
+
+def spec(page: AppTest, name: str) -> dict[str, Any]:
+    charts = page.get("vega_lite_chart")
+    assert len(charts) == len(CHARTS)
+    return json.loads(charts[CHARTS.index(name)].proto.spec)
+
+
+def described(page: AppTest, name: str) -> str:
+    return str(page.get("vega_lite_chart")[CHARTS.index(name)].proto.alt)
+
+
+def shown_words(page: AppTest) -> str:
+    return "\n".join(str(element.value) for kind in (page.text, page.info, page.warning) for element in kind)
+
+
+def test_opens_with_the_first_preset(page: AppTest) -> None:
+    assert not page.exception
+    assert page.text_area(key="prompt").value == PRESETS[0].prompt
+    assert [metric.label for metric in page.metric] == ["Half-life", "Mean distance", "Faithfulness"]
+    assert not page.warning
+    assert not page.error
+
+
+def test_says_what_the_charts_show_now(page: AppTest) -> None:
+    layer, head = re.findall(r"Layer (\d+), head (\d+)", page.subheader[0].value)[0]
+    assert described(page, "panels").startswith(f"Layer {layer}, head {head}:")
+    assert f"Picked: layer {layer}, head {head}." in described(page, "head_map")
+
+
+def test_a_head_that_the_model_lacks_becomes_the_nearest_one(page: AppTest) -> None:
+    page.session_state.selection = page.session_state.selection.with_head(99, 99)
+    page.run()
+    assert not page.exception
+    capture = resources.capture("demo", PRESETS[0].prompt)
+    assert page.subheader[0].value == f"Layer {max(capture.terms)}, head {capture.terms[0].heads - 1}"
+
+
+def test_every_preset_is_drawn_and_fills_in_its_prompt(page: AppTest) -> None:
+    for preset in PRESETS[1:]:
+        page.get_by_key("preset").set_value(preset.name).run()
+        assert not page.exception
+        assert page.text_area(key="prompt").value == preset.prompt
+        assert page.session_state.selection.query == preset.query
+
+
+def test_a_typed_prompt_is_no_preset(page: AppTest) -> None:
+    page.text_area(key="prompt").set_value("Mia has the map.").run()
+    assert page.get_by_key("preset").value is None
+    assert page.session_state.selection.query is None
+    assert not page.exception
+
+
+def opened_with(model: str) -> AppTest:
+    """The page after a model was typed in. (AppTest cannot type a new option, only begin with one.)"""
+    page = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60)
+    page.session_state["model"] = model
+    return page.run()
+
+
+def test_a_bad_model_keeps_the_picture_and_says_why(page: AppTest) -> None:
+    with_bad_model = opened_with("/no/such/folder")
+    assert not with_bad_model.exception
+    assert len(with_bad_model.error) == 1
+    assert "/no/such/folder" in with_bad_model.text[0].value
+    assert described(with_bad_model, "panels") == described(page, "panels")
+    assert with_bad_model.session_state.selection.model == "demo"
+
+
+def test_a_bad_model_is_named_as_text() -> None:
+    page = opened_with("/no/**such** <b>folder</b>")
+    assert "**such**" in page.text[0].value
+    assert all("such" not in element.value for kind in (page.markdown, page.error) for element in kind)
+
+
+def test_another_folder_is_opened(folder: Path) -> None:
+    page = opened_with(str(folder))
+    assert not page.error
+    assert page.session_state.selection.model == str(folder)
+
+
+def test_no_prompt_says_what_to_do(page: AppTest) -> None:
+    page.text_area(key="prompt").set_value("").run()
+    assert not page.exception
+    assert "Type at least one word" in shown_words(page)
+    assert not page.get("vega_lite_chart")
+
+
+@pytest.mark.parametrize("prompt", ["a", " ", "<b>x</b> **y** $z$", "\u202e\u0007🦊", "שלום עולם"])
+def test_any_text_is_drawn(page: AppTest, prompt: str) -> None:
+    page.text_area(key="prompt").set_value(prompt).run()
+    assert not page.exception
+    assert spec(page, "panels")
+    assert not any(element.allow_html for element in (*page.markdown, *page.caption))
+
+
+def test_a_long_prompt_shows_its_last_128_tokens_and_says_so(page: AppTest) -> None:
+    page.text_area(key="prompt").set_value("word " * 2_000).run(timeout=120)
+    assert not page.exception
+    length = resources.capture("demo", "word " * 2_000).length
+    assert f"The prompt has {length:,} tokens. Shown are the last 128" in shown_words(page)
+
+
+def test_a_picture_that_does_not_rebuild_the_model_is_flagged(page: AppTest) -> None:
+    capture = resources.capture("demo", PRESETS[0].prompt)
+    capture.faithfulness.update(dict.fromkeys(capture.terms, 2e-3))  # type: ignore[attr-defined]
+    page.run()
+    assert "Do not trust this picture" in shown_words(page)
