@@ -9,8 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from components.bridge.hook_point import Run
-from components.bridge.mixer_record import MixerRecord
-from components.bridge.ssm2_mixer import RECORDED_HOOKS
+from components.bridge.mixer_record import RECORDED_HOOKS, MixerRecord
 from components.ssd import SSDTerms, effective_attention, reconstruct
 
 

@@ -7,10 +7,7 @@ points.
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from components.bridge.generalized_component import GeneralizedComponent
@@ -26,15 +23,3 @@ class DepthwiseConv1DBridge(GeneralizedComponent):
 
     def _attach(self, module: nn.Module) -> list[RemovableHandle]:
         return []
-
-
-def depthwise_causal_conv(
-    channels: Float[Tensor, "batch channel seq"],
-    earlier: Float[Tensor, "batch channel past"],
-    weight: Float[Tensor, "channel 1 kernel"],
-    bias: Float[Tensor, " channel"] | None,
-) -> Float[Tensor, "batch channel padded"]:
-    """The mixer's convolution, padded = seq + kernel − 1; `earlier` are the inputs before these, if any."""
-    text = torch.cat([earlier, channels], dim=-1).to(weight.dtype)
-    out = F.conv1d(text, weight, bias, padding=weight.shape[-1] - 1, groups=weight.shape[0])
-    return out[..., earlier.shape[-1] :]

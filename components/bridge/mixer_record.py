@@ -17,8 +17,21 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.bridge.depthwise_conv1d import depthwise_causal_conv
 from components.ssd import SSDTerms, decay, effective_attention
+
+# Between the projection and the scan: no module of the model fires these, the bridge derives what passes.
+DERIVED_HOOKS = (
+    "conv1d.hook_in",
+    "conv1d.hook_out",
+    "hook_x",
+    "hook_B",
+    "hook_C",
+    "hook_dt",
+    "hook_decay",
+    "hook_attention",
+)
+# Hooks for which a run has to keep what the mixer projected.
+RECORDED_HOOKS = ("in_proj.hook_out", *DERIVED_HOOKS)
 
 Edit = Callable[[str, Tensor], Tensor]
 
@@ -225,3 +238,15 @@ class MixerRecord:
         if self.parameters is None:
             raise RuntimeError("This mixer has not run; there is nothing to derive.")
         return self.parameters
+
+
+def depthwise_causal_conv(
+    channels: Float[Tensor, "batch channel seq"],
+    earlier: Float[Tensor, "batch channel past"],
+    weight: Float[Tensor, "channel 1 kernel"],
+    bias: Float[Tensor, " channel"] | None,
+) -> Float[Tensor, "batch channel padded"]:
+    """The mixer's convolution, padded = seq + kernel − 1; `earlier` are the inputs before these, if any."""
+    text = torch.cat([earlier, channels], dim=-1).to(weight.dtype)
+    out = F.conv1d(text, weight, bias, padding=weight.shape[-1] - 1, groups=weight.shape[0])
+    return out[..., earlier.shape[-1] :]

@@ -14,25 +14,11 @@ from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent, show_input
 from components.bridge.hook_point import Conversion, HookPoint, Run, current_run
-from components.bridge.mixer_record import MixerRecord, MixerStep
+from components.bridge.mixer_record import DERIVED_HOOKS, RECORDED_HOOKS, MixerRecord, MixerStep
 from components.ssd import SSDTerms, content, decay, effective_attention, reconstruct, ssm_state, ssm_states
 
 if TYPE_CHECKING:
     from components.bridge.activation_cache import ActivationCache
-
-# Between the projection and the scan: no module of the model fires these, the bridge derives what passes.
-DERIVED_HOOKS = (
-    "conv1d.hook_in",
-    "conv1d.hook_out",
-    "hook_x",
-    "hook_B",
-    "hook_C",
-    "hook_dt",
-    "hook_decay",
-    "hook_attention",
-)
-# Hooks for which a run has to keep what the mixer projected.
-RECORDED_HOOKS = ("in_proj.hook_out", *DERIVED_HOOKS)
 
 
 class SSM2MixerBridge(GeneralizedComponent):
