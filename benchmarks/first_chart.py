@@ -24,16 +24,16 @@ APP = Path(__file__).parents[1] / "explorer" / "app.py"
 IMPORTS = (
     "import torch, streamlit, altair; from transformers import Mamba2ForCausalLM, PreTrainedTokenizerFast"
 )
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-DRAWN = """() => {
-    if (document.querySelector('svg.marks .mark-rect path[d]')) return true;
-    const canvas = document.querySelector('canvas.marks');
-    if (!canvas || !canvas.width || !canvas.height) return false;
-    return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(v => v > 0);
-}"""
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DRAWN = "() => document.querySelector('svg.marks .mark-rect path[d]') !== null"
 
 
 def imports() -> None:
