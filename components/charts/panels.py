@@ -164,7 +164,7 @@ class _Frame:
         """The cells of one panel, open to the pointer but not drawn, with the panel's token labels."""
         start = self.first - place * self.pitch
         keys = alt.Scale(domain=[start, start + self.slots * _WIDTHS], nice=False, zero=False)
-        queries = self._token_axis("query i", orient="left") if place == 0 else None
+        queries = self._query_axis() if place == 0 else None
         feeler: alt.Chart = (
             alt.Chart()
             .mark_rect(opacity=0)
@@ -179,13 +179,28 @@ class _Frame:
         )
         return feeler
 
+    @property
+    def _filled(self) -> float:
+        """How much of a panel's side the triangle takes: all of it but for very short texts."""
+        return self.length / self.slots
+
+    def _query_axis(self) -> alt.Axis:
+        """Tokens left of the first triangle."""
+        return self._token_axis(
+            "query i",
+            orient="left",
+            titleAnchor="start",
+            titleAlign="center",
+            titleY=alt.ExprRef(f"side * {0.5 * self._filled}"),
+        )
+
     def _key_axis(self, place: int) -> alt.Axis:
-        """Tokens under the panel at `place`, the title under their middle."""
-        middle = (place * (1 + _GAP) + 0.5) / _WIDTHS
+        """Tokens under the triangle at `place`, the title under their middle."""
+        middle = (place * (1 + _GAP) + 0.5 * self._filled) / _WIDTHS
         return self._token_axis(
             "key j",
             orient="bottom",
-            offset=alt.ExprRef("side - height"),
+            offset=alt.ExprRef(f"side * {self._filled} - height"),
             labelAngle=-90,
             titleAnchor="start",
             titleAlign="center",
@@ -220,7 +235,7 @@ class _Frame:
             }
             for left, name in zip(self.lefts, _PANELS, strict=True)
         ]
-        extent = alt.ExprRef(f"side * {self.length / self.slots}")
+        extent = alt.ExprRef(f"side * {self._filled}")
         pictures: alt.Chart = (
             alt.Chart(alt.InlineData(values=panels))
             .transform_calculate(url=f"{IS_DARK} ? datum.dark : datum.light")
