@@ -24,9 +24,9 @@ PRESETS: tuple[Preset, ...] = (
             "Leo is in the garden. Mia is in the kitchen. Ben is in the library. Eva is in the tower. "
             "Where is Mia? In the"
         ),
-        look_for="The last row jumps back over three sentences to the word kitchen, which is the answer.",
+        look_for="The last row jumps back over two sentences to the word kitchen, which is the answer.",
         layer=2,
-        head=0,
+        head=2,
         query=29,
     ),
     Preset(
@@ -36,7 +36,7 @@ PRESETS: tuple[Preset, ...] = (
             "Each row of the copy reads the word that came next in the list, so a diagonal stripe appears."
         ),
         layer=2,
-        head=3,
+        head=2,
         query=17,
     ),
     Preset(
@@ -46,19 +46,19 @@ PRESETS: tuple[Preset, ...] = (
             "Ana sat by the old tree. The birds sang. What did Ana have? A"
         ),
         look_for="The last row passes over five sentences and reads the colour of what Ana had.",
-        layer=3,
-        head=0,
+        layer=2,
+        head=2,
         query=40,
     ),
     Preset(
-        name="A fresh start at every full stop",
+        name="A short memory",
         prompt=(
             "Max is in the attic. Nora has the candle. The wind blew softly. Otto is in the cave. "
             "What does Nora have? The"
         ),
-        look_for="This head forgets at every full stop: its rows start again and hardly read past one.",
+        look_for="This head forgets within its sentence: only the cells near the diagonal are dark.",
         layer=2,
-        head=5,
+        head=7,
         query=27,
     ),
 )

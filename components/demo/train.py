@@ -39,11 +39,11 @@ class Recipe:
     hidden: int = 128
     heads: int = 8
     state: int = 64
-    steps: int = 5_000
+    steps: int = 2_500
     batch: int = 12
     tokens: int = 192  # per text
     muon_rate: float = 0.02
-    muon_decay: float = 0.01
+    muon_decay: float = 0.1
     adam_rate: float = 4e-3
     warm_up: int = 200
     near_only: int = 600  # steps with nothing but the forms that bring a fact to where its value stands
