@@ -31,12 +31,15 @@ PRESETS: tuple[Preset, ...] = (
     ),
     Preset(
         name="Copy a list",
-        prompt="Words: lamp bread fox garden key red honey drum. Again: lamp bread fox garden key",
+        prompt=(
+            "Words: bottle ladder puzzle shoe mirror bread lemon drum. "
+            "Again: bottle ladder puzzle shoe mirror"
+        ),
         look_for=(
             "Each row of the copy reads the word that came next in the list, so a diagonal stripe appears."
         ),
         layer=2,
-        head=2,
+        head=0,
         query=17,
     ),
     Preset(

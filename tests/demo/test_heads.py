@@ -15,7 +15,7 @@ from components.ssd.terms import SSDTerms
 
 ANSWERS = {
     "Where is Mia?": " kitchen",
-    "Copy a list": " red",
+    "Copy a list": " bread",
     "A short story": " red",
     "A short memory": " candle",
 }
@@ -52,6 +52,15 @@ def test_the_preselected_head_jumps_back_to_the_fact(demo_bridge: ModelBridge, p
     fact = words.index(ANSWERS[preset.name])
     assert preset.query - fact > 8
     assert jumps(_terms(demo_bridge, preset), preset.query, fact)[preset.head]
+
+
+def test_each_row_of_the_copy_reads_the_next_word_of_the_list(demo_bridge: ModelBridge) -> None:
+    preset = _by_name("Copy a list")
+    words = demo_bridge.to_str_tokens(preset.prompt)
+    copied = range(words.index(" Again") + 2, len(words))
+    assert len(copied) == 5
+    M = effective_attention(_terms(demo_bridge, preset), heads=[preset.head])[0, 0].abs()
+    assert [int(M[query].argmax()) for query in copied] == [words.index(words[q]) + 1 for q in copied]
 
 
 def test_the_last_preset_shows_a_head_that_forgets_within_a_sentence(demo_bridge: ModelBridge) -> None:
