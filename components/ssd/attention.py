@@ -20,8 +20,9 @@ from torch import Tensor
 
 from components.ssd.terms import SSDTerms
 
-# Rows computed at a time: a block of C Bᵀ over 2,048 keys (0.5 MB) then stays in a core's cache while every
-# head of its group reads it. 32 to 128 rows measured the same within 10 %, 256 took a third longer.
+# Rows computed at a time: 32 and 64 measured the same, 16 and 128 a tenth slower. A block takes a few large
+# operations over all heads of a group; a head at a time stays in the cache, but is many small parallel
+# operations, and on a busy machine each of them waits for the slower core.
 BLOCK_ROWS = 64
 
 
@@ -116,17 +117,16 @@ def _lower_triangle(
         for b, block in enumerate(out[:, :, start : start + BLOCK_ROWS].unbind()):
             block[..., reached:] = 0
             for group, members in groups:
-                middle = block[members, :, separable:reached]
+                left, middle = block[members, :, :separable], block[members, :, separable:reached]
+                column = column_factor[b, members, None]
                 if B is None:
+                    torch.mul(row_factor[b, members], column, out=left)
                     middle.copy_(between[b, members])
-                    for h in range(members.start, members.stop):
-                        torch.mul(row_factor[b, h], column_factor[b, h], out=block[h, :, :separable])
-                    continue
-                match = terms.C[b, rows.to(device), group] @ B[b, :reached, group].T
-                torch.mul(between[b, members], match[:, separable:], out=middle)
-                for h in range(members.start, members.stop):
-                    left = torch.mul(match[:, :separable], column_factor[b, h], out=block[h, :, :separable])
-                    left *= row_factor[b, h]
+                else:
+                    match = terms.C[b, rows.to(device), group] @ B[b, :reached, group].T
+                    torch.mul(match[:, :separable], column, out=left)
+                    left *= row_factor[b, members]
+                    torch.mul(between[b, members], match[:, separable:], out=middle)
     for dim, order in ((1, head_order), (2, query_order), (3, key_order)):
         if order is not None:
             out = out.index_select(dim, order.to(device))
