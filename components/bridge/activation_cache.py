@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from components.bridge.hook_point import Run
-from components.bridge.mixer_record import RECORDED_HOOKS, MixerRecord
+from components.bridge.mixer_record import DERIVED_HOOKS, MixerRecord
 from components.ssd import SSDTerms, effective_attention, reconstruct
 
 
@@ -36,7 +36,7 @@ class ActivationCache(Mapping[str, Tensor]):
             return steps[0]
         mixer, _, inside = hook.partition(".mixer.")
         record = self._records.get(f"{mixer}.mixer")
-        if record is None or inside not in RECORDED_HOOKS:
+        if record is None or inside not in DERIVED_HOOKS:
             raise KeyError(
                 f"{name!r} was not kept in this run; run again with a names_filter that includes it."
             )
@@ -45,9 +45,7 @@ class ActivationCache(Mapping[str, Tensor]):
     def __iter__(self) -> Iterator[str]:
         yield from self._captured
         for mixer in self._records:
-            for inside in RECORDED_HOOKS:
-                if f"{mixer}.{inside}" not in self._captured:
-                    yield f"{mixer}.{inside}"
+            yield from (f"{mixer}.{inside}" for inside in DERIVED_HOOKS)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -128,7 +126,12 @@ class ActivationCache(Mapping[str, Tensor]):
 
 def ssd_inputs(name: str) -> bool:
     """Names filter that keeps just what the terms and the faithfulness of every layer need."""
-    return name.endswith((".mixer.in_proj.hook_out", ".mixer.inner_norm.hook_in"))
+    return name.endswith(_SSD_INPUTS)
+
+
+_SSD_INPUTS = tuple(
+    f".mixer.{name}" for name in ("hook_x", "hook_B", "hook_C", "hook_dt", "inner_norm.hook_in")
+)
 
 
 def _missing(layer: int, name: str) -> str:

@@ -144,12 +144,12 @@ def show_input(
     """
 
     def pre_hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given = args[index] if len(args) > index else kwargs.get(keyword)
+        shown = point(given) if isinstance(given, Tensor) else given
+        if shown is given:
+            return None
         if len(args) > index:
-            if not isinstance(args[index], Tensor):
-                return None
-            return (*args[:index], point(args[index]), *args[index + 1 :]), kwargs
-        if isinstance(kwargs.get(keyword), Tensor):
-            return args, {**kwargs, keyword: point(kwargs[keyword])}
-        return None
+            return (*args[:index], shown, *args[index + 1 :]), kwargs
+        return args, {**kwargs, keyword: shown}
 
     return pre_hook

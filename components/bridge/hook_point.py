@@ -6,7 +6,7 @@ capture is a context variable, which every thread has for itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -50,22 +50,29 @@ class HookPoint:
     def __call__(self, tensor: Tensor) -> Tensor:
         """Show the tensor to the current run; what comes back is what the model goes on with."""
         run = current_run()
-        return tensor if run is None else run.fire(self, tensor)
+        return tensor if run is None or self.name not in run.live else run.fire(self, tensor)
 
 
 @dataclass
 class Run:
-    """One forward pass, or one generation, in one thread: who looks and edits, and what was kept."""
+    """One forward pass, or one generation, in one thread.
+
+    `hooks`: functions by hook name. `keeps`: names of the hooks whose tensors are wanted. `live`: both.
+    """
 
     hooks: Mapping[str, Sequence[HookFunction]]
-    wants: Callable[[str], bool]
+    keeps: Set[str]
     captured: dict[str, list[Tensor]] = field(default_factory=dict)
     mixers: dict[str, MixerRecord] = field(default_factory=dict)
+    live: Set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.live = {*self.hooks, *self.keeps}
 
     def fire(self, point: HookPoint, tensor: Tensor) -> Tensor:
         """Run the functions attached to a hook point, then keep what goes on if it is wanted."""
         tensor, _ = self.edit(point, tensor)
-        if self.wants(point.name):
+        if point.name in self.keeps:
             self.captured.setdefault(point.name, []).append(tensor.detach())
         return tensor
 

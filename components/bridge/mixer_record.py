@@ -30,7 +30,7 @@ DERIVED_HOOKS = (
     "hook_decay",
     "hook_attention",
 )
-# Hooks for which a run has to keep what the mixer projected.
+# Hooks for which a run keeps what the mixer projected: from the whole projection these follow too.
 RECORDED_HOOKS = ("in_proj.hook_out", *DERIVED_HOOKS)
 
 Edit = Callable[[str, Tensor], Tensor]
@@ -40,7 +40,8 @@ Edit = Callable[[str, Tensor], Tensor]
 class ScanParameters:
     """What a mixer reads between its projection and its norm.
 
-    Copied during the forward pass: where accelerate offloads a layer, its parameters are `meta` outside it.
+    Taken during the forward pass: where accelerate offloads a layer, its parameters are `meta` outside it.
+    They are the model's own tensors, not copies, so `version` tells whether someone has changed them since.
     """
 
     heads: int
@@ -55,24 +56,26 @@ class ScanParameters:
     activation: Callable[[Tensor], Tensor]
     dt_limit: tuple[float, float]
 
+    @property
+    def version(self) -> int:
+        """How often these tensors have been changed in place."""
+        tensors = (self.A_log, self.dt_bias, self.D, self.conv_weight, self.conv_bias)
+        return sum(tensor._version for tensor in tensors if tensor is not None)
+
     @staticmethod
     def of(mixer: Any) -> ScanParameters:
-        """Copy them from a mixer that is in its forward pass."""
-
-        def copy(parameter: Tensor) -> Tensor:
-            return parameter.detach().clone()
-
+        """Read them from a mixer that is in its forward pass."""
         low, high = mixer.time_step_limit
         return ScanParameters(
             heads=mixer.num_heads,
             head_dim=mixer.head_dim,
             groups=mixer.n_groups,
             state=mixer.ssm_state_size,
-            A_log=copy(mixer.A_log),
-            dt_bias=copy(mixer.dt_bias),
-            D=copy(mixer.D),
-            conv_weight=copy(mixer.conv1d.weight),
-            conv_bias=None if mixer.conv1d.bias is None else copy(mixer.conv1d.bias),
+            A_log=mixer.A_log.detach(),
+            dt_bias=mixer.dt_bias.detach(),
+            D=mixer.D.detach(),
+            conv_weight=mixer.conv1d.weight.detach(),
+            conv_bias=None if mixer.conv1d.bias is None else mixer.conv1d.bias.detach(),
             activation=mixer.act,
             dt_limit=(float(low), float(high)),
         )
@@ -94,12 +97,13 @@ class Interior:
 class MixerStep:
     """One call of the mixer: a prefill, a piece of one, or one token.
 
+    `projected`: the channels (x, B and C before the convolution) and raw dt, without the gate.
     `recurrent`: one token after others, where the model takes one step of the recurrence and does not clamp
     dt.
     `interior`, `L` and `M` are kept when hooks ran on them, since they may have been edited.
     """
 
-    projected: Float[Tensor, "batch seq projection"]
+    projected: Float[Tensor, "batch seq channels_and_dt"]
     mask: Tensor | None
     recurrent: bool
     interior: Interior | None = None
@@ -118,6 +122,7 @@ class MixerRecord:
 
     watched: bool
     parameters: ScanParameters | None = None
+    version: int = 0
     steps: list[MixerStep] = field(default_factory=list)
     mask: Tensor | None = None
     edited: bool = False
@@ -132,7 +137,12 @@ class MixerRecord:
         """Take what the mixer projected; its parameters are real at this moment."""
         if self.parameters is None:
             self.parameters = ScanParameters.of(mixer)
-        step = MixerStep(projected.detach(), self.mask, bool(self.steps) and projected.shape[1] == 1)
+            self.version = self.parameters.version
+        # A copy without the gate, nearly half of it, so that the whole can be freed: what a run holds on to
+        # is memory that the next layer has to take anew, and that is most of what reading costs.
+        gate = self.parameters.heads * self.parameters.head_dim
+        kept = projected.detach()[..., gate:].clone()
+        step = MixerStep(kept, self.mask, bool(self.steps) and projected.shape[1] == 1)
         self.steps.append(step)
         return step
 
@@ -159,7 +169,7 @@ class MixerRecord:
         scan = self.scan
         batch, seq, _ = step.projected.shape
         inner, grouped = scan.heads * scan.head_dim, scan.groups * scan.state
-        _, channels, raw_dt = step.projected.split([inner, inner + 2 * grouped, scan.heads], dim=-1)
+        channels, raw_dt = step.projected.split([inner + 2 * grouped, scan.heads], dim=-1)
         conv_in = edit("conv1d.hook_in", channels.transpose(1, 2))
         past = conv_in[..., :0] if earlier is None else earlier
         conv_out = depthwise_causal_conv(conv_in, past, scan.conv_weight, scan.conv_bias)
@@ -193,9 +203,7 @@ class MixerRecord:
         )
 
     def at_hook(self, name: str) -> Tensor:
-        """What passed one of the hooks that this record covers, over all steps; `name` as in `derive`."""
-        if name == "in_proj.hook_out":
-            return torch.cat([step.projected for step in self.steps], dim=1)
+        """What passed one of the DERIVED_HOOKS, over all steps."""
         if name in ("hook_decay", "hook_attention"):
             return self._matrix(name)
         interiors = list(self.interiors())
@@ -237,6 +245,8 @@ class MixerRecord:
         """The parameters of a mixer that has run."""
         if self.parameters is None:
             raise RuntimeError("This mixer has not run; there is nothing to derive.")
+        if self.parameters.version != self.version:
+            raise RuntimeError("The model's weights were changed after this run; run again.")
         return self.parameters
 
 

@@ -90,7 +90,7 @@ class ModelBridge:
         `names_filter` is a name, several, or a function of the name; None keeps everything. `fwd_hooks` as in
         `run_with_hooks`; what they edit is kept edited. Raises ValueError for an unknown name.
         """
-        run = Run(self._hooks(fwd_hooks), self._wants(names_filter))
+        run = Run(self._hooks(fwd_hooks), self._names(names_filter))
         return self._forward(run, prompt_or_ids, attention_mask), self._cache(run)
 
     @torch.no_grad()
@@ -106,7 +106,7 @@ class ModelBridge:
         Each is (name or function of the name, fn); `fn(tensor, hook)` returns a tensor of the same shape to
         edit, None to look. Raises ValueError for an unknown name or another shape.
         """
-        run = Run(self._hooks(fwd_hooks), lambda name: False)
+        run = Run(self._hooks(fwd_hooks), set())
         return self._forward(run, prompt_or_ids, attention_mask)
 
     @torch.no_grad()
@@ -133,7 +133,7 @@ class ModelBridge:
             )
         ids, mask = self._inputs(prompt_or_ids, attention_mask)
         state = DynamicCache(config=self.model.config)
-        run = Run(self._hooks(fwd_hooks), self._wants(names_filter) if with_cache else lambda name: False)
+        run = Run(self._hooks(fwd_hooks), self._names(names_filter) if with_cache else set())
         with self._offload_lock, running(run):
             continued = self.model.generate(
                 ids,
@@ -179,7 +179,8 @@ class ModelBridge:
             raise ValueError(
                 f"Token ids of shape {tuple(ids.shape)} hold no text; give at least one id, [s] or [b, s]."
             )
-        if int(ids.min()) < 0 or int(ids.max()) >= vocabulary:
+        least, most = (int(bound) for bound in ids.aminmax())
+        if least < 0 or most >= vocabulary:
             raise ValueError(f"Token ids must lie between 0 and {vocabulary - 1}, the model's vocabulary.")
         if mask is not None and mask.shape != ids.shape:
             raise ValueError(
@@ -213,13 +214,12 @@ class ModelBridge:
                 by_name.setdefault(name, []).append(function)
         return by_name
 
-    def _wants(self, names: NamesFilter) -> Callable[[str], bool]:
+    def _names(self, names: NamesFilter) -> set[str]:
         if names is None:
-            return lambda name: True
+            return set(self.hook_points)
         if callable(names):
-            return names
-        chosen = {self._hook_name(name) for name in ([names] if isinstance(names, str) else names)}
-        return chosen.__contains__
+            return set(filter(names, self.hook_points))
+        return {self._hook_name(name) for name in ([names] if isinstance(names, str) else names)}
 
 
 def _offloads(model: PreTrainedModel) -> bool:

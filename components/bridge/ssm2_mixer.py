@@ -108,12 +108,13 @@ class SSM2MixerBridge(GeneralizedComponent):
         run = current_run()
         if run is None:
             return
-        record = run.mixers.get(self._key)
+        key = self._key
+        record = run.mixers.get(key)
         if record is None:
-            watched = any(run.hooks.get(f"{self._key}.{name}") for name in DERIVED_HOOKS)
-            if not watched and not any(run.wants(f"{self._key}.{name}") for name in RECORDED_HOOKS):
+            watched = any(f"{key}.{name}" in run.hooks for name in DERIVED_HOOKS)
+            if not watched and not any(f"{key}.{name}" in run.keeps for name in RECORDED_HOOKS):
                 return
-            record = run.mixers[self._key] = MixerRecord(watched)
+            record = run.mixers[key] = MixerRecord(watched)
         record.mask = kwargs.get("attention_mask")
 
     def _take_projection(self, module: nn.Module, args: Any, projected: Tensor) -> None:
@@ -154,6 +155,8 @@ class SSM2MixerBridge(GeneralizedComponent):
         record = run.mixers.get(self._key)
         if record is not None and record.scan_output is not None:
             y = record.scan_output.reshape(y.shape).to(y.dtype)
+        if self.hook_scan.name not in run.live:
+            return y
         heads = self._wrapped().get_parameter("D").shape[0]
         return run.fire(self.hook_scan, y.unflatten(-1, (heads, -1))).reshape(y.shape)
 

@@ -1,5 +1,6 @@
 """The terms against what the model's own scan receives and returns."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,9 +39,9 @@ def test_faithfulness_notices_a_wrong_term() -> None:
     bridge = ModelBridge(tiny_model())
     _, cache = bridge.run_with_cache(random_ids(0, 1, 20))
     assert cache.faithfulness(1) <= 5e-6
-    parameters = cache._records["blocks.1.mixer"].parameters
-    assert parameters is not None
-    parameters.D[3] += 0.5
+    record = cache._records["blocks.1.mixer"]
+    record.parameters = replace(record.scan, D=record.scan.D + 0.5)
+    record.version = record.parameters.version
     assert cache.faithfulness(1) > 1e-3
 
 
