@@ -11,8 +11,8 @@ def test_the_notebook_snippet_runs() -> None:
     (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
     exec(compile(snippet, "README.md", "exec"), names)
-    assert names["M"].shape == (1, 8, len(names["tokens"]), len(names["tokens"]))  # type: ignore[attr-defined]
-    assert names["ids"].shape[1] > 2  # type: ignore[attr-defined]
+    assert names["M"].shape == (1, 8, len(names["tokens"]), len(names["tokens"]))
+    assert names["ids"].shape[1] > 2
 
 
 def test_files_that_readme_names_exist() -> None:

@@ -102,7 +102,7 @@ def test_convolution_hooks_fire_though_the_mixer_never_calls_the_module(
     shapes = {}
 
     def look(tensor: Tensor, hook: object) -> None:
-        shapes[hook.name] = tuple(tensor.shape)  # type: ignore[attr-defined]
+        shapes[hook.name] = tuple(tensor.shape)
 
     names = ["blocks.0.mixer.conv1d.hook_in", "blocks.0.mixer.conv1d.hook_out"]
     bridge.run_with_hooks(random_ids(0, 2, length), fwd_hooks=[(name, look) for name in names])

@@ -24,7 +24,7 @@ def test_logits_are_bit_for_bit_those_of_the_model(dtype: torch.dtype, length: i
     seen = set()
 
     def look(tensor: torch.Tensor, hook: object) -> None:
-        seen.add(hook.name)  # type: ignore[attr-defined]
+        seen.add(hook.name)
 
     assert torch.equal(bridge.run_with_hooks(ids, fwd_hooks=[(name, look) for name in names]), truth)
     assert seen == set(names)

@@ -35,10 +35,10 @@ def panels_spec(length: int, first: int = 0) -> tuple[pd.DataFrame, dict[str, ob
 
 
 def pictures(spec: dict[str, object]) -> list[dict[str, str]]:
-    rows = [rows for rows in spec["datasets"].values() if rows and "light" in rows[0]]  # type: ignore[attr-defined]
+    rows = [rows for rows in spec["datasets"].values() if rows and "light" in rows[0]]
     inline = [
         layer["data"]["values"]
-        for layer in spec["layer"]  # type: ignore[attr-defined]
+        for layer in spec["layer"]
         if "light" in layer.get("data", {}).get("values", [{}])[0]
     ]
     return (rows + inline)[0]
@@ -88,7 +88,7 @@ def test_a_png_holds_its_pixels() -> None:
 
 def test_the_marked_cell_is_the_one_asked_for() -> None:
     cells, spec = panels_spec(6, first=10)
-    pointer = next(p for p in spec["params"] if p["name"] == "cell")  # type: ignore[attr-defined]
+    pointer = next(p for p in spec["params"] if p["name"] == "cell")
     value = pointer["value"][0]
     row = cells[(cells["i"] == 15) & (cells["j"] == 10)].iloc[0]
     assert (value["i"], value["j"], value["query"]) == (15, 10, "·token5")
@@ -97,7 +97,7 @@ def test_the_marked_cell_is_the_one_asked_for() -> None:
 
 def test_the_cells_are_sent_once_and_stay_small() -> None:
     cells, spec = panels_spec(128)
-    assert sum(len(rows) == len(cells) for rows in spec["datasets"].values()) == 1  # type: ignore[attr-defined]
+    assert sum(len(rows) == len(cells) for rows in spec["datasets"].values()) == 1
     without_cells = {key: value for key, value in spec.items() if key != "datasets"}
     assert len(json.dumps(without_cells)) < 400_000
 

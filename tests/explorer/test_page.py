@@ -116,6 +116,6 @@ def test_a_long_prompt_shows_its_last_128_tokens_and_says_so(page: AppTest) -> N
 
 def test_a_picture_that_does_not_rebuild_the_model_is_flagged(page: AppTest) -> None:
     capture = resources.capture("demo", PRESETS[0].prompt)
-    capture.faithfulness.update(dict.fromkeys(capture.terms, 2e-3))  # type: ignore[attr-defined]
+    capture.faithfulness.update(dict.fromkeys(capture.terms, 2e-3))
     page.run()
     assert "Do not trust this picture" in shown_words(page)

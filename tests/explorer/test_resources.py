@@ -37,7 +37,7 @@ def test_a_capture_holds_no_more_than_is_shown() -> None:
 
 def test_models_and_captures_are_bounded() -> None:
     for cached, bound in ((resources._bridge, 2), (resources.capture, 16)):
-        assert cached._info.max_entries == bound  # type: ignore[attr-defined]
+        assert cached._info.max_entries == bound
 
 
 def test_loading_reports_and_happens_once(monkeypatch: pytest.MonkeyPatch) -> None:
