@@ -1,5 +1,10 @@
-"""Timing by turns: every candidate runs once a round, so a slow moment of the machine hits them all."""
+"""Timing by turns: every candidate runs once a round, so a slow moment of the machine hits them all.
 
+The order within a round is shuffled (with a fixed seed): what runs after what, and finds which memory warm,
+is no candidate's privilege.
+"""
+
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 def rounds(candidates: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
     """Seconds of each candidate in each round, after one round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    order = random.Random(0)
     for counted in [False] + [True] * repeats:
-        for name, candidate in candidates.items():
+        for name, candidate in order.sample(list(candidates.items()), len(candidates)):
             start = time.perf_counter()
             candidate()
             if counted:

@@ -16,7 +16,7 @@ from components.charts import (
 )
 from components.demo.presets import PRESETS
 from components.ssd import effective_attention
-from explorer.resources import Capture
+from explorer.resources import Capture, faithfulness
 from explorer.selection import Selection
 
 TRUSTED_BELOW = 1e-4
@@ -102,7 +102,7 @@ def _facts(
     with st.container(horizontal=True):
         st.metric("Half-life", _tokens(half_life), help=MEASURES[1].meaning)
         st.metric("Mean distance", _tokens(mean_distance), help=MEASURES[0].meaning)
-        error = capture.faithfulness[layer]
+        error = faithfulness(selection.model, selection.prompt, layer)
         st.metric(
             "Faithfulness",
             _power_of_ten(error),

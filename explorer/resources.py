@@ -16,13 +16,16 @@ import pandas as pd
 import streamlit as st
 
 if TYPE_CHECKING:
-    from components.bridge import ModelBridge
+    from components.bridge import ActivationCache, ModelBridge
     from components.ssd import SSDTerms
 
 MODELS_HELD = 2
 """A model can take gigabytes; two allow going back and forth between a pair."""
 
 CAPTURES_HELD = 16
+RUNS_HELD = 2
+"""Runs hold whole texts, captures the shown positions."""
+FIGURES_HELD = 1024
 SHOWN_TOKENS = 128
 """As many positions as a panel draws; of a longer text, the last."""
 
@@ -31,8 +34,7 @@ SHOWN_TOKENS = 128
 class Capture:
     """One prompt through one model, over the shown positions. Shared between sessions: read only.
 
-    `terms` hold no x, which only the faithfulness needs and which is by far their largest part.
-    `faithfulness` is over the whole prompt.
+    `terms` hold no x, which no matrix needs and which is by far their largest part.
     """
 
     length: int
@@ -40,7 +42,6 @@ class Capture:
     tokens: list[str]
     """Texts of the shown positions, ready for display."""
     terms: Mapping[int, SSDTerms]
-    faithfulness: Mapping[int, float]
     measures: pd.DataFrame
 
     @property
@@ -66,23 +67,33 @@ def capture(model: str, prompt: str) -> Capture:
     Raises ModelLoadError when there is no such model, and ValueError with a sentence for a prompt
     without tokens.
     """
-    from components.bridge import ssd_inputs
     from components.charts import measure_table, visible_tokens
 
     bridge = _bridge(model)
     tokens = bridge.to_str_tokens(prompt)
-    _, cache = bridge.run_with_cache(prompt, names_filter=ssd_inputs)
-    terms, faithfulness = {}, {}
-    for layer in bridge.ssm_layers():
-        terms[layer] = _shown(cache.ssd_terms(layer))
-        faithfulness[layer] = cache.faithfulness(layer)
+    cache = _run(model, prompt)
+    terms = {layer: _shown(cache.ssd_terms(layer, with_x=False)) for layer in bridge.ssm_layers()}
     return Capture(
         length=len(tokens),
         tokens=visible_tokens(tokens[-SHOWN_TOKENS:]),
         terms=terms,
-        faithfulness=faithfulness,
         measures=measure_table(terms),
     )
+
+
+@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
+def faithfulness(model: str, prompt: str, layer: int) -> float:
+    """Faithfulness of one layer over the whole prompt: its mixer runs once more, on what it was given."""
+    given = _run(model, prompt)[f"blocks.{layer}.mixer.hook_in"]
+    _, alone = _bridge(model).run_mixer(layer, given)
+    return alone.faithfulness(layer)
+
+
+@st.cache_resource(max_entries=RUNS_HELD, show_spinner=False)
+def _run(model: str, prompt: str) -> ActivationCache:
+    from components.bridge import matrix_inputs
+
+    return _bridge(model).run_with_cache(prompt, names_filter=matrix_inputs)[1]
 
 
 def _shown(terms: SSDTerms) -> SSDTerms:
@@ -90,7 +101,7 @@ def _shown(terms: SSDTerms) -> SSDTerms:
     last = slice(-SHOWN_TOKENS, None)
     return replace(
         terms,
-        x=terms.x[:, last, :, :0].clone(),
+        x=terms.x[:, last].clone(),
         B=terms.B[:, last].clone(),
         C=terms.C[:, last].clone(),
         dt=terms.dt[:, last].clone(),
@@ -108,7 +119,7 @@ def load(model: str, report: Callable[[str, float | None], None]) -> None:
         loading = _loading.get(model)
         if loading is None:
             loading = _loading[model] = Future()
-            threading.Thread(target=_run, args=(model, loading), daemon=True).start()
+            threading.Thread(target=_load, args=(model, loading), daemon=True).start()
     while True:
         try:
             return loading.result(timeout=0.2)
@@ -116,7 +127,7 @@ def load(model: str, report: Callable[[str, float | None], None]) -> None:
             report(*_phases.get(model, ("Loading the model", None)))
 
 
-def _run(model: str, loading: Future[None]) -> None:
+def _load(model: str, loading: Future[None]) -> None:
     try:
         _bridge(model)
     except BaseException as error:

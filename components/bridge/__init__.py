@@ -1,6 +1,6 @@
 """Reads and edits a running Hugging Face model without changing it."""
 
-from components.bridge.activation_cache import ActivationCache, ssd_inputs
+from components.bridge.activation_cache import ActivationCache, matrix_inputs, ssd_inputs
 from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent
@@ -18,5 +18,6 @@ __all__ = [
     "ModelBridge",
     "SSM2MixerBridge",
     "SSMBlockBridge",
+    "matrix_inputs",
     "ssd_inputs",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
 from components.bridge.hook_point import Run
-from components.bridge.mixer_record import DERIVED_HOOKS, MixerRecord
+from components.bridge.mixer_record import MixerRecord
 from components.ssd import SSDTerms, effective_attention, reconstruct
 
 
@@ -22,7 +23,8 @@ class ActivationCache(Mapping[str, Tensor]):
 
     def __init__(self, run: Run, aliases: Mapping[str, str], ssm_layers: Sequence[int], layers: int) -> None:
         self._captured = run.captured
-        self._records = run.mixers
+        mixers = (f"blocks.{layer}.mixer" for layer in ssm_layers)
+        self._records = {mixer: run.mixers[mixer] for mixer in mixers if mixer in run.mixers}
         self._aliases = aliases
         self._ssm_layers = ssm_layers
         self._layers = layers
@@ -36,7 +38,7 @@ class ActivationCache(Mapping[str, Tensor]):
             return steps[0]
         mixer, _, inside = hook.partition(".mixer.")
         record = self._records.get(f"{mixer}.mixer")
-        if record is None or inside not in DERIVED_HOOKS:
+        if record is None or inside not in record.hooks:
             raise KeyError(
                 f"{name!r} was not kept in this run; run again with a names_filter that includes it."
             )
@@ -44,8 +46,8 @@ class ActivationCache(Mapping[str, Tensor]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._captured
-        for mixer in self._records:
-            yield from (f"{mixer}.{inside}" for inside in DERIVED_HOOKS)
+        for mixer, record in self._records.items():
+            yield from (f"{mixer}.{inside}" for inside in record.hooks)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -56,12 +58,17 @@ class ActivationCache(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         return f"ActivationCache with {len(self)} hooks of {self._layers} layers"
 
-    def ssd_terms(self, layer: int) -> SSDTerms:
+    def ssd_terms(self, layer: int, *, with_x: bool = True) -> SSDTerms:
         """The terms of one layer, in float32 with the cumulative decay in float64.
 
-        Raises RuntimeError naming what the cache lacks.
+        Attention, decay and content do not need x, by far the largest term: `with_x=False` leaves it empty,
+        [b, s, heads, 0]. Raises RuntimeError naming what the cache lacks.
         """
-        return self._record(layer).terms()
+        record = self._record(layer)
+        if with_x and not record.with_x:
+            raise RuntimeError(_missing(layer, f"blocks.{layer}.mixer.hook_x"))
+        terms = record.terms()
+        return terms if with_x else replace(terms, x=terms.x[..., :0])
 
     def compute_ssm_effective_attention(
         self, layer: int | None = None, include_dt_scaling: bool = False
@@ -75,11 +82,8 @@ class ActivationCache(Mapping[str, Tensor]):
         Raises RuntimeError naming what the cache lacks.
         """
         if layer is not None:
-            return effective_attention(self.ssd_terms(layer), include_dt_scaling=include_dt_scaling)
-        by_layer = {
-            index: effective_attention(self.ssd_terms(index), include_dt_scaling=include_dt_scaling)
-            for index in self._ssm_layers
-        }
+            return self._attention(layer, include_dt_scaling)
+        by_layer = {index: self._attention(index, include_dt_scaling) for index in self._ssm_layers}
         if len(by_layer) < self._layers:
             return by_layer
         # Layers may live on several devices.
@@ -114,6 +118,9 @@ class ActivationCache(Mapping[str, Tensor]):
                 )
         return notes
 
+    def _attention(self, layer: int, include_dt_scaling: bool) -> Float32[Tensor, "batch head seq seq"]:
+        return effective_attention(self.ssd_terms(layer, with_x=False), include_dt_scaling=include_dt_scaling)
+
     def _record(self, layer: int) -> MixerRecord:
         if layer not in self._ssm_layers:
             held = ", ".join(map(str, self._ssm_layers))
@@ -124,11 +131,20 @@ class ActivationCache(Mapping[str, Tensor]):
         return record
 
 
+def matrix_inputs(name: str) -> bool:
+    """Names filter that keeps just what attention, decay and content of every layer need.
+
+    With it, what each mixer was given, so that `ModelBridge.run_mixer` can run a layer again for the rest.
+    """
+    return name.endswith(_MATRIX_INPUTS)
+
+
 def ssd_inputs(name: str) -> bool:
     """Names filter that keeps just what the terms and the faithfulness of every layer need."""
     return name.endswith(_SSD_INPUTS)
 
 
+_MATRIX_INPUTS = tuple(f".mixer.{name}" for name in ("hook_in", "hook_B", "hook_C", "hook_dt"))
 _SSD_INPUTS = tuple(
     f".mixer.{name}" for name in ("hook_x", "hook_B", "hook_C", "hook_dt", "inner_norm.hook_in")
 )

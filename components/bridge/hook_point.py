@@ -58,12 +58,13 @@ class Run:
     """One forward pass, or one generation, in one thread.
 
     `hooks`: functions by hook name. `keeps`: names of the hooks whose tensors are wanted. `live`: both.
+    `mixers`: a record, by the mixer's name, of those that it has to record.
     """
 
     hooks: Mapping[str, Sequence[HookFunction]]
     keeps: Set[str]
+    mixers: Mapping[str, MixerRecord] = field(default_factory=dict)
     captured: dict[str, list[Tensor]] = field(default_factory=dict)
-    mixers: dict[str, MixerRecord] = field(default_factory=dict)
     live: Set[str] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,13 +8,14 @@ Derived in this order and in the model's dtype, x, B, C and dt are bitwise what 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from components.ssd import SSDTerms, decay, effective_attention
@@ -32,6 +33,8 @@ DERIVED_HOOKS = (
 )
 # Hooks for which a run keeps what the mixer projected: from the whole projection these follow too.
 RECORDED_HOOKS = ("in_proj.hook_out", *DERIVED_HOOKS)
+# What follows from the projection without the channels of x, which are most of it.
+HOOKS_WITHOUT_X = ("hook_B", "hook_C", "hook_dt", "hook_decay", "hook_attention")
 
 Edit = Callable[[str, Tensor], Tensor]
 
@@ -55,6 +58,8 @@ class ScanParameters:
     conv_bias: Float[Tensor, " channel"] | None
     activation: Callable[[Tensor], Tensor]
     dt_limit: tuple[float, float]
+    source: tuple[Any, ...]
+    """The same, as the mixer holds them; offloading puts others in their place."""
 
     @property
     def version(self) -> int:
@@ -63,27 +68,36 @@ class ScanParameters:
         return sum(tensor._version for tensor in tensors if tensor is not None)
 
     @staticmethod
-    def of(mixer: Any) -> ScanParameters:
-        """Read them from a mixer that is in its forward pass."""
-        low, high = mixer.time_step_limit
+    def of(mixer: Any, known: ScanParameters | None = None) -> ScanParameters:
+        """Read them from a mixer that is in its forward pass; `known` if these are still its parameters."""
+        conv = mixer.conv1d
+        limit, activation = mixer.time_step_limit, mixer.act
+        source = (mixer.A_log, mixer.dt_bias, mixer.D, conv.weight, conv.bias, limit, activation)
+        if known is not None and all(map(operator.is_, source, known.source)):
+            return known
+        A_log, dt_bias, D, weight, bias, (low, high), _ = source
         return ScanParameters(
             heads=mixer.num_heads,
             head_dim=mixer.head_dim,
             groups=mixer.n_groups,
             state=mixer.ssm_state_size,
-            A_log=mixer.A_log.detach(),
-            dt_bias=mixer.dt_bias.detach(),
-            D=mixer.D.detach(),
-            conv_weight=mixer.conv1d.weight.detach(),
-            conv_bias=None if mixer.conv1d.bias is None else mixer.conv1d.bias.detach(),
-            activation=mixer.act,
+            A_log=A_log.detach(),
+            dt_bias=dt_bias.detach(),
+            D=D.detach(),
+            conv_weight=weight.detach(),
+            conv_bias=None if bias is None else bias.detach(),
+            activation=activation,
             dt_limit=(float(low), float(high)),
+            source=source,
         )
 
 
 @dataclass(frozen=True)
 class Interior:
-    """What one forward step computed between projection and scan; x, B, C and dt in float32."""
+    """What one forward step computed between projection and scan; x, B, C and dt in float32.
+
+    Of a record without x, the channels are those of B and C, and x has no dimension: [batch, seq, head, 0].
+    """
 
     conv_in: Float[Tensor, "batch channel seq"]
     conv_out: Float[Tensor, "batch channel padded"]
@@ -97,7 +111,7 @@ class Interior:
 class MixerStep:
     """One call of the mixer: a prefill, a piece of one, or one token.
 
-    `projected`: the channels (x, B and C before the convolution) and raw dt, without the gate.
+    `projected`: the channels (x, B and C before the convolution; or B and C alone) and raw dt.
     `recurrent`: one token after others, where the model takes one step of the recurrence and does not clamp
     dt.
     `interior`, `L` and `M` are kept when hooks ran on them, since they may have been edited.
@@ -121,6 +135,7 @@ class MixerRecord:
     """The steps of one mixer in one run, which together give the terms of one pass over the whole text."""
 
     watched: bool
+    with_x: bool = True
     parameters: ScanParameters | None = None
     version: int = 0
     steps: list[MixerStep] = field(default_factory=list)
@@ -133,15 +148,17 @@ class MixerRecord:
         """Positions so far."""
         return sum(step.projected.shape[1] for step in self.steps)
 
-    def begin_step(self, mixer: nn.Module, projected: Float[Tensor, "batch seq projection"]) -> MixerStep:
-        """Take what the mixer projected; its parameters are real at this moment."""
+    def begin_step(
+        self, parameters: ScanParameters, projected: Float[Tensor, "batch seq projection"]
+    ) -> MixerStep:
+        """Take what the mixer projected."""
         if self.parameters is None:
-            self.parameters = ScanParameters.of(mixer)
-            self.version = self.parameters.version
-        # A copy without the gate, nearly half of it, so that the whole can be freed: what a run holds on to
-        # is memory that the next layer has to take anew, and that is most of what reading costs.
-        gate = self.parameters.heads * self.parameters.head_dim
-        kept = projected.detach()[..., gate:].clone()
+            self.parameters = parameters
+            self.version = parameters.version
+        # A copy without the gate, and x if nobody wants it, so that the whole can be freed: what a run holds
+        # on to is memory that the next layer has to take anew, and that is most of what reading costs.
+        inner = self.parameters.heads * self.parameters.head_dim
+        kept = projected.detach()[..., inner if self.with_x else 2 * inner :].clone()
         step = MixerStep(kept, self.mask, bool(self.steps) and projected.shape[1] == 1)
         self.steps.append(step)
         return step
@@ -168,11 +185,15 @@ class MixerRecord:
         """
         scan = self.scan
         batch, seq, _ = step.projected.shape
-        inner, grouped = scan.heads * scan.head_dim, scan.groups * scan.state
+        grouped = scan.groups * scan.state
+        head_dim = scan.head_dim if self.with_x else 0
+        inner = scan.heads * head_dim
         channels, raw_dt = step.projected.split([inner + 2 * grouped, scan.heads], dim=-1)
         conv_in = edit("conv1d.hook_in", channels.transpose(1, 2))
         past = conv_in[..., :0] if earlier is None else earlier
-        conv_out = depthwise_causal_conv(conv_in, past, scan.conv_weight, scan.conv_bias)
+        held = slice(-conv_in.shape[1], None)  # the last channels are those of B and C
+        bias = None if scan.conv_bias is None else scan.conv_bias[held]
+        conv_out = depthwise_causal_conv(conv_in, past, scan.conv_weight[held], bias)
         conv_out = edit("conv1d.hook_out", conv_out)
         xBC = scan.activation(conv_out[..., :seq]).to(step.projected.dtype).transpose(1, 2)
         if step.mask is not None:
@@ -184,14 +205,14 @@ class MixerRecord:
         return Interior(
             conv_in=conv_in,
             conv_out=conv_out,
-            x=edit("hook_x", x.reshape(batch, seq, scan.heads, scan.head_dim)),
+            x=edit("hook_x", x.reshape(batch, seq, scan.heads, head_dim)),
             B=edit("hook_B", B.reshape(batch, seq, scan.groups, scan.state)),
             C=edit("hook_C", C.reshape(batch, seq, scan.groups, scan.state)),
             dt=edit("hook_dt", dt.float()),
         )
 
     def terms(self) -> SSDTerms:
-        """The terms over all steps."""
+        """The terms over all steps; of a record without x, with an x of no dimension."""
         interiors = list(self.interiors())
         return SSDTerms.from_parts(
             x=torch.cat([i.x for i in interiors], dim=1),
@@ -202,8 +223,13 @@ class MixerRecord:
             D=self.scan.D.float(),
         )
 
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """Those of the DERIVED_HOOKS whose tensors this record holds."""
+        return DERIVED_HOOKS if self.with_x else HOOKS_WITHOUT_X
+
     def at_hook(self, name: str) -> Tensor:
-        """What passed one of the DERIVED_HOOKS, over all steps."""
+        """What passed one of `hooks`, over all steps."""
         if name in ("hook_decay", "hook_attention"):
             return self._matrix(name)
         interiors = list(self.interiors())
@@ -248,6 +274,21 @@ class MixerRecord:
         if self.parameters.version != self.version:
             raise RuntimeError("The model's weights were changed after this run; run again.")
         return self.parameters
+
+
+def records_for(hooks: Iterable[str], keeps: Iterable[str]) -> dict[str, MixerRecord]:
+    """An empty record, by the mixer's name, of every mixer that a run with these hooks has to record."""
+    watched = {mixer for mixer, inside in map(_in_mixer, hooks) if inside in DERIVED_HOOKS}
+    kept = [(mixer, inside) for mixer, inside in map(_in_mixer, keeps) if inside in RECORDED_HOOKS]
+    with_x = watched | {mixer for mixer, inside in kept if inside not in HOOKS_WITHOUT_X}
+    recorded = watched | {mixer for mixer, _ in kept}
+    return {mixer: MixerRecord(mixer in watched, mixer in with_x) for mixer in recorded}
+
+
+def _in_mixer(hook: str) -> tuple[str, str]:
+    """`blocks.3.mixer.hook_x` as the mixer's name and the rest; the rest is empty outside mixers."""
+    block, _, inside = hook.partition(".mixer.")
+    return f"{block}.mixer", inside
 
 
 def depthwise_causal_conv(

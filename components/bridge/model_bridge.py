@@ -17,6 +17,7 @@ from components.bridge import tokens
 from components.bridge.activation_cache import ActivationCache
 from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.hook_point import HookFunction, HookPoint, Run, running
+from components.bridge.mixer_record import records_for
 from components.bridge.ssm_block import SSMBlockBridge
 
 Prompt = str | Sequence[str] | Sequence[int] | Tensor
@@ -90,7 +91,7 @@ class ModelBridge:
         `names_filter` is a name, several, or a function of the name; None keeps everything. `fwd_hooks` as in
         `run_with_hooks`; what they edit is kept edited. Raises ValueError for an unknown name.
         """
-        run = Run(self._hooks(fwd_hooks), self._names(names_filter))
+        run = _run(self._hooks(fwd_hooks), self._names(names_filter))
         return self._forward(run, prompt_or_ids, attention_mask), self._cache(run)
 
     @torch.no_grad()
@@ -106,8 +107,26 @@ class ModelBridge:
         Each is (name or function of the name, fn); `fn(tensor, hook)` returns a tensor of the same shape to
         edit, None to look. Raises ValueError for an unknown name or another shape.
         """
-        run = Run(self._hooks(fwd_hooks), set())
+        run = _run(self._hooks(fwd_hooks), set())
         return self._forward(run, prompt_or_ids, attention_mask)
+
+    @torch.no_grad()
+    def run_mixer(
+        self,
+        layer: int,
+        hidden: Float[Tensor, "batch seq model"],
+        *,
+        attention_mask: Int64[Tensor, "batch seq"] | None = None,
+        names_filter: NamesFilter = None,
+    ) -> tuple[Float[Tensor, "batch seq model"], ActivationCache]:
+        """One mixer alone, on what it was given in a run: its output, and a cache of that layer.
+
+        `hidden` is `blocks.{layer}.mixer.hook_in` of an earlier run, which need not have kept anything else.
+        """
+        run = _run({}, {name for name in self._names(names_filter) if name.startswith(f"blocks.{layer}.")})
+        with self._offload_lock, running(run):
+            out: Tensor = self.blocks[layer].mixer(hidden_states=hidden, attention_mask=attention_mask)
+        return out, self._cache(run)
 
     @torch.no_grad()
     def generate(
@@ -133,7 +152,7 @@ class ModelBridge:
             )
         ids, mask = self._inputs(prompt_or_ids, attention_mask)
         state = DynamicCache(config=self.model.config)
-        run = Run(self._hooks(fwd_hooks), self._names(names_filter) if with_cache else set())
+        run = _run(self._hooks(fwd_hooks), self._names(names_filter) if with_cache else set())
         with self._offload_lock, running(run):
             continued = self.model.generate(
                 ids,
@@ -220,6 +239,10 @@ class ModelBridge:
         if callable(names):
             return set(filter(names, self.hook_points))
         return {self._hook_name(name) for name in ([names] if isinstance(names, str) else names)}
+
+
+def _run(hooks: dict[str, list[HookFunction]], keeps: set[str]) -> Run:
+    return Run(hooks, keeps, records_for(hooks, keeps))
 
 
 def _offloads(model: PreTrainedModel) -> bool:

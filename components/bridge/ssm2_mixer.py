@@ -14,7 +14,7 @@ from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent, show_input
 from components.bridge.hook_point import Conversion, HookPoint, Run, current_run
-from components.bridge.mixer_record import DERIVED_HOOKS, RECORDED_HOOKS, MixerRecord, MixerStep
+from components.bridge.mixer_record import MixerRecord, MixerStep, ScanParameters
 from components.ssd import SSDTerms, content, decay, effective_attention, reconstruct, ssm_state, ssm_states
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class SSM2MixerBridge(GeneralizedComponent):
         super().__init__(
             name, config, {**inside, **(submodules or {})}, conversion_rule, hook_alias_overrides, optional
         )
+        self._parameters: ScanParameters | None = None
         self.hook_x = HookPoint(f"{name}.hook_x")
         self.hook_B = HookPoint(f"{name}.hook_B")
         self.hook_C = HookPoint(f"{name}.hook_C")
@@ -74,7 +75,8 @@ class SSM2MixerBridge(GeneralizedComponent):
         Raises RuntimeError naming what the cache lacks. For a head or a window of long texts, use
         `components.ssd.effective_attention` on `cache.ssd_terms(layer_idx)`.
         """
-        return effective_attention(cache.ssd_terms(layer_idx), include_dt_scaling=include_dt_scaling)
+        terms = cache.ssd_terms(layer_idx, with_x=False)
+        return effective_attention(terms, include_dt_scaling=include_dt_scaling)
 
     def compute_ssm_state(
         self, cache: ActivationCache, layer_idx: int, time_step: int | None = None
@@ -93,7 +95,7 @@ class SSM2MixerBridge(GeneralizedComponent):
     def _attach(self, module: nn.Module) -> list[RemovableHandle]:
         scan_output = show_input(self._pass_scan_output)
         return [
-            module.register_forward_pre_hook(self._begin, with_kwargs=True),
+            module.register_forward_pre_hook(self._take_mask, with_kwargs=True),
             *super()._attach(module),
             # After in_proj's own hooks, which may edit the projection.
             module.get_submodule(self.in_proj.name).register_forward_hook(self._take_projection),
@@ -103,19 +105,12 @@ class SSM2MixerBridge(GeneralizedComponent):
             ),
         ]
 
-    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Open this mixer's record if the run needs one; the padding mask is an argument of the mixer."""
+    def _take_mask(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note the padding mask, an argument of the mixer, if the run keeps a record of this mixer."""
         run = current_run()
-        if run is None:
-            return
-        key = self._key
-        record = run.mixers.get(key)
-        if record is None:
-            watched = any(f"{key}.{name}" in run.hooks for name in DERIVED_HOOKS)
-            if not watched and not any(f"{key}.{name}" in run.keeps for name in RECORDED_HOOKS):
-                return
-            record = run.mixers[key] = MixerRecord(watched)
-        record.mask = kwargs.get("attention_mask")
+        record = None if run is None else run.mixers.get(self._key)
+        if record is not None:
+            record.mask = kwargs.get("attention_mask")
 
     def _take_projection(self, module: nn.Module, args: Any, projected: Tensor) -> None:
         run = current_run()
@@ -123,7 +118,8 @@ class SSM2MixerBridge(GeneralizedComponent):
         if run is None or record is None:
             return
         earlier = record.conv_inputs() if record.watched else None
-        step = record.begin_step(self._wrapped(), projected)
+        parameters = self._parameters = ScanParameters.of(self._wrapped(), self._parameters)
+        step = record.begin_step(parameters, projected)
         if record.watched:
             self._run_hooks(run, record, step, earlier)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from components.bridge import ModelBridge, ssd_inputs
+from components.bridge import ModelBridge, matrix_inputs, ssd_inputs
 from tests.tiny import random_ids, tiny_model
 
 
@@ -41,6 +41,60 @@ def test_names_filter_keeps_what_it_names(bridge: ModelBridge) -> None:
     _, page = bridge.run_with_cache(ids, names_filter=ssd_inputs)
     assert max(page.faithfulness(layer) for layer in bridge.ssm_layers()) <= 5e-6
     assert "blocks.0.hook_in" not in page
+
+
+@pytest.mark.parametrize("length", [1, 3, 17])
+def test_a_run_without_x_gives_the_same_matrices(bridge: ModelBridge, length: int) -> None:
+    ids = random_ids(0, 2, length)
+    mask = torch.ones_like(ids)
+    mask[0, : length // 2] = 0
+    _, whole = bridge.run_with_cache(ids, attention_mask=mask)
+    _, cache = bridge.run_with_cache(ids, attention_mask=mask, names_filter=matrix_inputs)
+    for layer in bridge.ssm_layers():
+        for name in ("hook_B", "hook_C", "hook_dt", "hook_decay", "hook_attention"):
+            hook = f"blocks.{layer}.mixer.{name}"
+            assert torch.equal(cache[hook], whole[hook])
+        assert cache.ssd_terms(layer, with_x=False).x.shape == (2, length, 8, 0)
+    assert torch.equal(
+        cache.compute_ssm_effective_attention(include_dt_scaling=True),
+        whole.compute_ssm_effective_attention(include_dt_scaling=True),
+    )
+
+
+def test_a_run_without_x_says_that_it_has_none(bridge: ModelBridge) -> None:
+    _, cache = bridge.run_with_cache(random_ids(0, 1, 5), names_filter=matrix_inputs)
+    assert "blocks.0.mixer.hook_x" not in cache
+    with pytest.raises(KeyError, match=r"blocks\.0\.mixer\.hook_x"):
+        cache["blocks.0.mixer.hook_x"]
+    for compute in (lambda: cache.ssd_terms(0), lambda: cache.faithfulness(0)):
+        with pytest.raises(RuntimeError, match=r"blocks\.0\.mixer\.hook_x"):
+            compute()
+
+
+def test_one_mixer_alone_does_what_it_did_in_the_model(bridge: ModelBridge) -> None:
+    ids = random_ids(0, 2, 9)
+    mask = torch.ones_like(ids)
+    mask[0, :4] = 0
+    _, whole = bridge.run_with_cache(ids, attention_mask=mask)
+    out, alone = bridge.run_mixer(1, whole["blocks.1.mixer.hook_in"], attention_mask=mask)
+    assert torch.equal(out, whole["blocks.1.mixer.hook_out"])
+    assert torch.equal(alone["blocks.1.mixer.hook_scan"], whole["blocks.1.mixer.hook_scan"])
+    assert alone.faithfulness(1) == whole.faithfulness(1) <= 5e-6
+    assert not [name for name in alone if not name.startswith("blocks.1.mixer.")]
+
+
+def test_parameters_put_in_the_place_of_others_are_read(bridge: ModelBridge) -> None:
+    ids = random_ids(0, 1, 9)
+    mixer = bridge.blocks[0].mixer.original_component
+    _, before = bridge.run_with_cache(ids)
+    kept = mixer.dt_bias
+    mixer.dt_bias = torch.nn.Parameter(kept.detach() + 1)
+    try:
+        _, after = bridge.run_with_cache(ids)
+        assert not torch.equal(after["blocks.0.mixer.hook_dt"], before["blocks.0.mixer.hook_dt"])
+        assert after.faithfulness(0) <= 5e-6
+    finally:
+        mixer.dt_bias = kept
 
 
 def test_all_layers_are_stacked(bridge: ModelBridge) -> None:

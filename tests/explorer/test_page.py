@@ -114,8 +114,9 @@ def test_a_long_prompt_shows_its_last_128_tokens_and_says_so(page: AppTest) -> N
     assert f"The prompt has {length:,} tokens. Shown are the last 128" in shown_words(page)
 
 
-def test_a_picture_that_does_not_rebuild_the_model_is_flagged(page: AppTest) -> None:
-    capture = resources.capture("demo", PRESETS[0].prompt)
-    capture.faithfulness.update(dict.fromkeys(capture.terms, 2e-3))
+def test_a_picture_that_does_not_rebuild_the_model_is_flagged(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("explorer.figures.faithfulness", lambda *_: 2e-3)
     page.run()
     assert "Do not trust this picture" in shown_words(page)
