@@ -1,0 +1,186 @@
+"""What the page costs to use: click to idle against an empty rerun, hovers, and bytes to the browser.
+
+    python -m benchmarks.page
+
+In a headless Chromium. "Empty rerun" is a click on a button of a page with the same shell (configuration,
+navigation, theme) and nothing else. Idle is when the script has run and the browser's main thread has drawn
+what came of it. The candidates take turns; ratios are medians over the rounds of one run.
+"""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Browser, Locator, Page
+
+from benchmarks.browser import APP, chromium, serving
+from benchmarks.measure import median_ratio, print_table, rounds
+
+TOKENS_64 = "Leo is in the garden. Mia is in the kitchen. Ben is in the library. Eva is in the tower. " * 3
+TOKENS_128 = TOKENS_64 * 3
+SHELL = """
+import streamlit as st
+
+st.set_page_config(page_title="Shell", layout="wide")
+
+
+def page():
+    st.button("Again", key="again")
+
+
+st.navigation([st.Page(page, title="Explore"), st.Page(lambda: None, title="Other", url_path="other")],
+              position="top").run()
+"""
+# Settles on the first idle moment after the script has started and ended, drawing included.
+IDLE = """() => new Promise(done => {
+    const start = performance.now();
+    let ran = false;
+    const look = () => {
+        const state = document.querySelector('[data-test-script-state]')?.dataset.testScriptState;
+        if (state === 'running' || state === 'rerunRequested') ran = true;
+        if ((ran && state === 'notRunning') || performance.now() - start > 20000)
+            requestAnimationFrame(() => requestIdleCallback(() => done(performance.now() - window.acted)));
+        else setTimeout(look, 4);
+    };
+    for (const kind of ['pointerdown', 'keydown'])
+        addEventListener(kind, () => { window.acted = performance.now(); look(); },
+                         {once: true, capture: true});
+    window.ready = true;
+})"""
+HOVER = """() => {
+    window.blocked = [];
+    new PerformanceObserver(list => {
+        for (const task of list.getEntries()) window.blocked.push(task.duration);
+    }).observe({type: 'longtask'});
+}"""
+
+
+def until_idle(page: Page, act: Callable[[], object]) -> float:
+    """Milliseconds from the first press of `act` until the page is idle."""
+    page.evaluate(f"() => {{ window.measured = ({IDLE})(); }}")
+    act()
+    return float(page.evaluate("() => window.measured"))
+
+
+def opened(browser: Browser, address: str) -> Page:
+    """A session that has been drawn."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.goto(address)
+    page.wait_for_selector('[data-test-script-state="notRunning"]', state="attached", timeout=120_000)
+    page.wait_for_timeout(1500)
+    return page
+
+
+def head_cells(page: Page) -> list[Locator]:
+    """The cells of the head map."""
+    chart = page.get_by_test_id("stVegaLiteChart").first
+    return chart.locator("g.mark-rect.role-mark").first.locator("path").all()
+
+
+def type_prompt(page: Page, prompt: str) -> float:
+    """Milliseconds from Ctrl + Enter until the page is idle."""
+    box = page.get_by_label("Prompt", exact=True)
+    box.fill(prompt)
+    return until_idle(page, lambda: box.press("Control+Enter"))
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    repeats = parser.parse_args().repeats
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
+        script = Path(folder) / "shell.py"
+        script.write_text(SHELL)
+        with serving(script) as empty, serving(APP) as address:
+            shell, page = opened(browser, empty), opened(browser, address)
+            received = [0]
+            session = page.context.new_cdp_session(page)
+            session.send("Network.enable")
+            session.on(
+                "Network.webSocketFrameReceived",
+                lambda event: received.append(_bytes(event["response"])),
+            )
+            type_prompt(page, TOKENS_64)
+            page.wait_for_timeout(1000)
+            turn = itertools.count()
+            measured: dict[str, list[float]] = {name: [] for name in ("empty", "head", "prompt")}
+            sent: list[int] = []
+
+            def head() -> None:
+                cells = head_cells(page)
+                before = len(received)
+                cell = cells[next(turn) * 3 % len(cells)]
+                measured["head"].append(until_idle(page, cell.click))
+                page.wait_for_timeout(300)
+                sent.append(sum(received[before:]))
+
+            def prompt() -> None:
+                measured["prompt"].append(type_prompt(page, f"{TOKENS_64} {'na' * (next(turn) + 1)}"))
+                page.wait_for_timeout(300)
+
+            rounds(
+                {
+                    "empty": lambda: measured["empty"].append(
+                        until_idle(shell, shell.get_by_role("button", name="Again").click)
+                    ),
+                    "head": head,
+                    "prompt": prompt,
+                },
+                repeats,
+            )
+            type_prompt(page, TOKENS_128)
+            page.wait_for_timeout(1500)
+            blocked, moves = hover(page)
+    print_table(
+        ["click to idle, 64 tokens", "ms, median", "ratio, median"],
+        [
+            [
+                name,
+                f"{statistics.median(measured[key][1:]):.0f}",
+                f"{median_ratio(measured[key][1:], measured['empty'][1:]):.2f}",
+            ]
+            for name, key in (
+                ("empty rerun", "empty"),
+                ("another head", "head"),
+                ("another prompt", "prompt"),
+            )
+        ],
+    )
+    print(
+        f"\nOne head change sends {statistics.median(sent[1:]) / 1e3:.0f} KB (at most {max(sent) / 1e3:.0f})."
+    )
+    print(
+        f"{moves} hovers at 128 tokens: {len(blocked)} blocked the page for 50 ms or more, "
+        f"the longest {max(blocked, default=0):.0f} ms."
+    )
+
+
+def hover(page: Page, moves: int = 150) -> tuple[list[float], int]:
+    """Milliseconds of every task of 50 ms or more while the pointer wanders over the panels."""
+    canvas = page.get_by_test_id("stVegaLiteChart").nth(1).locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    box = canvas.bounding_box()
+    if box is None:
+        raise SystemExit("The panels are not drawn.")
+    page.evaluate(HOVER)
+    for move in range(moves):
+        across, down = 0.02 + 0.25 * (move * 37 % 100) / 100, 0.1 + 0.4 * (move * 61 % 100) / 100
+        page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down)
+        page.wait_for_timeout(30)
+    page.wait_for_timeout(300)
+    return list(page.evaluate("() => window.blocked")), moves
+
+
+def _bytes(frame: dict[str, object]) -> int:
+    """Binary frames come in base64."""
+    payload = str(frame["payloadData"])
+    return len(payload) * 3 // 4 if frame["opcode"] == 2 else len(payload)
+
+
+if __name__ == "__main__":
+    main()
