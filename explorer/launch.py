@@ -1,0 +1,26 @@
+"""The command `mamba2-explorer`: the app of the installed package, from any folder.
+
+Further arguments go to Streamlit, as in `mamba2-explorer --server.port 8600`. Theme and server defaults
+come from `.streamlit/config.toml` beside the app, which Streamlit reads with it.
+"""
+
+import sys
+from pathlib import Path
+
+from streamlit.web import cli
+
+APP = Path(__file__).with_name("app.py")
+
+
+def main() -> None:
+    """Serve the app until interrupted."""
+    from explorer.settings import settings
+
+    try:
+        settings()
+    except ValueError as error:
+        sys.exit(f"mamba2-explorer: {error}")
+    # Streamlit would ask a newcomer for an e-mail address before it starts.
+    cli.main_run.main(
+        [str(APP), "--server.showEmailPrompt=false", *sys.argv[1:]], prog_name="mamba2-explorer"
+    )
