@@ -1,0 +1,345 @@
+"""What a reader takes home: the picture, the matrix, and the program that makes the matrix again.
+
+Pure functions from charts and arrays to files; nothing here knows of a page. What a person typed (a prompt,
+the name of a model) ends up in files that a browser or a spreadsheet opens, so each format escapes it in its
+own way.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
+
+from components.charts import visible_tokens
+from components.charts.colours import FAINT, INK, QUIET
+
+if TYPE_CHECKING:
+    from components.bridge import ModelBridge
+
+WIDTH = 1200
+"""Width of an exported picture, in the units of SVG."""
+PIXELS_PER_UNIT = 2
+"""A PNG is this many times as wide, so that it stays sharp in print and on a projector."""
+
+_PAPER = {False: "#ffffff", True: "#12151c"}
+"""The page's background, light and dark."""
+
+# Metrics of the first three are the same, so labels measured here fit elsewhere too.
+_FONT = "Arial, Liberation Sans, Helvetica, sans-serif"
+
+_LOOK = {
+    "font": _FONT,
+    "axis": {
+        "domain": False,
+        "ticks": False,
+        "gridColor": FAINT.to_dict(),
+        "gridOpacity": 0.4,
+        "labelColor": QUIET.to_dict(),
+        "titleColor": QUIET.to_dict(),
+        "titleFontWeight": "normal",
+    },
+    "legend": {
+        "labelColor": QUIET.to_dict(),
+        "titleColor": QUIET.to_dict(),
+        "titleFontWeight": "normal",
+    },
+    "title": {"color": INK.to_dict()},
+    "mark": {"tooltip": {"content": "encoding"}},
+    "view": {"stroke": "transparent"},
+}
+"""What Streamlit's theme gives to a chart on the page; bare, Vega frames the view and sets bold titles."""
+
+
+# Pictures
+
+
+def picture_svg(chart: alt.Chart | alt.LayerChart, dark: bool = False) -> bytes:
+    """The chart as SVG, `WIDTH` units wide."""
+    return _svg(chart, dark).encode()
+
+
+def picture_png(chart: alt.Chart | alt.LayerChart, dark: bool = False) -> bytes:
+    """The chart as PNG, `WIDTH` · `PIXELS_PER_UNIT` pixels wide."""
+    import vl_convert
+
+    png: bytes = vl_convert.svg_to_png(_svg(chart, dark), scale=PIXELS_PER_UNIT)
+    return png
+
+
+def picture_html(chart: alt.Chart | alt.LayerChart, title: str, dark: bool = False) -> bytes:
+    """The chart as a page that answers the pointer and needs no network; it is as wide as its window.
+
+    The page carries Vega itself, and a policy by which the browser lets it fetch nothing.
+    """
+    spec = _specification(chart, "container", dark)
+    page = _PAGE.format(
+        title=html.escape(title),
+        font=_FONT,
+        paper=_PAPER[dark],
+        ink="#f4f5f7" if dark else "#1f2430",
+        vega=_vega(),
+        # No "<": nothing in it can end the script. Beyond ASCII all is escaped: no encoding can spoil it.
+        spec=json.dumps(spec).replace("<", r"\u003c"),
+    )
+    return page.encode(errors="replace")
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:; \
+style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ margin: 24px; background: {paper}; color: {ink}; font-family: {font}; }}
+h1 {{ font-size: 20px; overflow-wrap: anywhere; }}
+#chart {{ display: block; width: 100%; }}
+</style>
+</head>
+<body>
+<h1 dir="auto">{title}</h1>
+<div id="chart"></div>
+<script>{vega}</script>
+<script>
+vegaEmbed("#chart", {spec}, {{actions: {{export: true, source: false, compiled: false, editor: false}}}});
+</script>
+</body>
+</html>
+"""
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and vegaEmbed as one script. Bundling takes a second, so it is done once."""
+    import vl_convert
+
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_vega_lite())
+    return script
+
+
+def _svg(chart: alt.Chart | alt.LayerChart, dark: bool) -> str:
+    import vl_convert
+
+    spec = _specification(chart, WIDTH, dark)
+    layers = spec.get("layer", [])
+    for layer in layers:
+        if layer["mark"].get("opacity") == 0:
+            layer["data"] = {"values": []}  # what only feels the pointer: 8,256 cells at 128 tokens, thrice
+        if layer["mark"]["type"] == "image":
+            layer["mark"]["aria"] = False  # its description would repeat the picture's own bytes
+    if layers and all("data" in layer for layer in layers):
+        spec["datasets"].pop(spec.pop("data", {}).get("name"), None)
+        spec["data"] = {"values": []}
+    svg: str = vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite(), allowed_base_urls=[])
+    # Few fonts have this letter; a text that holds it would be set in another one altogether.
+    return svg.replace("ᵀ</text>", '<tspan dy="-0.35em" font-size="70%">T</tspan></text>')
+
+
+def _specification(chart: alt.Chart | alt.LayerChart, width: int | str, dark: bool) -> dict[str, Any]:
+    spec: dict[str, Any] = _inlined(chart).to_dict()
+    return spec | {"width": width, "background": _PAPER[dark], "config": _LOOK}
+
+
+def _inlined(chart: Any) -> Any:
+    """The chart with its tables as plain values.
+
+    How `to_dict` turns a table into values is a setting of the whole process: a limit of 5,000 rows, and,
+    while Streamlit draws for another session, a reference to Streamlit's own store. Plain values pass it by.
+    """
+    chart = chart.copy(deep=False)
+    if isinstance(chart.data, pd.DataFrame):
+        chart.data = alt.InlineData(values=alt.to_values(chart.data)["values"])
+    if isinstance(chart, alt.LayerChart):
+        chart.layer = [_inlined(layer) for layer in chart.layer]
+    return chart
+
+
+def _vega_lite() -> str:
+    """The version of Vega-Lite that this Altair writes."""
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+# Matrix
+
+PACKAGES = ("mamba2-explorer", "torch", "transformers", "altair")
+
+
+def _versions() -> dict[str, str]:
+    return {package: _version(package) for package in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # the explorer itself, run from a checkout
+        return "source checkout"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a matrix comes from: everything it takes to make it again."""
+
+    model: str
+    """As given to `load_bridge`."""
+    revision: str | None
+    """Commit of a hub model; None for the embedded one and for folders."""
+    dtype: str
+    """Of the weights, such as "float32"."""
+    tokens: Sequence[str]
+    """Texts of the matrix's positions, as the page shows them."""
+    prompt: str
+    layer: int
+    head: int
+    first: int = 0
+    """Position of the first row and column in the prompt."""
+    with_dt: bool = False
+    """Whether column j is multiplied by dt[j]."""
+    versions: dict[str, str] = field(default_factory=_versions)
+    """Of the packages that made it."""
+
+
+def provenance_of(
+    bridge: ModelBridge,
+    model: str,
+    prompt: str,
+    tokens: Sequence[str],
+    *,
+    layer: int,
+    head: int,
+    first: int = 0,
+    with_dt: bool = False,
+) -> Provenance:
+    """The provenance of a matrix from this bridge, loaded as `model`; the rest as in `Provenance`."""
+    folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
+    return Provenance(
+        model=model,
+        revision=folder.name if folder.parent.name == "snapshots" else None,
+        dtype=str(bridge.model.dtype).removeprefix("torch."),
+        tokens=tokens,
+        prompt=prompt,
+        layer=layer,
+        head=head,
+        first=first,
+        with_dt=with_dt,
+    )
+
+
+def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> bytes:
+    """The matrix as CSV: lines `# name: value` with JSON values, a line of keys, then a line per query.
+
+    `pandas.read_csv(file, comment="#", index_col=0)` reads it; as float32 its numbers are exactly those of
+    the matrix. UTF-8 with the mark by which spreadsheets know it. Raises ValueError when the tokens are not
+    those of the matrix.
+    """
+    _check(matrix, provenance)
+    labels = [
+        f"{provenance.first + place} {token}" for place, token in enumerate(visible_tokens(provenance.tokens))
+    ]
+    facts = {
+        name: getattr(provenance, name)
+        for name in ("model", "revision", "dtype", "prompt", "layer", "head", "first", "with_dt")
+    } | {f"version of {package}": number for package, number in provenance.versions.items()}
+    lines = [f"# {name}: {_one_cell(value)}" for name, value in facts.items()]
+    lines.append(",".join(['""', *(_quoted(f"key {label}") for label in labels)]))
+    for label, row in zip(labels, (matrix + 0).tolist(), strict=True):
+        # Nine digits determine a float32, whichever way the reader rounds; "+ 0" above writes −0 as 0.
+        lines.append(",".join([_quoted(f"query {label}"), *(f"{value:.9g}" for value in row)]))
+    return "\n".join([*lines, ""]).encode("utf-8-sig", errors="replace")
+
+
+def _one_cell(value: Any) -> str:
+    """JSON, in which nothing makes a spreadsheet begin another cell: that one could be read as a formula."""
+    return json.dumps(value).replace(",", r"\u002c").replace(";", r"\u003b")
+
+
+def _quoted(label: str) -> str:
+    """A label begins with a word of ours, so none is a formula, a number or a date; "#" is safe in quotes."""
+    return '"' + label.replace('"', '""') + '"'
+
+
+def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> bytes:
+    """The matrix as a compressed NumPy archive, which `numpy.load` opens without pickles.
+
+    `attention` [query, key] float32; `queries` and `keys`, positions in the prompt; `tokens`, their texts;
+    `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `head`, `with_dt`; `versions`, a
+    JSON object. Raises ValueError when the tokens are not those of the matrix.
+    """
+    _check(matrix, provenance)
+    positions = np.arange(provenance.first, provenance.first + len(matrix))
+    file = BytesIO()
+    np.savez_compressed(
+        file,
+        attention=matrix,
+        queries=positions,
+        keys=positions,
+        tokens=np.array(provenance.tokens, dtype=np.str_),
+        model=np.str_(provenance.model),
+        revision=np.str_(provenance.revision or ""),
+        dtype=np.str_(provenance.dtype),
+        prompt=np.str_(provenance.prompt),
+        layer=np.int64(provenance.layer),
+        head=np.int64(provenance.head),
+        with_dt=np.bool_(provenance.with_dt),
+        versions=np.str_(json.dumps(provenance.versions)),
+    )
+    return file.getvalue()
+
+
+def _check(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> None:
+    count = len(provenance.tokens)
+    if matrix.shape != (count, count):
+        raise ValueError(
+            f"The matrix is {' × '.join(map(str, matrix.shape))}, but there are {count} tokens; "
+            "give one head, with the tokens of its positions."
+        )
+
+
+# Program
+
+
+def snippet(provenance: Provenance) -> str:
+    """A Python program that makes the matrix again, with the package's public names only."""
+    options = {"revision": provenance.revision, "dtype": provenance.dtype}
+    given = "".join(f", {name}={value!r}" for name, value in options.items() if value)
+    shown = f"slice({provenance.first}, {provenance.first + len(provenance.tokens)})"
+    return f"""\
+from components.models import load_bridge
+from components.ssd import effective_attention
+
+bridge = load_bridge({provenance.model!r}{given})
+prompt = {provenance.prompt!r}
+names = [f"blocks.{provenance.layer}.mixer.hook_{{term}}" for term in ("x", "B", "C", "dt")]
+logits, cache = bridge.run_with_cache(prompt, names_filter=names)
+shown = {shown}  # positions in the prompt
+attention = effective_attention(
+    cache.ssd_terms(layer={provenance.layer}),
+    heads=[{provenance.head}],
+    queries=shown,
+    keys=shown,
+    include_dt_scaling={provenance.with_dt},
+)[0, 0].cpu().numpy()
+print(attention.shape)
+"""
+
+
+def file_name(provenance: Provenance, suffix: str) -> str:
+    """A name for a download that every system takes, such as `mamba2-demo-layer2-head5.svg`."""
+    last = re.split(r"[/\\]", provenance.model.rstrip("/\\"))[-1].removeprefix("mamba2-")
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", last)[:60].strip(".-") or "model"
+    dt = "-dt" if provenance.with_dt else ""
+    return f"mamba2-{model}-layer{provenance.layer}-head{provenance.head}{dt}.{suffix.lstrip('.')}"
