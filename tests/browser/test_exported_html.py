@@ -1,0 +1,70 @@
+"""The exported page, opened as a file in a browser without a network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+
+from components.charts import cell_table, panels_chart, visible_tokens
+from components.models import load_bridge
+from explorer.exports import picture_html
+
+PROMPT = "Mia is </script><img src=x onerror=alert(1)> in\x07 the \u202ekitchen. \U0001f600 Where is Mia?"
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bridge = load_bridge("demo", device="cpu")
+    tokens = visible_tokens(bridge.to_str_tokens(PROMPT))
+    terms = bridge.run_with_cache(PROMPT)[1].ssd_terms(2)
+    chart = panels_chart(cell_table(terms, 2, tokens), tokens)
+    file = tmp_path_factory.mktemp("export") / "picture.html"
+    file.write_bytes(picture_html(chart, f"Layer 2, head 2: {PROMPT}"))
+    return file
+
+
+def test_exported_page_draws_and_answers_the_pointer_offline(browser: Browser, page_file: Path) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    page = context.new_page()
+    messages: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: messages.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(page_file.as_uri())
+    canvas = page.locator("#chart canvas")
+    canvas.wait_for()
+    page.wait_for_timeout(500)
+
+    def pixels() -> np.ndarray:
+        width, height, values = canvas.evaluate(
+            """canvas => [canvas.width, canvas.height,
+            Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)]"""
+        )
+        return np.array(values, dtype=np.int16).reshape(height, width, 4)[..., :3]
+
+    before = pixels()
+    assert before.shape[1] > 1100
+    for third in np.array_split(np.ptp(before, axis=-1) > 60, 3, axis=1):
+        assert third.mean() > 0.01
+
+    box = canvas.bounding_box()
+    assert box is not None
+    for across in (0.149, 0.15):  # into the first panel, below its diagonal
+        page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["width"] * 0.2)
+    page.wait_for_timeout(300)
+    changed = np.ptp(pixels() - before, axis=-1) > 30
+    assert all(third.any() for third in np.array_split(changed, 3, axis=1))
+    assert "query token" in page.locator("#vg-tooltip-element").inner_text()
+
+    assert page.title().startswith("Layer 2, head 2: Mia is </script><img src=x")
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.evaluate("document.characterSet") == "UTF-8"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
+    assert messages == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
