@@ -136,15 +136,11 @@ def _svg(chart: alt.Chart | alt.LayerChart, dark: bool) -> str:
     import vl_convert
 
     spec = _specification(chart, WIDTH, dark)
-    layers = spec.get("layer", [])
-    for layer in layers:
+    for layer in spec.get("layer", []):
         if layer["mark"].get("opacity") == 0:
-            layer["data"] = {"values": []}  # what only feels the pointer: 8,256 cells at 128 tokens, thrice
+            layer["data"] = {"values": []}  # what only feels the pointer, up to a rectangle per cell
         if layer["mark"]["type"] == "image":
             layer["mark"]["aria"] = False  # its description would repeat the picture's own bytes
-    if layers and all("data" in layer for layer in layers):
-        spec["datasets"].pop(spec.pop("data", {}).get("name"), None)
-        spec["data"] = {"values": []}
     svg: str = vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite(), allowed_base_urls=[])
     # Few fonts have this letter; a text that holds it would be set in another one altogether.
     return svg.replace("ᵀ</text>", '<tspan dy="-0.35em" font-size="70%">T</tspan></text>')

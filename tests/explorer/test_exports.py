@@ -148,9 +148,11 @@ def test_another_session_that_draws_meanwhile_changes_nothing(example: Example) 
 
 
 def test_the_chart_itself_stays_as_it_was(example: Example) -> None:
-    chart = example.chart()
+    chart = decay_curves_chart(survival_table(example.terms), 2, 5.0)
+    tables = [layer.data for layer in chart.layer]
     picture_html(chart, "title")
-    assert isinstance(chart.data, pd.DataFrame)
+    assert any(isinstance(table, pd.DataFrame) for table in tables)
+    assert all(layer.data is table for layer, table in zip(chart.layer, tables, strict=True))
 
 
 def test_hostile_prompts_in_pictures(hostile: Example) -> None:
