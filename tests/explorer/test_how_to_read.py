@@ -1,0 +1,69 @@
+"""The page "How to read this", with the embedded model itself: the page is about that one."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from components.demo.presets import PRESETS
+from components.models import load_bridge
+from components.ssd import effective_attention
+from tests.explorer.conftest import ROOT
+
+PRESET = PRESETS[0]
+
+
+@pytest.fixture(autouse=True)
+def embedded() -> Iterator[None]:
+    """Take the place of the fixture that swaps in the tiny model."""
+    st.cache_resource.clear()
+    yield
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def page() -> AppTest:
+    """The page alone."""
+    file = ROOT / "explorer" / "app_pages" / "how_to_read.py"
+    return AppTest.from_file(str(file), default_timeout=60).run()
+
+
+def words(page: AppTest) -> str:
+    return "\n".join(element.value for element in page.markdown)
+
+
+def test_stands_alone_and_says_what_every_chart_shows(page: AppTest) -> None:
+    assert not page.exception
+    assert not page.warning
+    charts = page.get("vega_lite_chart")
+    assert len(charts) == 9
+    assert all(re.search(r"\d", chart.proto.alt) for chart in charts)
+    assert all(json.loads(chart.proto.spec) for chart in charts)
+
+
+def test_numbers_come_from_the_model(page: AppTest) -> None:
+    _, cache = load_bridge("demo").run_with_cache(PRESET.prompt)
+    row = effective_attention(cache.ssd_terms(PRESET.layer), heads=[PRESET.head], queries=[-1])[0, 0, 0]
+    formula = next(element.value for element in page.latex if "underbrace" in element.value)
+    content, decay, attention = map(float, re.findall(r"underbrace\{(-?[\d.]+)\}", formula))
+    assert attention == pytest.approx(float(row[row.abs().argmax()]), abs=0.01)
+    assert content * decay == pytest.approx(attention, rel=0.02)
+
+
+def test_the_experiments_show_what_the_text_says(page: AppTest) -> None:
+    text = words(page)
+    assert "but 4 columns of layer 0 change" in text  # the convolution's kernel
+    kept, lost = re.findall(r"([\d.]+)%\. Without it in head \d+, it is still ([\d.]+)%", text)[0]
+    assert float(kept) < 50 < float(lost)
+
+
+def test_one_vocabulary(page: AppTest) -> None:
+    assert "query position *i* reads key position *j*" in words(page)
+    assert "attends to" not in words(page)
+
+
+def test_no_docstring_stands_on_the_page(page: AppTest) -> None:
+    assert words(page).startswith("The embedded model has read one text.")
