@@ -7,13 +7,18 @@ import altair as alt
 LABEL_SIZE, TITLE_SIZE = 12, 13
 
 
-def readable_axis(title: str, **options: Any) -> alt.Axis:
-    """An axis with labels and title in the sizes of all charts; `options` are those of `alt.Axis`."""
+def type_scale(larger: bool) -> float:
+    """How many times larger than usual type is: 1, or 1.35 for a projector."""
+    return 1.35 if larger else 1.0
+
+
+def readable_axis(title: str, scale: float = 1.0, **options: Any) -> alt.Axis:
+    """An axis with labels and title in the sizes of all charts, times `scale`; `options` of `alt.Axis`."""
     return alt.Axis(
         **{
             "title": title,
-            "labelFontSize": LABEL_SIZE,
-            "titleFontSize": TITLE_SIZE,
+            "labelFontSize": LABEL_SIZE * scale,
+            "titleFontSize": TITLE_SIZE * scale,
             "titlePadding": 6,
             "labelPadding": 4,
             "labelOverlap": "parity",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, TITLE_SIZE, readable_axis
+from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, TITLE_SIZE, readable_axis, type_scale
 from components.charts.colours import ACCENT, BACKGROUND, graded
 
 PICK = "head"
@@ -31,24 +31,27 @@ MEASURES = (
 )
 
 
-def head_map_chart(measures: pd.DataFrame, measure: Measure, picked: tuple[int, int]) -> alt.LayerChart:
+def head_map_chart(
+    measures: pd.DataFrame, measure: Measure, picked: tuple[int, int], *, larger: bool = False
+) -> alt.LayerChart:
     """Layers down, heads across; `measures` is a `measure_table` and `picked` the framed (layer, head).
 
     Half-lives span powers of ten and are coloured by their logarithm. The frame is drawn from `picked`, not
-    from the selection, so a click beside the cells takes nothing away.
+    from the selection, so a click beside the cells takes nothing away. `larger` type is for a projector.
     """
+    scale = type_scale(larger)
     layers = sorted(measures["layer"].unique())
     values = measures[measure.column]
     finite = values[values.abs() < float("inf")]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     logarithmic = measure.column == "half_life" and low > 0
     shown = measures.assign(shown=values.clip(upper=high))
-    height = min(max(len(layers) * _CELL_HEIGHT, _LEAST_HEIGHT), _MOST_HEIGHT)
+    height = min(max(len(layers) * _CELL_HEIGHT * scale, _LEAST_HEIGHT), _MOST_HEIGHT)
 
     pick = alt.selection_point(name=PICK, fields=["layer", "head"], on="click", clear=False, toggle=False)
     place = {
-        "x": alt.X("head:O", axis=readable_axis("head", labelAngle=0)),
-        "y": alt.Y("layer:O", axis=readable_axis("layer")),
+        "x": alt.X("head:O", axis=readable_axis("head", scale, labelAngle=0)),
+        "y": alt.Y("layer:O", axis=readable_axis("layer", scale)),
     }
     cells = (
         alt.Chart(shown)
@@ -66,8 +69,8 @@ def head_map_chart(measures: pd.DataFrame, measure: Measure, picked: tuple[int, 
                     gradientThickness=10,
                     tickCount=3,
                     format=".2~r",
-                    labelFontSize=LABEL_SIZE,
-                    titleFontSize=TITLE_SIZE,
+                    labelFontSize=LABEL_SIZE * scale,
+                    titleFontSize=TITLE_SIZE * scale,
                     titlePadding=4,
                     labelPadding=2,
                     offset=4,

@@ -2,8 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from components.charts import cell_table, measure_table, survival_table, visible_tokens
+from components.charts import (
+    cell_table,
+    locked_limits,
+    measure_table,
+    row_table,
+    survival_table,
+    visible_tokens,
+)
 from components.ssd import SSDTerms, content, decay, effective_attention, half_life, mean_distance
+from tests.charts.conftest import random_terms
 
 TOKENS = [f"t{k}" for k in range(9)]
 
@@ -15,6 +23,7 @@ def test_cells_are_the_engines_numbers(terms: SSDTerms) -> None:
     for name, engine in (("content", content), ("decay", decay), ("attention", effective_attention)):
         np.testing.assert_array_equal(cells[name], engine(terms, heads=[1])[0, 0].numpy()[place])
     np.testing.assert_allclose(cells["content"] * cells["decay"], cells["attention"], rtol=1e-5)
+    np.testing.assert_allclose(cells["attention"] * cells["dt"], cells["attention_dt"], rtol=1e-5)
     np.testing.assert_array_equal(cells["dt"], terms.dt[0, :, 1].numpy()[place[1]])
 
 
@@ -24,6 +33,33 @@ def test_cells_name_their_positions_in_the_whole_text(terms: SSDTerms) -> None:
     assert (cells["i"] >= cells["j"]).all()
     row = cells[(cells["i"] == 105) & (cells["j"] == 102)].iloc[0]
     assert (row["query"], row["key"]) == ("t5", "t2")
+
+
+def test_the_row_of_one_query_reads_like_a_table(terms: SSDTerms) -> None:
+    cells = cell_table(terms, 1, TOKENS, first=10)
+    row = row_table(cells.sample(frac=1, random_state=0), 14)
+    names = ["key position", "key token", "content", "decay", "dt", "attention", "attention·dt"]
+    assert list(row.columns) == names
+    assert list(row["key position"]) == [10, 11, 12, 13, 14]
+    assert list(row["key token"]) == TOKENS[:5]
+    np.testing.assert_array_equal(
+        row["attention·dt"], effective_attention(terms, heads=[1], include_dt_scaling=True)[0, 0, 4, :5]
+    )
+    assert row_table(cells, 99).empty
+
+
+@pytest.mark.parametrize("with_dt", [False, True])
+def test_locked_limits_are_the_largest_of_all_heads_and_layers(terms: SSDTerms, with_dt: bool) -> None:
+    layers = {0: terms, 5: random_terms(4)}
+    tables = [
+        cell_table(each, head, TOKENS[: each.length])
+        for each in layers.values()
+        for head in range(each.heads)
+    ]
+    value = "attention_dt" if with_dt else "attention"
+    limits = locked_limits(layers, with_dt)
+    assert limits["content"] == max(table["content"].abs().max() for table in tables)
+    assert limits["attention"] == pytest.approx(max(table[value].abs().max() for table in tables))
 
 
 def test_measures_of_every_layer_and_head(terms: SSDTerms) -> None:

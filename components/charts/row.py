@@ -1,0 +1,98 @@
+"""The row chart: what one query position reads, key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import altair as alt
+import pandas as pd
+
+from components.charts.axes import EDGE, FILL_WIDTH, readable_axis, type_scale
+from components.charts.colours import ACCENT, FAINT, INK, diverging
+
+_HEIGHT = 170
+_FEWEST_SLOTS = 12
+"""The chart is at least this many keys wide, so that the bars of a very short text stay bars."""
+
+_NAMES = {"attention": "attention  M", "attention_dt": "attention  M·dt"}
+
+
+def row_chart(
+    cells: pd.DataFrame,
+    tokens: Sequence[str],
+    query: int,
+    *,
+    first: int = 0,
+    value: Literal["attention", "attention_dt"] = "attention",
+    limit: float | None = None,
+    larger: bool = False,
+) -> alt.LayerChart:
+    """Signed bars over the key positions j that query position `query` reads, coloured as in the panels.
+
+    `cells` is a `cell_table`, `tokens` and `first` those of `panels_chart`. With `limit` the axis runs from
+    −limit to +limit and colours are full there, so that rows of several heads compare; without, the axis fits
+    the row and colours are full at the head's largest. `larger` type is for a projector.
+    """
+    scale = type_scale(larger)
+    length, slots = len(tokens), max(len(tokens), _FEWEST_SLOTS)
+    row = cells[cells["i"] == query].rename(columns={value: "value"})
+    row = row[["i", "j", "query", "key", "value"]].assign(start=row["j"] + 0.1, end=row["j"] + 0.9)
+    full = limit or float(cells[value].abs().max()) or 1.0
+    low, high = (
+        (-full, full) if limit else (min(float(row["value"].min()), 0), max(float(row["value"].max()), 0))
+    )
+    if not low < high:
+        low, high = -full, full
+    positions = alt.Scale(domain=[first, first + slots], nice=False, zero=False)
+    keys = readable_axis(
+        "key j",
+        scale,
+        values=[first + place + 0.5 for place in range(length)],
+        # Evenly dropped by hand: Vega judges what overlaps before the chart has its width.
+        labelExpr=f"(floor(datum.value) - {first}) % step ? '' : labels[floor(datum.value) - {first}]",
+        labelOverlap=False,
+        labelFontSize=alt.ExprRef(f"clamp(width / {slots}, {11 * scale}, {14 * scale})"),
+        labelAngle=-90,
+        labelLimit=88 * scale,
+        labelBound=False,
+        labelFlush=False,
+        grid=False,
+        ticks=False,
+    )
+    bars = (
+        alt.Chart(row)
+        .mark_rect(stroke=FAINT, strokeWidth=1)  # an edge, so that a pale bar still has a height
+        .encode(
+            x=alt.X("start:Q", scale=positions, axis=keys),
+            x2="end",
+            y=alt.Y(
+                "value:Q",
+                scale=alt.Scale(domain=[low, high], nice=limit is None, clamp=True),
+                axis=readable_axis(_NAMES[value], scale, tickCount=5, format=".2~r"),
+            ),
+            y2=alt.datum(0),
+            color=alt.Color("value:Q", scale=diverging(full), legend=None),
+            tooltip=[
+                alt.Tooltip("i:Q", title="query i"),
+                alt.Tooltip("query:N", title="query token"),
+                alt.Tooltip("j:Q", title="key j"),
+                alt.Tooltip("key:N", title="key token"),
+                alt.Tooltip("value:Q", title=_NAMES[value], format=".3~g"),
+            ],
+        )
+    )
+    zero = alt.Chart(alt.InlineData(values=[{}])).mark_rule(stroke=INK, tooltip=None).encode(y=alt.datum(0))
+    here = (
+        alt.Chart(alt.InlineData(values=[{"end": query + 1}]))
+        .mark_rule(stroke=ACCENT, strokeDash=[4, 4], strokeWidth=1.5, tooltip=None)
+        .encode(x="end:Q")
+    )
+    return (
+        alt.LayerChart(layer=[bars, zero, here])
+        .add_params(
+            alt.param(name="labels", value=list(tokens)),
+            alt.param(name="step", expr=f"ceil({slots * 12 * scale} / width)"),
+        )
+        .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE)
+    )
