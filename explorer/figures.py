@@ -1,73 +1,165 @@
-"""The figures of the page: the head map, the picked head's panels and the decay curves of its layer."""
+"""The figures of the page: the head map, the picked head's panels, the picked row, the decay curves."""
+
+from __future__ import annotations
 
 import math
+from typing import Literal
 
-import pandas as pd
 import streamlit as st
 
 from components.charts import (
     MEASURES,
     PICK,
+    PICK_QUERY,
     cell_table,
     decay_curves_chart,
+    head_in_words,
     head_map_chart,
+    locked_limits,
     panels_chart,
+    row_chart,
+    row_table,
     survival_table,
 )
-from components.demo.presets import PRESETS
-from components.ssd import effective_attention
 from explorer.resources import Capture, faithfulness
 from explorer.selection import Selection
+from explorer.sharing import export_menu, share_menu, write_url
 
 TRUSTED_BELOW = 1e-4
 """Faithfulness above this is flagged: the picture does not rebuild what the model computed."""
 
 
+def picked() -> Selection:
+    """What this session has picked."""
+    selection: Selection = st.session_state.selection
+    return selection
+
+
 def _pick_head() -> None:
     """Take the clicked head; a click that hits none leaves the pick as it is."""
-    picked = st.session_state.head_map.selection[PICK]
-    if picked:
-        st.session_state.selection = st.session_state.selection.with_head(
-            int(picked[0]["layer"]), int(picked[0]["head"])
-        )
+    cell = st.session_state.head_map.selection[PICK]
+    if cell:
+        st.session_state.selection = picked().with_head(int(cell[0]["layer"]), int(cell[0]["head"]))
+
+
+def _choose_head() -> None:
+    """Take the head from the two lists, which a keyboard reaches."""
+    st.session_state.selection = picked().with_head(st.session_state.layer, st.session_state.head)
+
+
+def _pick_query() -> None:
+    """Take the clicked row; a click that hits none leaves the pick as it is."""
+    row = st.session_state.panels.selection[PICK_QUERY]
+    if row:
+        st.session_state.selection = picked().with_query(int(row[0]["i"]))
+
+
+def _choose_query() -> None:
+    st.session_state.selection = picked().with_query(st.session_state.query)
+
+
+def _choose_measure() -> None:
+    st.session_state.selection = picked().with_view(measure=st.session_state.measure)
+
+
+def _switch(name: str) -> None:
+    st.session_state.selection = picked().with_view(**{name: st.session_state[name]})
+
+
+def _toggle(name: str, label: str, meaning: str) -> bool:
+    """A switch of the view."""
+    st.session_state[name] = getattr(picked().view, name)
+    return st.toggle(label, key=name, help=meaning, on_change=_switch, args=(name,))
 
 
 @st.fragment
 def head_figures(capture: Capture) -> None:
-    """Everything that shows the picked head. A click in the head map reruns this and nothing else."""
-    selection: Selection = st.session_state.selection
-    layer, head = _existing_head(capture, selection)
+    """Everything that shows the picked head. Picking another reruns this and nothing else."""
+    layer, head = _existing_head(capture, picked())
     of_head = capture.measures[
         (capture.measures["layer"] == layer) & (capture.measures["head"] == head)
     ].iloc[0]
-
     map_column, facts_column = st.columns(2, gap="large")
     with map_column:
-        measures = {measure.label: measure for measure in MEASURES}
-        label = st.segmented_control(
-            "Heads coloured by", list(measures), key="measure", default=MEASURES[0].label, required=True
-        )
-        measure = measures[label]
-        st.altair_chart(
-            head_map_chart(capture.measures, measure, (layer, head)),
-            key="head_map",
-            on_select=_pick_head,
-            selection_mode=PICK,
-            alt=f"Head map: {measure.label.lower()} of every head. Picked: layer {layer}, head {head}.",
-        )
+        _head_map(capture, layer, head)
     with facts_column:
-        _facts(capture, selection, layer, head, of_head["half_life"], of_head["mean_distance"])
+        facts = st.container()
+    if picked().view.large:
+        st.html("<style>html { font-size: 20px; }</style>")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _head_lists(capture, layer, head)
+        _toggle(
+            "dt",
+            "Times dt",
+            "Shows M·dt, what the scan really adds up. A dark cell can be pale because its key was never "
+            "written (dt), is forgotten (decay), or does not match (content).",
+        )
+        _toggle("locked", "Lock scale", "One colour scale for every head of every layer.")
+        _toggle("large", "Projector", "Larger type.")
+    head_panels(capture, layer, head, float(of_head["half_life"]))
+    _decay_curves(capture, layer, head, float(of_head["half_life"]))
+    # Last: for this the mixer runs once more, and the pictures need not wait for it.
+    with facts:
+        _facts(capture, layer, head, of_head["half_life"], of_head["mean_distance"])
 
-    query, key = _strongest_cell(capture, selection, layer, head)
-    cells = cell_table(capture.terms[layer], head, capture.tokens, capture.first)
-    st.altair_chart(
-        panels_chart(cells, capture.tokens, first=capture.first, pointed=(query, key)),
-        key="panels",
-        alt=_panels_in_words(capture, cells, layer, head, query, key),
+
+def _head_map(capture: Capture, layer: int, head: int) -> None:
+    measures = {measure.column: measure for measure in MEASURES}
+    st.session_state.measure = picked().view.measure
+    st.segmented_control(
+        "Heads coloured by",
+        list(measures),
+        key="measure",
+        format_func=lambda column: measures[column].label,
+        on_change=_choose_measure,
+        required=True,
     )
+    measure = measures[st.session_state.measure]
+    st.altair_chart(
+        head_map_chart(capture.measures, measure, (layer, head), larger=picked().view.large),
+        key="head_map",
+        on_select=_pick_head,
+        selection_mode=PICK,
+        alt=f"Head map: {measure.label.lower()} of every head. Picked: layer {layer}, head {head}.",
+    )
+    st.caption("Click a cell to see its head.")
+
+
+def _head_lists(capture: Capture, layer: int, head: int) -> None:
+    """The head map's pick once more, for the keyboard."""
+    st.session_state.layer, st.session_state.head = layer, head
+    st.selectbox("Layer", list(capture.terms), key="layer", on_change=_choose_head, width=100)
+    heads = list(range(capture.terms[layer].heads))
+    st.selectbox("Head", heads, key="head", on_change=_choose_head, width=100)
+
+
+@st.fragment
+def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> None:
+    """The three panels and the picked row of one head. Picking another row reruns this and nothing else."""
+    selection = picked()
+    view = selection.view
+    query = _existing_query(capture, selection)
+    cells = cell_table(capture.terms[layer], head, capture.tokens, capture.first)
+    value: Literal["attention", "attention_dt"] = "attention_dt" if view.dt else "attention"
+    row = cells[cells["i"] == query]
+    key = int(row["j"].iloc[int(row[value].abs().to_numpy().argmax())])
+    words = head_in_words(cells, layer, head, half_life, query, with_dt=view.dt)
+    limits = locked_limits(capture.terms, with_dt=view.dt) if view.locked else None
+    panels = panels_chart(
+        cells,
+        capture.tokens,
+        first=capture.first,
+        pointed=(query, key),
+        limits=limits,
+        with_dt=view.dt,
+        larger=view.large,
+    )
+    st.markdown(_plain(words))
+    st.altair_chart(panels, key="panels", on_select=_pick_query, selection_mode=PICK_QUERY, alt=words)
     st.caption(
-        "Each row is a query position i, each column a key position j that it reads. Zero has the colour of "
-        "the page. Column j is not token j alone: a short convolution before the scan mixes tokens j−3 … j."
+        "Each row is a query position i, each column a key position j that it reads. Point at a cell to see "
+        "it everywhere, click it to keep its row. Zero has the colour of the page. Column j is not token j "
+        "alone: a short convolution before the scan mixes tokens j−3 … j."
     )
     if capture.length > len(capture.tokens):
         st.info(
@@ -75,14 +167,50 @@ def head_figures(capture: Capture) -> None:
             f"positions {capture.first:,} to {capture.length - 1:,}.",
             icon=":material/content_cut:",
         )
-
-    st.subheader(f"Decay curves of layer {layer}", anchor=False)
+    st.session_state.query = query
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            "Query position i",
+            range(capture.first, capture.length),
+            key="query",
+            format_func=lambda i: f"{i}  {capture.tokens[i - capture.first]}",
+            on_change=_choose_query,
+            width=240,
+        )
+        as_table = st.toggle("Row as a table", key="as_table")
+        share_menu(selection)
+        export_menu(selection, capture, layer, head, panels)
     st.altair_chart(
-        decay_curves_chart(survival_table(capture.terms[layer]), head, of_head["half_life"]),
+        row_chart(
+            cells,
+            capture.tokens,
+            query,
+            first=capture.first,
+            value=value,
+            limit=limits["attention"] if limits else None,
+            larger=view.large,
+        ),
+        key="row",
+        alt=f"What query {query} reads at each key position. {words}",
+    )
+    if as_table:
+        st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
+    write_url(selection)
+
+
+def _decay_curves(capture: Capture, layer: int, head: int, half_life: float) -> None:
+    view = picked().view
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(f"Decay curves of layer {layer}", anchor=False, width="content")
+        _toggle("log", "Logarithmic", "Survival on a logarithmic scale: a constant decay is a straight line.")
+    st.altair_chart(
+        decay_curves_chart(
+            survival_table(capture.terms[layer]), head, half_life, log=view.log, larger=view.large
+        ),
         key="decay_curves",
         alt=(
             f"Survival of the first shown token over the tokens after it, for every head of layer {layer}. "
-            f"Head {head} in front, half-life {of_head['half_life']:.3g} tokens."
+            f"Head {head} in front, half-life {half_life:.3g} tokens."
         ),
     )
     st.caption(
@@ -91,18 +219,17 @@ def head_figures(capture: Capture) -> None:
     )
 
 
-def _facts(
-    capture: Capture, selection: Selection, layer: int, head: int, half_life: float, mean_distance: float
-) -> None:
-    """The picked head in words and figures."""
+def _facts(capture: Capture, layer: int, head: int, half_life: float, mean_distance: float) -> None:
+    """The picked head in figures."""
+    selection = picked()
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
-    preset = next((p for p in PRESETS if p.prompt == selection.prompt), None)
+    preset = selection.preset
     if preset and (preset.layer, preset.head) == (layer, head):
         st.markdown(f":material/visibility: {preset.look_for}")
+    error = faithfulness(selection.model, selection.prompt, layer)
     with st.container(horizontal=True):
         st.metric("Half-life", _tokens(half_life), help=MEASURES[1].meaning)
         st.metric("Mean distance", _tokens(mean_distance), help=MEASURES[0].meaning)
-        error = faithfulness(selection.model, selection.prompt, layer)
         st.metric(
             "Faithfulness",
             _power_of_ten(error),
@@ -119,6 +246,14 @@ def _facts(
             f"of its largest value, more than {_power_of_ten(TRUSTED_BELOW)}. Do not trust this picture.",
             icon=":material/warning:",
         )
+
+
+def _plain(words: str) -> str:
+    """Text as Markdown that shows just this text: every ASCII punctuation mark may be escaped."""
+    return "".join(f"\\{mark}" if mark in _PUNCTUATION else mark for mark in words)
+
+
+_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
 def _power_of_ten(value: float) -> str:
@@ -144,23 +279,8 @@ def _existing_head(capture: Capture, selection: Selection) -> tuple[int, int]:
     return layer, min(selection.head, capture.terms[layer].heads - 1)
 
 
-def _strongest_cell(capture: Capture, selection: Selection, layer: int, head: int) -> tuple[int, int]:
-    """The marked query (the last, if none is picked or it is not shown) and the key it reads most."""
+def _existing_query(capture: Capture, selection: Selection) -> int:
+    """The picked query position; the last, if none is picked or it is not shown."""
     last = capture.length - 1
     query = last if selection.query is None else selection.query
-    if not capture.first <= query <= last:
-        query = last
-    row = effective_attention(capture.terms[layer], heads=[head], queries=[query - capture.first])
-    return query, int(row[0, 0, 0].abs().argmax()) + capture.first
-
-
-def _panels_in_words(
-    capture: Capture, cells: pd.DataFrame, layer: int, head: int, query: int, key: int
-) -> str:
-    """What the three panels show now, for those who do not see them."""
-    cell = cells[(cells["i"] == query) & (cells["j"] == key)].iloc[0]
-    return (
-        f"Layer {layer}, head {head}: content times decay is attention, over {len(capture.tokens)} tokens. "
-        f"Query {query} {cell['query']} reads key {key} {cell['key']} most: content {cell['content']:.3g}, "
-        f"decay {cell['decay']:.3g}, attention {cell['attention']:.3g}."
-    )
+    return query if capture.first <= query <= last else last

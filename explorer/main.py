@@ -4,11 +4,17 @@ from pathlib import Path
 
 import streamlit as st
 
+from components.models.catalogue import DEMO
+from explorer.settings import settings
+
 ICON = Path(__file__).with_name("icon.png")  # a file of ours: a named icon would be fetched from a server
 
 st.set_page_config(page_title="Mamba-2 Explorer", page_icon=ICON, layout="wide")
 
-st.navigation(
-    [st.Page("app_pages/explore.py", title="Explore", icon=":material/grid_on:", default=True)],
-    position="hidden",
-).run()
+if not settings().shows_details:
+    st.set_option("client.showErrorDetails", "none")
+
+pages = [st.Page("app_pages/explore.py", title="Explore", icon=":material/grid_on:", default=True)]
+if settings().allows(DEMO):  # its examples are the embedded model's
+    pages.append(st.Page("app_pages/how_to_read.py", title="How to read this", icon=":material/school:"))
+st.navigation(pages, position="top").run()

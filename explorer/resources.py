@@ -5,17 +5,19 @@ A capture is what one model made of one prompt, reduced to what the page draws. 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
 
+from explorer.jobs import Report
+from explorer.settings import settings
+
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from components.bridge import ActivationCache, ModelBridge
     from components.ssd import SSDTerms
 
@@ -50,29 +52,35 @@ class Capture:
         return self.length - len(self.tokens)
 
 
-@st.cache_resource(max_entries=MODELS_HELD, show_spinner=False)
-def _bridge(model: str) -> ModelBridge:
-    from components.models import load_bridge
+def untold(text: str, part: float | None) -> None:
+    """The report of work that nobody watches."""
 
-    try:
-        return load_bridge(model, progress=lambda text, part: _phases.update({model: (text, part)}))
-    finally:
-        _phases.pop(model, None)
+
+@st.cache_resource(max_entries=MODELS_HELD, show_spinner=False)
+def bridge(model: str, _report: Report = untold) -> ModelBridge:
+    """The model, loaded once per process. Raises ModelLoadError, also for one that the settings exclude."""
+    from components.models import ModelLoadError, load_bridge
+
+    if not settings().allows(model):
+        raise ModelLoadError(settings().refusal(model))
+    return load_bridge(model, progress=_report)
 
 
 @st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False)
-def capture(model: str, prompt: str) -> Capture:
+def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
     """Run the prompt through the model, or share what another session has run.
 
     Raises ModelLoadError when there is no such model, and ValueError with a sentence for a prompt
-    without tokens.
+    without tokens, or with more than the settings allow.
     """
     from components.charts import measure_table, visible_tokens
 
-    bridge = _bridge(model)
-    tokens = bridge.to_str_tokens(prompt)
-    cache = _run(model, prompt)
-    terms = {layer: _shown(cache.ssd_terms(layer, with_x=False)) for layer in bridge.ssm_layers()}
+    settings().check_prompt(prompt)
+    tokens = bridge(model, _report).to_str_tokens(prompt)
+    settings().check_tokens(len(tokens))
+    cache = _run(model, prompt, _report)
+    layers = bridge(model).ssm_layers()
+    terms = {layer: _shown(cache.ssd_terms(layer, with_x=False)) for layer in layers}
     return Capture(
         length=len(tokens),
         tokens=visible_tokens(tokens[-SHOWN_TOKENS:]),
@@ -85,15 +93,26 @@ def capture(model: str, prompt: str) -> Capture:
 def faithfulness(model: str, prompt: str, layer: int) -> float:
     """Faithfulness of one layer over the whole prompt: its mixer runs once more, on what it was given."""
     given = _run(model, prompt)[f"blocks.{layer}.mixer.hook_in"]
-    _, alone = _bridge(model).run_mixer(layer, given)
+    _, alone = bridge(model).run_mixer(layer, given)
     return alone.faithfulness(layer)
 
 
 @st.cache_resource(max_entries=RUNS_HELD, show_spinner=False)
-def _run(model: str, prompt: str) -> ActivationCache:
-    from components.bridge import matrix_inputs
+def _run(model: str, prompt: str, _report: Report = untold) -> ActivationCache:
+    from components.bridge import HookPoint, matrix_inputs
 
-    return _bridge(model).run_with_cache(prompt, names_filter=matrix_inputs)[1]
+    layers = len(bridge(model).blocks)
+
+    def tell(tensor: Tensor, hook: HookPoint) -> None:
+        layer = int(hook.name.split(".")[1])
+        _report(f"Running the prompt through layer {layer} of {layers}", layer / layers)
+
+    _, cache = bridge(model).run_with_cache(
+        prompt,
+        names_filter=matrix_inputs,
+        fwd_hooks=[(lambda name: name.startswith("blocks.") and name.endswith(".mixer.hook_in"), tell)],
+    )
+    return cache
 
 
 def _shown(terms: SSDTerms) -> SSDTerms:
@@ -107,38 +126,3 @@ def _shown(terms: SSDTerms) -> SSDTerms:
         dt=terms.dt[:, last].clone(),
         cum_log_decay=terms.cum_log_decay[..., last].clone(),
     )
-
-
-def load(model: str, report: Callable[[str, float | None], None]) -> None:
-    """Have the model in memory, once per process; `report` is called, on this thread, while that takes time.
-
-    The loading runs on a thread of its own: it goes on when this session turns to something else, and
-    every session that waits for the same model sees the same progress. Raises ModelLoadError.
-    """
-    with _lock:
-        loading = _loading.get(model)
-        if loading is None:
-            loading = _loading[model] = Future()
-            threading.Thread(target=_load, args=(model, loading), daemon=True).start()
-    while True:
-        try:
-            return loading.result(timeout=0.2)
-        except NotYet:
-            report(*_phases.get(model, ("Loading the model", None)))
-
-
-def _load(model: str, loading: Future[None]) -> None:
-    try:
-        _bridge(model)
-    except BaseException as error:
-        loading.set_exception(error)
-    else:
-        loading.set_result(None)
-    finally:
-        with _lock:
-            del _loading[model]
-
-
-_lock = threading.Lock()
-_loading: dict[str, Future[None]] = {}
-_phases: dict[str, tuple[str, float | None]] = {}

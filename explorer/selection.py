@@ -1,37 +1,148 @@
-"""What is picked, in one small record: the same record, the same picture."""
+"""What is picked, in one small record: the same record, the same picture. It travels in the URL."""
 
-from dataclasses import dataclass, replace
+from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from urllib.parse import urlencode
+
+from components.charts import MEASURES
 from components.demo.presets import PRESETS, Preset
+
+LONGEST_LINK = 2_000
+"""Characters; longer links are cut by some mail programs and servers."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How the picked head is shown.
+
+    `measure`: column of the measure that colours the head map. `dt`: attention times dt, the
+    reconstruction form. `locked`: one colour scale for all heads. `log`: survival on a logarithmic scale.
+    `large`: larger type, for a projector.
+    """
+
+    measure: str = MEASURES[0].column
+    dt: bool = False
+    locked: bool = False
+    log: bool = False
+    large: bool = False
+
+
+SWITCHES = tuple(field.name for field in fields(View) if field.name != "measure")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The model, the prompt, the head, and the query position whose row is marked (None: the last)."""
+    """The model, the prompt, the head, the query position whose row is shown (None: the last), the view."""
 
     model: str
     prompt: str
     layer: int
     head: int
     query: int | None = None
+    view: View = View()
 
-    def with_model(self, model: str) -> "Selection":
+    @property
+    def preset(self) -> Preset | None:
+        """The preset whose prompt this is."""
+        return next((preset for preset in PRESETS if preset.prompt == self.prompt), None)
+
+    def with_model(self, model: str) -> Selection:
         """The same prompt and head in another model."""
         return replace(self, model=model)
 
-    def with_preset(self, preset: Preset) -> "Selection":
+    def with_preset(self, preset: Preset) -> Selection:
         """The preset's prompt and where to look in it, with the same model."""
         return replace(self, prompt=preset.prompt, layer=preset.layer, head=preset.head, query=preset.query)
 
-    def with_prompt(self, prompt: str) -> "Selection":
-        """Another prompt, seen through the same head; the marked query belongs to the old text."""
+    def with_prompt(self, prompt: str) -> Selection:
+        """Another prompt, seen through the same head; the query belongs to the old text."""
         return replace(self, prompt=prompt, query=None)
 
-    def with_head(self, layer: int, head: int) -> "Selection":
+    def with_head(self, layer: int, head: int) -> Selection:
         """Another head on the same text."""
         return replace(self, layer=layer, head=head)
+
+    def with_query(self, query: int) -> Selection:
+        """Another row of the same picture."""
+        return replace(self, query=query)
+
+    def with_view(self, **changes: str | bool) -> Selection:
+        """The same head, shown in another way."""
+        return replace(self, view=replace(self.view, **changes))  # type: ignore[arg-type]
 
 
 def first_selection(model: str) -> Selection:
     """What the page opens with: the first preset."""
     return Selection(model, "", 0, 0).with_preset(PRESETS[0])
+
+
+def query_of(selection: Selection) -> dict[str, str]:
+    """The URL's parameters for a selection. A preset goes by its name."""
+    preset = selection.preset
+    switched_on = [name for name in SWITCHES if getattr(selection.view, name)]
+    parameters = {
+        "model": selection.model,
+        **({"preset": _slug(preset)} if preset else {"prompt": selection.prompt}),
+        "layer": str(selection.layer),
+        "head": str(selection.head),
+        "query": "" if selection.query is None else str(selection.query),
+        "measure": "" if selection.view.measure == View.measure else selection.view.measure,
+        "view": ",".join(switched_on),
+    }
+    # An empty prompt is a pick too; every other empty value means the default.
+    return {name: value for name, value in parameters.items() if value or name == "prompt"}
+
+
+def link(address: str, selection: Selection) -> tuple[str, bool]:
+    """The whole URL, and whether the prompt had to be left out of it (see LONGEST_LINK)."""
+    parameters = query_of(selection)
+    whole = f"{address}?{urlencode(parameters)}"
+    if len(whole) <= LONGEST_LINK or "prompt" not in parameters:
+        return whole, False
+    del parameters["prompt"]
+    return f"{address}?{urlencode(parameters)}", True
+
+
+def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, list[str]]:
+    """The selection that a URL's parameters describe, and the names of those that could not be read.
+
+    What is missing or unreadable is as the page opens with; `model` is the model of that.
+    """
+    unread: list[str] = []
+    start = first_selection(parameters.get("model") or model)
+    if "preset" in parameters:
+        preset = next((preset for preset in PRESETS if _slug(preset) == parameters["preset"]), None)
+        if preset is None:
+            unread.append("preset")
+        else:
+            start = start.with_preset(preset)
+    elif "prompt" in parameters:
+        start = start.with_prompt(parameters["prompt"])
+    positions: dict[str, int] = {}
+    for name in ("layer", "head", "query"):
+        given = parameters.get(name)
+        if given is None:
+            continue
+        if given.isascii() and given.isdigit() and len(given) < 10:
+            positions[name] = int(given)
+        else:
+            unread.append(name)
+    view = View()
+    measure = parameters.get("measure", view.measure)
+    if measure in {each.column for each in MEASURES}:
+        view = replace(view, measure=measure)
+    else:
+        unread.append("measure")
+    switches = [name for name in parameters.get("view", "").split(",") if name]
+    if not set(switches) <= set(SWITCHES):
+        unread.append("view")
+    view = replace(view, **{name: True for name in switches if name in SWITCHES})  # type: ignore[arg-type]
+    return replace(start, view=view, **positions), unread  # type: ignore[arg-type]
+
+
+def _slug(preset: Preset) -> str:
+    """`Where is Mia?` as `where-is-mia`."""
+    words = "".join(letter if letter.isalnum() else " " for letter in preset.name.lower()).split()
+    return "-".join(words)

@@ -1,19 +1,32 @@
 """The explorer's page: pick a model and a prompt, pick a head, see its content ∘ decay = attention."""
 
+from functools import partial
+
 import streamlit as st
 
 from components.demo.presets import PRESETS
 from components.models import CATALOGUE, ModelLoadError
-from explorer import resources
-from explorer.figures import head_figures
-from explorer.selection import Selection, first_selection
+from explorer import jobs, resources
+from explorer.figures import head_figures, picked
+from explorer.selection import first_selection, selection_of
+from explorer.settings import settings
 
-DEMO = CATALOGUE[0].name
+LABELS = {entry.name: entry.label for entry in CATALOGUE}
+FIRST_MODEL = settings().offered[0]
+any_model = settings().models is None
 
-st.session_state.setdefault("selection", first_selection(DEMO))
-st.session_state.setdefault("model", DEMO)
-st.session_state.setdefault("preset", PRESETS[0].name)
-st.session_state.setdefault("prompt", PRESETS[0].prompt)
+if "selection" not in st.session_state:
+    st.session_state.selection, unread = selection_of(st.query_params.to_dict(), FIRST_MODEL)
+    if unread:
+        st.caption(
+            f":material/link_off: The link's {' and '.join(unread)} could not be read; "
+            "in its place is what the page opens with."
+        )
+selection = picked()
+st.session_state.setdefault("model", selection.model)
+st.session_state.setdefault("prompt", selection.prompt)
+st.session_state.setdefault("drawn", first_selection(FIRST_MODEL))
+st.session_state.preset = selection.preset.name if selection.preset else None
 
 
 def take_preset() -> None:
@@ -21,36 +34,67 @@ def take_preset() -> None:
     preset = next((preset for preset in PRESETS if preset.name == st.session_state.preset), None)
     if preset is not None:
         st.session_state.prompt = preset.prompt
-        st.session_state.selection = st.session_state.selection.with_preset(preset)
+        st.session_state.selection = picked().with_preset(preset)
 
 
 def take_prompt() -> None:
-    """A typed prompt is no preset any more."""
-    st.session_state.preset = next((p.name for p in PRESETS if p.prompt == st.session_state.prompt), None)
-    st.session_state.selection = st.session_state.selection.with_prompt(st.session_state.prompt)
+    """Keep the head; the query belonged to the old text."""
+    st.session_state.selection = picked().with_prompt(st.session_state.prompt)
+
+
+def stop_loading() -> None:
+    """Go back to the model before."""
+    jobs.stop(("model", st.session_state.model))
+    st.session_state.model = picked().model
+
+
+def stop_running() -> None:
+    """Go back to the picture before; the typed prompt stays in its box."""
+    jobs.stop(("prompt", picked().model, picked().prompt))
+    st.session_state.selection = st.session_state.drawn
+
+
+def wait_for(key: tuple[str, ...], work: jobs.Work, first_words: str, on_stop: jobs.Callback) -> None:
+    """Wait for a job; once that takes time, say what it does and offer to stop it."""
+    place = st.empty()
+    bar = None
+
+    def show(text: str, part: float | None) -> None:
+        nonlocal bar
+        if bar is None:
+            with place.container(horizontal=True, vertical_alignment="center"):
+                bar = st.empty()
+                st.button("Stop", key=f"stop_{key[0]}", icon=":material/stop:", on_click=on_stop)
+        bar.progress(part or 0.0, text=text)
+
+    try:
+        jobs.watch(key, work, show, first_words)
+    finally:
+        place.empty()
 
 
 # Model and prompt
 
-st.title("Mamba-2 Explorer", anchor=False)
+if limits := settings().limits_in_words():
+    st.caption(f":material/lock: {' '.join(limits)}")
 model_column, prompt_column = st.columns([2, 5], gap="medium")
 with model_column:
-    labels = {entry.name: entry.label for entry in CATALOGUE}
     wanted = st.selectbox(
         "Model",
-        list(labels),
+        list(settings().offered),
         key="model",
-        format_func=lambda name: labels.get(name, name),
-        accept_new_options=True,
+        format_func=lambda name: LABELS.get(name, name),
+        accept_new_options=any_model,
         placeholder="Choose a model",
-        help="Choose one, or type any hub id or the path of a folder and press Enter.",
+        help="Choose one, or type any hub id or the path of a folder and press Enter." if any_model else None,
     )
     model_slot = st.container()
 with prompt_column:
-    prompt = st.text_area(
+    st.text_area(
         "Prompt",
         key="prompt",
         height=76,
+        max_chars=settings().most_characters,
         on_change=take_prompt,
         help="Ctrl + Enter, or a click beside it, applies it.",
     )
@@ -61,33 +105,35 @@ with prompt_column:
         on_change=take_preset,
         label_visibility="collapsed",
     )
+    prompt_slot = st.container()
 
 # Load
 
-selection: Selection = st.session_state.selection
-figure = st.container()
 with model_slot:
-    progress = st.empty()
-
-    def show_progress(text: str, part: float | None) -> None:
-        """Say what is being done; without a known part, the bar stays empty."""
-        progress.progress(part or 0.0, text=text)
-
     try:
-        resources.load(wanted or "", show_progress)
-        selection = st.session_state.selection = selection.with_model(wanted)
+        wait_for(
+            ("model", wanted or ""),
+            partial(resources.bridge, wanted or ""),
+            "Loading the model",
+            stop_loading,
+        )
+        selection = st.session_state.selection = selection.with_model(wanted or "")
     except ModelLoadError as error:
         st.error("This model cannot be opened. Below is still the one before.", icon=":material/error:")
         st.text(str(error))
-    finally:
-        progress.empty()
+        if selection.model == wanted:  # it came with the link, so there is none before
+            selection = st.session_state.selection = selection.with_model(FIRST_MODEL)
 
-# Figure
+# Run
 
-with figure:
+with prompt_slot:
     try:
-        with st.spinner("Running the prompt through the model"):
-            capture = resources.capture(selection.model, prompt)
+        wait_for(
+            ("prompt", selection.model, selection.prompt),
+            partial(resources.capture, selection.model, selection.prompt),
+            "Running the prompt through the model",
+            stop_running,
+        )
     except ModelLoadError as error:
         st.text(str(error))
         st.stop()
@@ -95,4 +141,13 @@ with figure:
         st.warning("There is nothing to draw yet.", icon=":material/edit:")
         st.text(str(error))
         st.stop()
-    head_figures(capture)
+
+    if st.session_state.prompt != selection.prompt:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption("Stopped. Below is still the prompt before.", width="content")
+            st.button("Run the prompt", on_click=take_prompt)
+
+# Figures
+
+st.session_state.drawn = selection
+head_figures(resources.capture(selection.model, selection.prompt))

@@ -22,7 +22,7 @@ from components.demo.presets import PRESETS
 from components.models.catalogue import DEMO
 from components.ssd import effective_attention
 from explorer.figures import TRUSTED_BELOW
-from explorer.resources import capture, faithfulness
+from explorer.resources import bridge, capture, faithfulness
 
 if TYPE_CHECKING:
     from components.bridge import HookPoint
@@ -76,10 +76,8 @@ def power_of_ten(value: float) -> str:
 @st.cache_data(max_entries=4, show_spinner=False)
 def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, float, list[float]]:
     """The model's next token, its probability, and what is left of it without one cell, head by head."""
-    from components.models import load_bridge
-
-    bridge = load_bridge(DEMO)
-    logits, cache = bridge.run_with_cache(prompt)
+    model = bridge(DEMO)
+    logits, cache = model.run_with_cache(prompt)
     probabilities = logits[0, -1].softmax(-1)
     answer = int(probabilities.argmax())
 
@@ -88,10 +86,10 @@ def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, fl
             tensor[:, head, query, key] = 0
             return tensor
 
-        edited = bridge.run_with_hooks(prompt, fwd_hooks=[(f"blocks.{layer}.mixer.hook_attention", edit)])
+        edited = model.run_with_hooks(prompt, fwd_hooks=[(f"blocks.{layer}.mixer.hook_attention", edit)])
         return float(edited[0, -1].softmax(-1)[answer])
 
-    word = visible_tokens(bridge.to_str_tokens([answer]))[0]
+    word = visible_tokens(model.to_str_tokens([answer]))[0]
     return word, float(probabilities[answer]), [cut(head) for head in range(cache.ssd_terms(layer).heads)]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -81,10 +82,8 @@ def explorer(request: pytest.FixtureRequest, browser: Browser, address: str) -> 
     errors: list[str] = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
-    opened = Explorer(page)
-    expect(opened.chart("decay_curves")).to_be_visible(timeout=60_000)
-    opened.settle()
+    opened = Explorer(page, address)
+    opened.open()
     yield opened
     context.close()
     assert errors == []
@@ -95,6 +94,13 @@ class Explorer:
     """One page of the explorer."""
 
     page: Page
+    address: str
+
+    def open(self, query: str = "") -> None:
+        """Go to the page, as a link with this query does."""
+        self.page.goto(f"{self.address}/{query}")
+        expect(self.chart("decay_curves")).to_be_visible(timeout=60_000)
+        self.settle()
 
     def settle(self) -> None:
         """Wait until the script has run and the picture has stopped changing."""
@@ -112,7 +118,7 @@ class Explorer:
 
     def chart(self, key: str) -> Any:
         """One of the page's charts: they stand in this order."""
-        place = ("head_map", "panels", "decay_curves").index(key)
+        place = ("head_map", "panels", "row", "decay_curves").index(key)
         return self.page.get_by_test_id("stVegaLiteChart").nth(place)
 
     def pixels(self) -> "Panels":
@@ -141,6 +147,41 @@ class Explorer:
         box.fill(name)
         box.press("Enter")
         self.settle()
+
+    def switch(self, label: str) -> None:
+        """Turn a switch."""
+        self.page.get_by_test_id("stCheckbox").filter(has_text=label).locator("label").click()
+        self.settle()
+
+    def parameters(self) -> dict[str, str]:
+        """What stands in the address bar."""
+        return {name: value[0] for name, value in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def described(self, key: str) -> str:
+        """The words that stand for a chart."""
+        return str(self.chart(key).get_attribute("aria-label"))
+
+    def click_cell(self, across: float, down: float) -> None:
+        """Click a place in the third panel, in parts of its width and height."""
+        self.point(2, across, down)
+        self.page.mouse.down()
+        self.page.mouse.up()
+        self.settle()
+
+    def download(self, label: str) -> Path:
+        """Export the picture or the matrix."""
+        self.page.get_by_role("button", name="Export").click()
+        button = self.page.get_by_test_id("stPopoverBody").get_by_role("button", name=label, exact=True)
+        with self.page.expect_download() as download:
+            button.click()
+        self.page.keyboard.press("Escape")
+        return Path(download.value.path())
+
+    def copied_link(self) -> str:
+        """What the menu offers to copy."""
+        self.page.get_by_role("button", name="Copy link").click()
+        link = self.page.get_by_test_id("stPopoverBody").get_by_test_id("stCode").inner_text()
+        return link.strip()
 
     def picked(self) -> str:
         """The heading that names the picked head."""

@@ -25,8 +25,10 @@ def embedded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let "demo" be the tiny model, and every test begin with empty caches."""
     monkeypatch.setattr(components.demo, "MODEL_FOLDER", folder)
     st.cache_resource.clear()
+    st.cache_data.clear()
     yield
     st.cache_resource.clear()
+    st.cache_data.clear()
 
 
 @pytest.fixture

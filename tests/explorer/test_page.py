@@ -10,7 +10,7 @@ from components.demo.presets import PRESETS
 from explorer import resources
 from tests.explorer.conftest import ROOT
 
-CHARTS = ("head_map", "panels", "decay_curves")
+CHARTS = ("head_map", "panels", "row", "decay_curves")
 
 
 def spec(page: AppTest, name: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_opens_with_the_first_preset(page: AppTest) -> None:
 
 def test_says_what_the_charts_show_now(page: AppTest) -> None:
     layer, head = re.findall(r"Layer (\d+), head (\d+)", page.subheader[0].value)[0]
-    assert described(page, "panels").startswith(f"Layer {layer}, head {head}:")
+    assert described(page, "panels").startswith(f"Layer {layer}, head {head} ")
     assert f"Picked: layer {layer}, head {head}." in described(page, "head_map")
 
 

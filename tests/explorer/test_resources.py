@@ -1,4 +1,3 @@
-import threading
 from pathlib import Path
 
 import pytest
@@ -7,7 +6,8 @@ import torch
 from components.models import ModelLoadError, load_bridge
 from components.ssd import effective_attention
 from explorer import resources
-from explorer.resources import SHOWN_TOKENS, capture, load
+from explorer.jobs import StoppedError
+from explorer.resources import SHOWN_TOKENS, capture
 
 LONG = "abc " * 200
 
@@ -36,39 +36,31 @@ def test_a_capture_holds_no_more_than_is_shown() -> None:
 
 
 def test_models_and_captures_are_bounded() -> None:
-    for cached, bound in ((resources._bridge, 2), (resources.capture, 16)):
+    for cached, bound in ((resources.bridge, 2), (resources.capture, 16)):
         assert cached._info.max_entries == bound
-
-
-def test_loading_reports_and_happens_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    loads: list[str] = []
-    go_on = threading.Event()
-
-    def slow(model: str, *, progress: resources.Callable[[str, float | None], None]) -> str:
-        loads.append(model)
-        progress("Downloading 1 of 2 MB", 0.5)
-        assert go_on.wait(30)
-        return "a bridge"
-
-    monkeypatch.setattr("components.models.load_bridge", slow)
-    told: list[tuple[str, float | None]] = []
-
-    def report(text: str, part: float | None) -> None:
-        told.append((text, part))
-        if len(told) >= 4:
-            go_on.set()
-
-    sessions = [threading.Thread(target=load, args=("some/model", report)) for _ in range(2)]
-    for session in sessions:
-        session.start()
-    for session in sessions:
-        session.join(timeout=60)
-    assert loads == ["some/model"]
-    assert set(told) <= {("Downloading 1 of 2 MB", 0.5), ("Loading the model", None)}
-    assert ("Downloading 1 of 2 MB", 0.5) in told
 
 
 def test_a_model_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ModelLoadError):
-            load(str(tmp_path / "nothing"), lambda text, part: None)
+            resources.bridge(str(tmp_path / "nothing"))
+
+
+def test_a_run_tells_its_layers_and_can_be_stopped() -> None:
+    told: list[tuple[str, float | None]] = []
+    capture("demo", "one two three", lambda text, part: told.append((text, part)))
+    layers = len(resources.bridge("demo").blocks)
+    assert [part for text, part in told if "layer" in text] == [each / layers for each in range(layers)]
+
+    def stopped(text: str, part: float | None) -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        capture("demo", "four five", stopped)
+    assert capture("demo", "four five").length > 1
+
+
+def test_faithfulness_is_that_of_a_whole_run() -> None:
+    _, cache = load_bridge("demo").run_with_cache(LONG)
+    for layer in resources.bridge("demo").ssm_layers():
+        assert resources.faithfulness("demo", LONG, layer) == cache.faithfulness(layer)

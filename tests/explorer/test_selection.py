@@ -1,5 +1,36 @@
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.charts import MEASURES
 from components.demo.presets import PRESETS
-from explorer.selection import Selection, first_selection
+from explorer.selection import (
+    LONGEST_LINK,
+    SWITCHES,
+    Selection,
+    View,
+    first_selection,
+    link,
+    query_of,
+    selection_of,
+)
+
+VIEWS = st.builds(
+    View,
+    measure=st.sampled_from([measure.column for measure in MEASURES]),
+    **dict.fromkeys(SWITCHES, st.booleans()),
+)
+SELECTIONS = st.builds(
+    Selection,
+    model=st.text(min_size=1),
+    prompt=st.one_of(st.text(), st.sampled_from([preset.prompt for preset in PRESETS])),
+    layer=st.integers(0, 99),
+    head=st.integers(0, 255),
+    query=st.one_of(st.none(), st.integers(0, 131_072)),
+    view=VIEWS,
+)
 
 
 def test_opens_with_the_first_preset() -> None:
@@ -7,10 +38,68 @@ def test_opens_with_the_first_preset() -> None:
     assert first_selection("demo") == Selection(
         "demo", preset.prompt, preset.layer, preset.head, preset.query
     )
+    assert selection_of({}, "demo") == (first_selection("demo"), [])
 
 
 def test_each_change_keeps_the_rest() -> None:
-    start = Selection("demo", "text", 1, 2, 3)
-    assert start.with_head(0, 7) == Selection("demo", "text", 0, 7, 3)
-    assert start.with_model("other") == Selection("other", "text", 1, 2, 3)
-    assert start.with_prompt("new") == Selection("demo", "new", 1, 2, None)
+    start = Selection("demo", "text", 1, 2, 3, View(dt=True))
+    assert start.with_head(0, 7) == Selection("demo", "text", 0, 7, 3, View(dt=True))
+    assert start.with_model("other") == Selection("other", "text", 1, 2, 3, View(dt=True))
+    assert start.with_prompt("new") == Selection("demo", "new", 1, 2, None, View(dt=True))
+    assert start.with_query(9) == Selection("demo", "text", 1, 2, 9, View(dt=True))
+    assert start.with_view(log=True).view == View(dt=True, log=True)
+
+
+@given(SELECTIONS)
+def test_a_selection_survives_its_url(selection: Selection) -> None:
+    if selection.preset is not None and selection.query is None:
+        selection = selection.with_query(0)  # with a preset, no query means the preset's
+    assert selection_of(query_of(selection), "demo") == (selection, [])
+
+
+@given(SELECTIONS)
+def test_a_link_is_never_too_long(selection: Selection) -> None:
+    selection = Selection("demo", selection.prompt, 1, 2, 3)
+    address, cut = link("http://localhost:8501", selection)
+    assert len(address) <= LONGEST_LINK
+    parameters = {name: value[0] for name, value in parse_qs(urlsplit(address).query).items()}
+    assert ("prompt" in parameters or "preset" in parameters or not selection.prompt) != cut
+
+
+def test_a_long_prompt_is_left_out_of_the_link() -> None:
+    address, cut = link("http://localhost:8501/", Selection("demo", "word " * 1_000, 3, 4))
+    assert cut
+    assert "prompt" not in address
+    assert "layer=3&head=4" in address
+
+
+@pytest.mark.parametrize(
+    ("parameters", "unread"),
+    [
+        ({"layer": "two"}, ["layer"]),
+        ({"layer": "-1", "head": "1.5", "query": "٣"}, ["layer", "head", "query"]),
+        ({"layer": "9" * 40}, ["layer"]),
+        ({"preset": "no-such"}, ["preset"]),
+        ({"measure": "beauty", "view": "dt,upside-down"}, ["measure", "view"]),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_becomes_the_default(
+    parameters: dict[str, str], unread: list[str]
+) -> None:
+    selection, named = selection_of(parameters, "demo")
+    assert named == unread
+    start = first_selection("demo")
+    assert (selection.prompt, selection.layer, selection.head, selection.query) == (
+        start.prompt,
+        start.layer,
+        start.head,
+        start.query,
+    )
+    assert selection.view.measure == View.measure
+
+
+def test_a_preset_goes_by_name_and_a_prompt_by_its_text() -> None:
+    selection = first_selection("demo").with_preset(PRESETS[1])
+    assert query_of(selection)["preset"] == "copy-a-list"
+    assert query_of(selection.with_prompt(""))["prompt"] == ""
+    assert selection_of({"prompt": ""}, "demo")[0].prompt == ""

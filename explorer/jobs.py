@@ -1,0 +1,98 @@
+"""Work that takes long enough to be watched and stopped, done once for all sessions that want it.
+
+A job runs on a thread of its own: a session that turns to something else leaves it running, and every
+session that waits for the same job sees the same progress.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from typing import Any
+
+Report = Callable[[str, float | None], None]
+"""Takes what is being done, and the part of it that is done (None where that is not known)."""
+
+Work = Callable[[Report], Any]
+Callback = Callable[[], None]
+
+_SOON = 0.2
+"""Seconds after which a wait is worth a word."""
+
+
+class StoppedError(Exception):
+    """Somebody who waited for this job stopped it."""
+
+
+class Job:
+    """One piece of work under way."""
+
+    def __init__(self, work: Work, first_words: str) -> None:
+        self.phase: tuple[str, float | None] = (first_words, None)
+        self.done: Future[None] = Future()
+        self.watchers = 0
+        self.stopped = threading.Event()
+        self._work = work
+
+    def report(self, text: str, part: float | None) -> None:
+        """Called by the work as it goes on; raises StoppedError when it shall not."""
+        if self.stopped.is_set():
+            raise StoppedError
+        self.phase = (text, part)
+
+    def run(self) -> None:
+        """Do the work; what it makes is kept by a cache, not here."""
+        try:
+            self._work(self.report)
+        except BaseException as error:
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(None)
+
+
+_lock = threading.Lock()
+_jobs: dict[object, Job] = {}
+
+
+def watch(key: object, work: Work, show: Report, first_words: str) -> None:
+    """Wait until the job named `key` is done, starting it if nobody has; `show` what it does meanwhile.
+
+    `show` is called on this thread, from 0.2 s on. Raises what the work raises, or StoppedError.
+    """
+    with _lock:
+        job = _jobs.get(key)
+        if job is None or job.stopped.is_set():
+            job = _jobs[key] = Job(work, first_words)
+            threading.Thread(target=_run, args=(key, job), daemon=True).start()
+        job.watchers += 1
+    try:
+        while True:
+            try:
+                return job.done.result(timeout=_SOON)
+            except NotYet:
+                show(*job.phase)
+    finally:
+        with _lock:
+            job.watchers -= 1
+
+
+def stop(key: object) -> None:
+    """Stop a job that nobody waits for any more: the session that stops it has turned away already.
+
+    It ends at its next report.
+    """
+    with _lock:
+        job = _jobs.get(key)
+        if job is not None and job.watchers == 0:
+            job.stopped.set()
+
+
+def _run(key: object, job: Job) -> None:
+    try:
+        job.run()
+    finally:
+        with _lock:
+            if _jobs.get(key) is job:
+                del _jobs[key]

@@ -1,0 +1,78 @@
+"""What leaves the page: its link, the picture and the matrix as files, the program that makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from components.ssd import effective_attention
+from explorer import exports, resources
+from explorer.resources import Capture
+from explorer.selection import LONGEST_LINK, Selection, link, query_of
+
+
+def write_url(selection: Selection) -> None:
+    """Put everything picked into the address bar; a prompt that makes it too long stays out."""
+    parameters = query_of(selection)
+    if link(st.context.url or "", selection)[1]:
+        del parameters["prompt"]
+    if st.query_params.to_dict() != parameters:
+        st.query_params.from_dict(parameters)
+
+
+def share_menu(selection: Selection) -> None:
+    """The link to this picture, to be copied."""
+    with st.popover("Copy link", icon=":material/link:"):
+        address, cut = link(st.context.url or "", selection)
+        st.caption("Opens this model, prompt, head, row and view. The button at its right end copies it.")
+        st.code(address, language=None, wrap_lines=True)
+        if cut:
+            st.warning(
+                f"With the prompt the link would be longer than {LONGEST_LINK:,} characters, so it is "
+                "left out: the link opens the first preset. Send the prompt along as text."
+            )
+
+
+def export_menu(selection: Selection, capture: Capture, layer: int, head: int, picture: Any) -> None:
+    """The panels as pictures, the matrix as numbers, and the program that reproduces it."""
+    with st.popover("Export", icon=":material/download:"):
+        provenance = exports.provenance_of(
+            resources.bridge(selection.model),
+            selection.model,
+            selection.prompt,
+            capture.tokens,
+            layer=layer,
+            head=head,
+            first=capture.first,
+            with_dt=selection.view.dt,
+        )
+        title = f"Layer {layer}, head {head} · Mamba-2 Explorer"
+
+        def matrix() -> Any:
+            terms = capture.terms[layer]
+            M = effective_attention(terms, heads=[head], include_dt_scaling=selection.view.dt)
+            return M[0, 0].cpu().numpy()
+
+        files: dict[str, tuple[str, str, Callable[[], bytes]]] = {
+            "SVG": ("svg", "image/svg+xml", partial(exports.picture_svg, picture)),
+            "PNG": ("png", "image/png", partial(exports.picture_png, picture)),
+            "HTML": ("html", "text/html", partial(exports.picture_html, picture, title)),
+            "CSV": ("csv", "text/csv", lambda: exports.matrix_csv(matrix(), provenance)),
+            "NPZ": ("npz", "application/octet-stream", lambda: exports.matrix_npz(matrix(), provenance)),
+        }
+        st.caption("The picture as SVG, PNG or a page that works offline; the matrix as CSV or NPZ.")
+        with st.container(horizontal=True):
+            for label, (suffix, mime, make) in files.items():
+                st.download_button(
+                    label,
+                    make,
+                    file_name=exports.file_name(provenance, suffix),
+                    mime=mime,
+                    key=f"export_{suffix}",
+                    on_click="ignore",
+                )
+        st.caption("Python that makes the same matrix:")
+        st.code(exports.snippet(provenance), language="python")

@@ -1,0 +1,163 @@
+"""What is picked: queries, switches, links and exports, in a real browser."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from components.demo.presets import PRESETS
+from components.models import load_bridge
+from components.ssd import effective_attention
+from tests.browser.conftest import Explorer
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_click_on_a_cell_keeps_its_row(explorer: Explorer) -> None:
+    words = explorer.described("row")
+    explorer.click_cell(0.1, 0.5)
+    query = int(explorer.parameters()["query"])
+    assert 10 <= query <= 20
+    assert explorer.described("row") != words
+    assert f"What query {query} reads" in explorer.described("row")
+    # Streamlit reruns the fragment alone: the head map is not drawn anew and keeps its words.
+    assert explorer.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
+
+
+def test_the_lists_pick_by_keyboard(explorer: Explorer) -> None:
+    for label, key in (("Layer", "layer"), ("Head", "head")):
+        box = explorer.page.get_by_role("combobox", name=label, exact=True)
+        box.focus()
+        box.press("ArrowDown")
+        box.press("ArrowUp")
+        box.press("ArrowUp")
+        box.press("Enter")
+        explorer.settle()
+        assert key in explorer.parameters()
+    assert explorer.picked() == "Layer {layer}, head {head}".format(**explorer.parameters())
+    assert explorer.picked() != f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
+
+
+def test_the_scale_lock_is_kept_across_heads(explorer: Explorer) -> None:
+    free = explorer.pixels().coloured(2)
+    explorer.switch("Lock scale")
+    locked = explorer.pixels()
+    assert locked.coloured(2) < free  # this head is not the strongest of all, so it turns paler
+    assert explorer.parameters()["view"] == "locked"
+    explorer.click_head(0, 1)
+    assert explorer.parameters()["view"] == "locked"
+
+
+def test_dt_changes_the_third_panel_and_the_words(explorer: Explorer) -> None:
+    before, words = explorer.pixels(), explorer.described("panels")
+    explorer.switch("Times dt")
+    after = explorer.pixels()
+    assert explorer.parameters()["view"] == "dt"
+    assert (before.third(2)[:200] != after.third(2)[:200]).any()
+    assert explorer.described("panels") != words
+
+
+def test_the_projector_has_larger_type(explorer: Explorer) -> None:
+    heading = explorer.page.get_by_role("heading", name="Layer").first
+    size = "element => parseFloat(getComputedStyle(element).fontSize)"
+    before = heading.evaluate(size)
+    explorer.switch("Projector")
+    assert heading.evaluate(size) > 1.2 * before
+    assert explorer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_link_gives_the_same_picture(explorer: Explorer) -> None:
+    explorer.type_prompt("Ben has a red kite. Eva has a blue drum. Ben has a")
+    explorer.click_head(1, 3)
+    explorer.click_cell(0.1, 0.5)
+    explorer.switch("Times dt")
+    link, picture, words = explorer.copied_link(), explorer.pixels().image, explorer.described("panels")
+    assert link.replace("?", "/?") == explorer.page.url
+    explorer.page.goto("about:blank")
+    explorer.open(link.removeprefix(explorer.address).lstrip("/"))
+    assert explorer.page.url == link.replace("?", "/?")
+    assert explorer.described("panels") == words
+    assert explorer.picked() == "Layer 1, head 3"
+    assert explorer.page.get_by_label("Prompt", exact=True).input_value().startswith("Ben has a red kite.")
+    assert (explorer.pixels().image == picture).mean() > 0.999
+
+
+def test_a_malformed_link_opens_with_one_quiet_notice(explorer: Explorer) -> None:
+    explorer.open("?layer=two&head=-1&query=1e9&view=upside-down&preset=none")
+    expect(explorer.page.get_by_text("could not be read")).to_have_count(1)
+    assert explorer.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
+    assert explorer.page.get_by_test_id("stAlert").count() == 0
+    assert explorer.pixels().coloured(2) > 200
+
+
+def test_a_long_prompt_stays_out_of_the_link_and_the_menu_says_so(explorer: Explorer) -> None:
+    explorer.type_prompt("Leo is in the garden. " * 120)
+    assert "prompt" not in explorer.parameters()
+    assert "prompt" not in explorer.copied_link()
+    expect(explorer.page.get_by_text("left out")).to_be_visible()
+
+
+def test_exported_pictures_show_the_panels(explorer: Explorer) -> None:
+    image = Image.open(explorer.download("PNG"))
+    assert image.width >= 1200
+    assert len(image.convert("RGB").getcolors(1 << 24)) > 50
+    assert explorer.download("SVG").read_text().startswith("<svg")
+
+
+def test_the_exported_page_draws_without_a_network(explorer: Explorer) -> None:
+    file = explorer.download("HTML")
+    context = explorer.page.context.browser.new_context(offline=True)
+    page = context.new_page()
+    page.set_content(file.read_text())
+    expect(page.locator("#chart :is(canvas, svg)").first).to_be_visible()
+    pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), dtype=int)
+    assert (np.ptp(pixels, axis=-1) > 60).sum() > 500
+    context.close()
+
+
+def test_exported_numbers_are_the_engine_s(explorer: Explorer) -> None:
+    preset = PRESETS[0]
+    _, cache = load_bridge("demo").run_with_cache(preset.prompt)
+    M = effective_attention(cache.ssd_terms(preset.layer), heads=[preset.head])[0, 0].numpy()
+    archive = np.load(explorer.download("NPZ"), allow_pickle=False)
+    np.testing.assert_array_equal(archive["attention"], M)
+    assert archive["model"] == "demo"
+    table = pd.read_csv(explorer.download("CSV"), comment="#", index_col=0)
+    np.testing.assert_array_equal(table.to_numpy(np.float32), M)
+
+
+def test_the_shown_program_runs(explorer: Explorer) -> None:
+    explorer.page.get_by_role("button", name="Export").click()
+    code = explorer.page.get_by_test_id("stPopoverBody").get_by_test_id("stCode").inner_text()
+    ran = subprocess.run(
+        [sys.executable, "-c", code.replace("\xa0", " ")], capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    length = len(load_bridge("demo").to_str_tokens(PRESETS[0].prompt))
+    assert f"({length}, {length})" in ran.stdout
+
+
+def test_the_row_as_a_table(explorer: Explorer) -> None:
+    explorer.switch("Row as a table")
+    expect(explorer.page.get_by_test_id("stDataFrame")).to_be_visible()
+
+
+def test_ten_thousand_tokens_are_run_and_the_last_are_shown(explorer: Explorer) -> None:
+    explorer.type_prompt("the " * 10_000)
+    expect(explorer.page.get_by_text("The prompt has 10,0")).to_be_visible(timeout=60_000)
+    assert explorer.pixels().green(1) > 500
+
+
+def test_the_second_page_is_a_click_away(explorer: Explorer) -> None:
+    explorer.page.get_by_role("link", name="How to read this").click()
+    expect(explorer.page.get_by_role("heading").first).to_be_visible()
+    expect(explorer.page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    assert explorer.page.get_by_test_id("stException").count() == 0
+    explorer.page.get_by_role("link", name="Explore").click()
+    explorer.settle()
+    assert explorer.picked().startswith("Layer")
