@@ -57,7 +57,7 @@ def decay_curves_chart(
         .mark_tick(orient="vertical", thickness=2, size=14 * scale, color=QUIET, opacity=0.7, tooltip=None)
         .encode(x=x, y=alt.Y("survival:Q", scale=survivals)),
         alt.Chart(of_head)
-        .mark_point(filled=True, size=30 if last <= 60 else 10, color=ACCENT, opacity=1, clip=True)
+        .mark_point(filled=True, size=30 if last <= 60 else 10, color=ACCENT, opacity=1, clip=log)
         .encode(
             x=x,
             y=y,
@@ -68,19 +68,18 @@ def decay_curves_chart(
         ),
     ]
     at_last = float(of_head["survival"].iloc[-1])
-    layers += _half_life_marks(half_life, last, at_last, x, survivals, scale)
+    below_curve = at_last / 3 if log else at_last - 0.2 if at_last > 0.7 else 0.9
+    layers += _half_life_marks(half_life, last, below_curve, x, survivals, scale)
     return alt.LayerChart(layer=layers).properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE)
 
 
 def _half_life_marks(
-    half_life: float, last: int, survival_at_last: float, x: alt.X, survivals: alt.Scale, scale: float
+    half_life: float, last: int, free: float, x: alt.X, survivals: alt.Scale, scale: float
 ) -> list[alt.Chart]:
-    """A dashed line at the half-life and its name, or the name alone where the line would lie outside."""
+    """A dashed line at the half-life and its name; where it would lie outside, the name alone, at `free`."""
     within = half_life <= last
     left_half = half_life < 0.6 * last
-    place = {"lag": half_life if within else last, "survival": 0.9}
-    if not within and survival_at_last > 0.7:
-        place["survival"] = survival_at_last - 0.2
+    place = {"lag": half_life if within else last, "survival": 0.9 if within else free}
     half = alt.Chart(pd.DataFrame([place]))
     text: dict[str, Any] = {
         "text": f"half-life {half_life:.3g} tokens" + ("" if within else ", longer than the shown text"),

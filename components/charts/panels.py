@@ -155,7 +155,8 @@ class _Frame:
         names = {
             "side": f"width / {_WIDTHS}",
             "letter": f"clamp(width / {COLUMNS * _LETTER}, {11 * self.scale}, {16 * self.scale})",
-            "strip_top": f"side * {self._filled} + {self._below}",
+            # below the words too, which a very short text leaves beside its triangles
+            "strip_top": f"max(side * {self._filled} + {self._below}, {150 * self.scale})",
             "row_under": f"floor(pointer_y[1] / side * {self.slots})",
             "key_under": f"floor({slot})",
             "row": f"{inside} ? row_under : {row}",
@@ -277,7 +278,7 @@ class _Frame:
         return self._token_axis(
             "key j",
             orient="bottom",
-            offset=alt.ExprRef(f"side * {self._filled} + {self._dt_room if place == 1 else 0} - height"),
+            offset=alt.ExprRef(f"side * {self._filled} + {self._dt_room} - height"),
             labelAngle=-90,
             titleAnchor="start",
             titleAlign="center",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Literal
 
 import altair as alt
@@ -12,6 +13,8 @@ from components.charts.axes import EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, diverging
 
 _HEIGHT = 170
+_WIDTH = 1000
+"""Width in pixels for which the labels are thinned out; the chart itself follows the page."""
 _FEWEST_SLOTS = 12
 """The chart is at least this many keys wide, so that the bars of a very short text stay bars."""
 
@@ -48,9 +51,9 @@ def row_chart(
     keys = readable_axis(
         "key j",
         scale,
-        values=[first + place + 0.5 for place in range(length)],
-        # Evenly dropped by hand: Vega judges what overlaps before the chart has its width.
-        labelExpr=f"(floor(datum.value) - {first}) % step ? '' : labels[floor(datum.value) - {first}]",
+        # Vega would judge what overlaps before the chart has its width, and drop most.
+        values=[first + place + 0.5 for place in range(0, length, ceil(slots * 13 * scale / _WIDTH))],
+        labelExpr=f"labels[floor(datum.value) - {first}]",
         labelOverlap=False,
         labelFontSize=alt.ExprRef(f"clamp(width / {slots}, {11 * scale}, {14 * scale})"),
         labelAngle=-90,
@@ -90,9 +93,6 @@ def row_chart(
     )
     return (
         alt.LayerChart(layer=[bars, zero, here])
-        .add_params(
-            alt.param(name="labels", value=list(tokens)),
-            alt.param(name="step", expr=f"ceil({slots * 12 * scale} / width)"),
-        )
+        .add_params(alt.param(name="labels", value=list(tokens)))
         .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE)
     )

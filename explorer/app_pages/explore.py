@@ -15,6 +15,7 @@ LABELS = {entry.name: entry.label for entry in CATALOGUE}
 FIRST_MODEL = settings().offered[0]
 any_model = settings().models is None
 
+refused = ""
 if "selection" not in st.session_state:
     st.session_state.selection, unread = selection_of(st.query_params.to_dict(), FIRST_MODEL)
     if unread:
@@ -22,6 +23,9 @@ if "selection" not in st.session_state:
             f":material/link_off: The link's {' and '.join(unread)} could not be read; "
             "in its place is what the page opens with."
         )
+    if not settings().allows(picked().model):
+        refused = settings().refusal(picked().model)
+        st.session_state.selection = picked().with_model(FIRST_MODEL)
 selection = picked()
 st.session_state.setdefault("model", selection.model)
 st.session_state.setdefault("prompt", selection.prompt)
@@ -88,6 +92,8 @@ with model_column:
         placeholder="Choose a model",
         help="Choose one, or type any hub id or the path of a folder and press Enter." if any_model else None,
     )
+    if refused:
+        st.text(refused)
     model_slot = st.container()
 with prompt_column:
     st.text_area(

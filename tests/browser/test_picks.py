@@ -153,6 +153,22 @@ def test_ten_thousand_tokens_are_run_and_the_last_are_shown(explorer: Explorer) 
     assert explorer.pixels().green(1) > 500
 
 
+def test_a_long_run_can_be_stopped_and_taken_up_again(explorer: Explorer) -> None:
+    words = explorer.described("panels")
+    box = explorer.page.get_by_label("Prompt", exact=True)
+    box.fill("the " * 40_000)
+    box.press("Control+Enter")
+    explorer.page.get_by_role("button", name="Stop").click()
+    explorer.settle()
+    expect(explorer.page.get_by_text("Below is still the prompt before")).to_be_visible()
+    assert explorer.described("panels") == words
+    assert len(box.input_value()) == 160_000
+    box.fill("Mia is in the tower.")
+    box.press("Control+Enter")
+    explorer.settle()
+    assert explorer.described("panels") != words
+
+
 def test_the_second_page_is_a_click_away(explorer: Explorer) -> None:
     explorer.page.get_by_role("link", name="How to read this").click()
     expect(explorer.page.get_by_role("heading").first).to_be_visible()

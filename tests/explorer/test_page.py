@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from components.demo.presets import PRESETS
 from explorer import resources
+from explorer.settings import settings
 from tests.explorer.conftest import ROOT
 
 CHARTS = ("head_map", "panels", "row", "decay_curves")
@@ -120,3 +122,94 @@ def test_a_picture_that_does_not_rebuild_the_model_is_flagged(
     monkeypatch.setattr("explorer.figures.faithfulness", lambda *_: 2e-3)
     page.run()
     assert "Do not trust this picture" in shown_words(page)
+
+
+def at(**parameters: str) -> AppTest:
+    """The page as a link with these parameters opens it."""
+    page = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60)
+    page.query_params.update(parameters)
+    return page.run()
+
+
+def test_a_link_opens_what_it_names() -> None:
+    page = at(model="demo", prompt="one two three", layer="1", head="3", query="1", view="dt,locked")
+    assert not page.exception
+    assert page.text_area(key="prompt").value == "one two three"
+    assert page.subheader[0].value == "Layer 1, head 3"
+    assert page.selectbox(key="query").value == 1
+    assert page.toggle(key="dt").value
+    assert page.toggle(key="locked").value
+    assert not page.toggle(key="log").value
+
+
+def test_a_malformed_link_is_told_once_and_quietly() -> None:
+    page = at(layer="two", view="upside-down")
+    assert not page.exception
+    notices = [caption.value for caption in page.caption if "could not be read" in caption.value]
+    assert len(notices) == 1
+    assert "layer and view" in notices[0]
+    assert not page.error
+    page.run()
+    assert not [caption for caption in page.caption if "could not be read" in caption.value]
+
+
+def test_a_link_to_a_model_that_cannot_be_opened_draws_the_first(tmp_path: Path) -> None:
+    page = at(model=str(tmp_path / "nothing"))
+    assert "This model cannot be opened" in page.error[0].value
+    assert spec(page, "panels")
+
+
+def test_the_url_holds_every_pick(page: AppTest) -> None:
+    page.toggle(key="log").set_value(True).run()
+    page.selectbox(key="layer").set_value(1).run()
+    picks = {name: page.query_params[name] for name in ("preset", "layer", "view")}
+    assert picks == {"preset": "where-is-mia", "layer": "1", "view": "log"}
+
+
+def test_the_scale_of_all_heads_is_that_of_the_strongest(page: AppTest) -> None:
+    page.toggle(key="locked").set_value(True).run()
+    first = spec(page, "row")
+    page.selectbox(key="head").set_value(1).run()
+    assert not page.exception
+    domains = [
+        re.findall(r'"domain": \[-?[\d.]+, -?[\d.]+, 0', json.dumps(s)) for s in (first, spec(page, "row"))
+    ]
+    assert domains[0] == domains[1]
+
+
+def test_the_row_can_be_read_as_a_table(page: AppTest) -> None:
+    page.toggle(key="as_table").set_value(True).run()
+    query = page.selectbox(key="query").value
+    assert len(page.dataframe[0].value) == query + 1
+
+
+def test_a_prompt_that_was_stopped_waits_for_a_click(page: AppTest) -> None:
+    page.session_state.prompt = "a text that was stopped"
+    page.run()
+    assert any("Stopped" in caption.value for caption in page.caption)
+    page.button[0].click().run()
+    assert page.session_state.selection.prompt == "a text that was stopped"
+    assert not any("Stopped" in caption.value for caption in page.caption)
+
+
+@pytest.fixture
+def hosted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("EXPLORER_HOSTED", "1")
+    monkeypatch.setenv("EXPLORER_MAX_TOKENS", "30")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.mark.usefixtures("hosted")
+def test_a_hosted_copy_says_what_is_limited_and_keeps_to_it(folder: Path) -> None:
+    for model in (str(folder), "AntonV/mamba2-130m-hf"):
+        page = at(model=model, prompt="one two")
+        assert "does not open" in shown_words(page)
+        assert spec(page, "panels")
+    assert any("opens only these models: demo" in caption.value for caption in page.caption)
+    assert page.selectbox(key="model").options == ["Demo (built in)"]
+    page.text_area(key="prompt").set_value("word " * 80).run()
+    assert "takes at most 30. Shorten it." in shown_words(page)
+    page.text_area(key="prompt").set_value("one").run()
+    assert spec(page, "panels")
