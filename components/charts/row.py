@@ -51,7 +51,7 @@ def row_chart(
     keys = readable_axis(
         "key j",
         scale,
-        # Vega would judge what overlaps before the chart has its width, and drop most.
+        # Thinned out evenly here: what Vega drops as overlapping depends on the text.
         values=[first + place + 0.5 for place in range(0, length, ceil(slots * 13 * scale / _WIDTH))],
         labelExpr=f"labels[floor(datum.value) - {first}]",
         labelOverlap=False,
@@ -89,7 +89,7 @@ def row_chart(
     here = (
         alt.Chart(alt.InlineData(values=[{"end": query + 1}]))
         .mark_rule(stroke=ACCENT, strokeDash=[4, 4], strokeWidth=1.5, tooltip=None)
-        .encode(x="end:Q")
+        .encode(x=alt.X("end:Q", scale=positions, axis=keys))  # one axis: another's defaults would join it
     )
     return (
         alt.LayerChart(layer=[bars, zero, here])
