@@ -1,5 +1,6 @@
 """A running explorer and a real Chromium, and ways to read what is drawn."""
 
+import base64
 import os
 import re
 import shutil
@@ -10,12 +11,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 APP = Path(__file__).parents[2] / "explorer" / "app.py"
@@ -123,15 +126,9 @@ class Explorer:
 
     def pixels(self) -> "Panels":
         """What stands on the canvas of the three panels."""
-        width, height, values = (
-            self.chart("panels")
-            .locator("canvas")
-            .evaluate(
-                """canvas => [canvas.width, canvas.height,
-                Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)]"""
-            )
-        )
-        return Panels(np.array(values, dtype=np.int16).reshape(height, width, 4)[..., :3])
+        address = self.chart("panels").locator("canvas").evaluate("canvas => canvas.toDataURL()")
+        picture = Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
+        return Panels(np.asarray(picture, dtype=np.int16))
 
     def type_prompt(self, prompt: str) -> None:
         """Replace the prompt and apply it."""
