@@ -197,6 +197,7 @@ class Explorer:
     def point(self, panel: int, across: float, down: float) -> None:
         """Move the pointer to a place in a panel, in parts of the panel's width and height."""
         left, top, side = self.pixels().place(panel)
+        self.chart("panels").locator("canvas").scroll_into_view_if_needed()
         box = self.chart("panels").locator("canvas").bounding_box()
         assert box is not None
         self.page.mouse.move(box["x"] + left + side * across - 2, box["y"] + top + side * down)
