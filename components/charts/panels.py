@@ -10,6 +10,7 @@ on each repaint, and 3 × 8,256 invisible ones cost more than all the rest. Inst
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -164,14 +165,15 @@ class _Frame:
             "cell": "row * (row + 1) / 2 + key",
             "attention": "contents[cell] * decays[cell]" + (" * dts[key]" if self.with_dt else ""),
         }
-        values = {
-            "labels": self.tokens,
+        # As one expression each: Altair checks and copies every element of a value, many times over.
+        numbers = {
             "contents": _short(self.cells["content"]),
             "decays": _short(self.cells["decay"]),
             "dts": _short(self._dt),
         }
         return [
-            *(alt.param(name=name, value=value) for name, value in values.items()),
+            alt.param(name="labels", value=self.tokens),
+            *(alt.param(name=name, expr=json.dumps(values)) for name, values in numbers.items()),
             *(alt.param(name=name, expr=expr) for name, expr in names.items()),
         ]
 
@@ -239,11 +241,10 @@ class _Frame:
     def _feeler(self, place: int) -> alt.Chart:
         start = self.first - place * self.pitch
         keys = alt.Scale(domain=[start, start + self.slots * _WIDTHS], nice=False, zero=False)
-        rows = [
-            {"i": i, "start": self.first, "end": i + 1} for i in range(self.first, self.first + self.length)
-        ]
+        positions = np.arange(self.first, self.first + self.length)
+        rows = pd.DataFrame({"i": positions, "start": self.first, "end": positions + 1})
         feeler: alt.Chart = (
-            alt.Chart(alt.InlineData(values=rows))
+            alt.Chart(rows)
             .transform_calculate(i_end="datum.i + 1")
             .mark_rect(opacity=0, cursor="pointer")
             .encode(
@@ -477,7 +478,7 @@ class _Frame:
             "y_end": f"datum.y + letter * {_LINE} - 3",
         }
         tokens = (
-            alt.Chart(alt.InlineData(values=token_places(self.tokens, self.first)))
+            alt.Chart(pd.DataFrame(token_places(self.tokens, self.first)))
             .transform_calculate(**box)
             .transform_calculate(
                 entry=entry,

@@ -112,7 +112,8 @@ def test_the_browser_gets_the_numbers_row_by_row() -> None:
     i, j = 20, 7
     at = i * (i + 1) // 2 + j
     cell = cells[(cells["i"] == i + 3) & (cells["j"] == j + 3)].iloc[0]
-    values = {name: parameters(spec)[name]["value"] for name in ("contents", "decays", "dts", "labels")}
+    values = {name: json.loads(parameters(spec)[name]["expr"]) for name in ("contents", "decays", "dts")}
+    values["labels"] = parameters(spec)["labels"]["value"]
     assert values["contents"][at] == pytest.approx(cell["content"], rel=1e-4)
     assert values["decays"][at] == pytest.approx(cell["decay"], rel=1e-4)
     assert values["contents"][at] * values["decays"][at] == pytest.approx(cell["attention"], rel=2e-4)
