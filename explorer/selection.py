@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 from urllib.parse import urlencode
 
 from components.charts import MEASURES
@@ -68,9 +69,9 @@ class Selection:
         """Another row of the same picture."""
         return replace(self, query=query)
 
-    def with_view(self, **changes: str | bool) -> Selection:
-        """The same head, shown in another way."""
-        return replace(self, view=replace(self.view, **changes))  # type: ignore[arg-type]
+    def with_view(self, **changes: Any) -> Selection:
+        """The same head, shown in another way: `changes` are fields of `View`."""
+        return replace(self, view=replace(self.view, **changes))
 
 
 def first_selection(model: str) -> Selection:
@@ -120,7 +121,7 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
             start = start.with_preset(preset)
     elif "prompt" in parameters:
         start = start.with_prompt(parameters["prompt"])
-    positions: dict[str, int] = {}
+    positions: dict[str, Any] = {}
     for name in ("layer", "head", "query"):
         given = parameters.get(name)
         if given is None:
@@ -129,17 +130,15 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
             positions[name] = int(given)
         else:
             unread.append(name)
-    view = View()
-    measure = parameters.get("measure", view.measure)
-    if measure in {each.column for each in MEASURES}:
-        view = replace(view, measure=measure)
-    else:
+    measure = parameters.get("measure", View.measure)
+    if measure not in {each.column for each in MEASURES}:
         unread.append("measure")
+        measure = View.measure
     switches = [name for name in parameters.get("view", "").split(",") if name]
     if not set(switches) <= set(SWITCHES):
         unread.append("view")
-    view = replace(view, **{name: True for name in switches if name in SWITCHES})  # type: ignore[arg-type]
-    return replace(start, view=view, **positions), unread  # type: ignore[arg-type]
+    view = View(measure, **{name: name in switches for name in SWITCHES})
+    return replace(start, view=view, **positions), unread
 
 
 def _slug(preset: Preset) -> str:
