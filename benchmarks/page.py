@@ -48,7 +48,6 @@ IDLE = """() => new Promise(done => {
     for (const kind of ['pointerdown', 'keydown'])
         addEventListener(kind, () => { window.acted = performance.now(); look(); },
                          {once: true, capture: true});
-    window.ready = true;
 })"""
 HOVER = """() => {
     window.blocked = [];

@@ -21,16 +21,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-APP = Path(__file__).parents[2] / "explorer" / "app.py"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from benchmarks.browser import APP, FLAGS
 
 RIGHT_PADDING, TOP_PADDING = 12, 5
 
