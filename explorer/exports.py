@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import numpy as np
-import pandas as pd
 from jaxtyping import Float32
 
-from components.charts import visible_tokens
+from components.charts import Figure, visible_tokens
 from components.charts.colours import FAINT, INK, QUIET
 
 if TYPE_CHECKING:
@@ -66,25 +65,25 @@ _LOOK = {
 # Pictures
 
 
-def picture_svg(chart: alt.Chart | alt.LayerChart, dark: bool = False) -> bytes:
-    """The chart as SVG, `WIDTH` units wide."""
-    return _svg(chart, dark).encode()
+def picture_svg(figure: Figure, dark: bool = False) -> bytes:
+    """The figure as SVG, `WIDTH` units wide."""
+    return _svg(figure, dark).encode()
 
 
-def picture_png(chart: alt.Chart | alt.LayerChart, dark: bool = False) -> bytes:
-    """The chart as PNG, `WIDTH` · `PIXELS_PER_UNIT` pixels wide."""
+def picture_png(figure: Figure, dark: bool = False) -> bytes:
+    """The figure as PNG, `WIDTH` · `PIXELS_PER_UNIT` pixels wide."""
     import vl_convert
 
-    png: bytes = vl_convert.svg_to_png(_svg(chart, dark), scale=PIXELS_PER_UNIT)
+    png: bytes = vl_convert.svg_to_png(_svg(figure, dark), scale=PIXELS_PER_UNIT)
     return png
 
 
-def picture_html(chart: alt.Chart | alt.LayerChart, title: str, dark: bool = False) -> bytes:
-    """The chart as a page that answers the pointer and needs no network; it is as wide as its window.
+def picture_html(figure: Figure, title: str, dark: bool = False) -> bytes:
+    """The figure as a page that answers the pointer and needs no network; it is as wide as its window.
 
     The page carries Vega itself, and a policy by which the browser lets it fetch nothing.
     """
-    spec = _specification(chart, "container", dark)
+    spec = _specification(figure, "container", dark)
     page = _PAGE.format(
         title=html.escape(title),
         font=_FONT,
@@ -132,37 +131,27 @@ def _vega() -> str:
     return script
 
 
-def _svg(chart: alt.Chart | alt.LayerChart, dark: bool) -> str:
+def _svg(figure: Figure, dark: bool) -> str:
     import vl_convert
 
-    spec = _specification(chart, WIDTH, dark)
-    for layer in spec.get("layer", []):
-        if layer["mark"].get("opacity") == 0:
-            layer["data"] = {"values": []}  # what only feels the pointer, up to a rectangle per cell
-        if layer["mark"]["type"] == "image":
-            layer["mark"]["aria"] = False  # its description would repeat the picture's own bytes
+    spec = _specification(figure, WIDTH, dark)
+    spec["layer"] = [_still(layer) for layer in spec["layer"]]
     svg: str = vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite(), allowed_base_urls=[])
     # Few fonts have this letter; a text that holds it would be set in another one altogether.
     return svg.replace("ᵀ</text>", '<tspan dy="-0.35em" font-size="70%">T</tspan></text>')
 
 
-def _specification(chart: alt.Chart | alt.LayerChart, width: int | str, dark: bool) -> dict[str, Any]:
-    spec: dict[str, Any] = _inlined(chart).to_dict()
-    return spec | {"width": width, "background": _PAPER[dark], "config": _LOOK}
+def _still(layer: dict[str, Any]) -> dict[str, Any]:
+    """The layer as it stands in a picture that answers no pointer."""
+    if layer["mark"].get("opacity") == 0:
+        return {**layer, "data": {"values": []}}  # what only feels the pointer, up to a rectangle per token
+    if layer["mark"]["type"] == "image":  # its description would repeat the picture's own bytes
+        return {**layer, "mark": {**layer["mark"], "aria": False}}
+    return layer
 
 
-def _inlined(chart: Any) -> Any:
-    """The chart with its tables as plain values.
-
-    How `to_dict` turns a table into values is a setting of the whole process: a limit of 5,000 rows, and,
-    while Streamlit draws for another session, a reference to Streamlit's own store. Plain values pass it by.
-    """
-    chart = chart.copy(deep=False)
-    if isinstance(chart.data, pd.DataFrame):
-        chart.data = alt.InlineData(values=alt.to_values(chart.data)["values"])
-    if isinstance(chart, alt.LayerChart):
-        chart.layer = [_inlined(layer) for layer in chart.layer]
-    return chart
+def _specification(figure: Figure, width: int | str, dark: bool) -> dict[str, Any]:
+    return figure.specification() | {"width": width, "background": _PAPER[dark], "config": _LOOK}
 
 
 def _vega_lite() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -11,6 +11,7 @@ from components.charts import (
     MEASURES,
     PICK,
     PICK_QUERY,
+    Figure,
     cell_table,
     decay_curves_chart,
     head_in_words,
@@ -66,6 +67,11 @@ def _switch(name: str) -> None:
     st.session_state.selection = picked().with_view(**{name: st.session_state[name]})
 
 
+def draw(figure: Figure, alt: str, **options: Any) -> None:
+    """Draw a figure. While its chart stays the same, the browser keeps the view and changes its tables."""
+    st.vega_lite_chart({**figure.chart, "datasets": dict(figure.tables)}, alt=alt, **options)
+
+
 def _toggle(name: str, label: str, meaning: str) -> bool:
     """A switch of the view."""
     st.session_state[name] = getattr(picked().view, name)
@@ -115,7 +121,7 @@ def _head_map(capture: Capture, layer: int, head: int) -> None:
         required=True,
     )
     measure = measures[st.session_state.measure]
-    st.altair_chart(
+    draw(
         head_map_chart(capture.measures, measure, (layer, head), larger=picked().view.large),
         key="head_map",
         on_select=_pick_head,
@@ -155,7 +161,7 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
         larger=view.large,
     )
     st.markdown(_plain(words))
-    st.altair_chart(panels, key="panels", on_select=_pick_query, selection_mode=PICK_QUERY, alt=words)
+    draw(panels, key="panels", on_select=_pick_query, selection_mode=PICK_QUERY, alt=words)
     st.caption(
         "Each row is a query position i, each column a key position j that it reads. Point at a cell to see "
         "it everywhere, click it to keep its row. Zero has the colour of the page. Column j is not token j "
@@ -180,7 +186,7 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
         export_menu(selection, capture, layer, head, panels)
-    st.altair_chart(
+    draw(
         row_chart(
             cells,
             capture.tokens,
@@ -203,7 +209,7 @@ def _decay_curves(capture: Capture, layer: int, head: int, half_life: float) -> 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"Decay curves of layer {layer}", anchor=False, width="content")
         _toggle("log", "Logarithmic", "Survival on a logarithmic scale: a constant decay is a straight line.")
-    st.altair_chart(
+    draw(
         decay_curves_chart(
             survival_table(capture.terms[layer]), head, half_life, log=view.log, larger=view.large
         ),

@@ -1,6 +1,7 @@
 """Tidy tables in, Altair charts out. Nothing here knows of models or pages."""
 
 from components.charts.decay_curves import decay_curves_chart
+from components.charts.figure import Figure
 from components.charts.head_map import MEASURES, PICK, Measure, head_map_chart
 from components.charts.panels import PICK_QUERY, panels_chart
 from components.charts.row import row_chart
@@ -12,6 +13,7 @@ __all__ = [
     "MEASURES",
     "PICK",
     "PICK_QUERY",
+    "Figure",
     "Measure",
     "cell_table",
     "decay_curves_chart",

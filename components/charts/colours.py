@@ -68,10 +68,10 @@ AMOUNT = Ramp(light=("#8fb8ad", "#0f4f49"), dark=("#1d5c54", "#8fe3d3"))
 _PALE = _by_theme("#e3efec", "#20302e")
 
 
-def diverging(limit: float) -> alt.Scale:
-    """Red through the background at zero to blue, reaching full colour at ±`limit`."""
+def diverging(limit: str) -> alt.Scale:
+    """Red through the background at zero to blue, reaching full colour at ±`limit`, a Vega expression."""
     return alt.Scale(
-        domain=[-limit, -limit / 2, 0, limit / 2, limit],
+        domain=[alt.ExprRef(f"{part} * {limit}") for part in (-1, -0.5, 0, 0.5, 1)],
         range=[*reversed(NEGATIVE.scheme()), BACKGROUND, *POSITIVE.scheme()],
         interpolate="rgb",
         clamp=True,
@@ -87,10 +87,10 @@ def paint_diverging(
     return np.where((values < 0)[..., None], negative, positive)
 
 
-def amount(limit: float) -> alt.Scale:
-    """Background at zero through green to full colour at `limit`."""
+def amount() -> alt.Scale:
+    """Background at zero through green to full colour at one."""
     return alt.Scale(
-        domain=[0, limit / 2, limit],
+        domain=[0, 0.5, 1],
         range=[BACKGROUND, *AMOUNT.scheme()],
         interpolate="rgb",
         clamp=True,
@@ -104,12 +104,15 @@ def paint_amount(
     return AMOUNT.paint(values / np.float32(limit), dark)
 
 
-def graded(low: float, high: float, *, logarithmic: bool) -> alt.Scale:
-    """Pale to full green from `low` to `high`, by ratio if `logarithmic`; even the lowest stands out."""
-    middle = (low * high) ** 0.5 if logarithmic else (low + high) / 2
+def graded(low: str, high: str, *, logarithmic: bool) -> alt.Scale:
+    """Pale to full green from `low` to `high`, by ratio if `logarithmic`; even the lowest stands out.
+
+    `low` and `high` are Vega expressions.
+    """
+    middle = f"sqrt({low} * {high})" if logarithmic else f"({low} + {high}) / 2"
     return alt.Scale(
         type="log" if logarithmic else "linear",
-        domain=[low, middle, high],
+        domain=[alt.ExprRef(end) for end in (low, middle, high)],
         range=[_PALE, *AMOUNT.scheme()],
         interpolate="rgb",
         clamp=True,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, TITLE_SIZE, readable_axis, type_scale
 from components.charts.colours import ACCENT, BACKGROUND, graded
+from components.charts.figure import Figure, built, rows_of, scene, scene_param, undrawn
 
 PICK = "head"
 """Name of the point selection; it holds `layer` and `head` of the clicked cell."""
@@ -33,36 +36,42 @@ MEASURES = (
 
 def head_map_chart(
     measures: pd.DataFrame, measure: Measure, picked: tuple[int, int], *, larger: bool = False
-) -> alt.LayerChart:
+) -> Figure:
     """Layers down, heads across; `measures` is a `measure_table` and `picked` the framed (layer, head).
 
     Half-lives span powers of ten and are coloured by their logarithm. The frame is drawn from `picked`, not
     from the selection, so a click beside the cells takes nothing away. `larger` type is for a projector.
     """
-    scale = type_scale(larger)
-    layers = sorted(measures["layer"].unique())
     values = measures[measure.column]
     finite = values[values.abs() < float("inf")]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    tables = {
+        "scene": scene(low=low, high=high),
+        "heads": measures.assign(shown=values.clip(upper=high)),
+        "picked": pd.DataFrame([picked], columns=["layer", "head"]),
+    }
     logarithmic = measure.column == "half_life" and low > 0
-    shown = measures.assign(shown=values.clip(upper=high))
-    height = min(max(len(layers) * _CELL_HEIGHT * scale, _LEAST_HEIGHT), _MOST_HEIGHT)
+    return Figure(_chart(measure.label, measures["layer"].nunique(), logarithmic, larger), tables)
 
+
+@cache
+def _chart(label: str, layers: int, logarithmic: bool, larger: bool) -> dict[str, Any]:
+    scale = type_scale(larger)
     pick = alt.selection_point(name=PICK, fields=["layer", "head"], on="click", clear=False, toggle=False)
     place = {
         "x": alt.X("head:O", axis=readable_axis("head", scale, labelAngle=0)),
         "y": alt.Y("layer:O", axis=readable_axis("layer", scale)),
     }
     cells = (
-        alt.Chart(shown)
+        rows_of("heads")
         .mark_rect(cursor="pointer", stroke=BACKGROUND, strokeWidth=1)
         .encode(
             **place,
             color=alt.Color(
                 "shown:Q",
-                scale=graded(low, high, logarithmic=logarithmic),
+                scale=graded("low", "high", logarithmic=logarithmic),
                 legend=alt.Legend(
-                    title=f"{measure.label.lower()}, tokens",
+                    title=f"{label.lower()}, tokens",
                     orient="top",
                     direction="horizontal",
                     gradientLength=180,
@@ -86,9 +95,13 @@ def head_map_chart(
         )
         .add_params(pick)
     )
-    frame = (
-        alt.Chart(pd.DataFrame([picked], columns=["layer", "head"]))
-        .mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None)
-        .encode(**place)
+    frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**place)
+    return built(
+        alt.LayerChart(layer=[cells, frame, undrawn("scene")])
+        .add_params(scene_param("low"), scene_param("high"))
+        .properties(
+            height=min(max(layers * _CELL_HEIGHT * scale, _LEAST_HEIGHT), _MOST_HEIGHT),
+            autosize=FILL_WIDTH,
+            padding=EDGE,
+        )
     )
-    return alt.LayerChart(layer=[cells, frame]).properties(height=height, autosize=FILL_WIDTH, padding=EDGE)

@@ -6,12 +6,15 @@ follow it), and what is pointed at in one place can be marked in all of them wit
 A panel is a picture with one pixel per cell. No mark feels the pointer cell by cell: Vega visits every mark
 on each repaint, and 3 × 8,256 invisible ones cost more than all the rest. Instead the parameters `row` and
 `key` are computed from where the pointer is, and everything that shows the pointed cell from those two.
+
+Across, the unit is a panel: the one at `place` reaches from `_left(place)` to `_left(place) + 1`. Downwards,
+the unit is the side of a panel too. Each is divided into `slots`, one per position.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -23,7 +26,6 @@ from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, readable_axis, 
 from components.charts.colours import (
     ACCENT,
     AMOUNT,
-    BACKGROUND,
     FAINT,
     INK,
     IS_DARK,
@@ -33,8 +35,9 @@ from components.charts.colours import (
     paint_amount,
     paint_diverging,
 )
+from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 from components.charts.picture import png_address
-from components.charts.strip import COLUMNS, text_columns, token_places
+from components.charts.strip import letter_size, strip, text_columns, token_places
 
 PICK_QUERY = "query"
 """Name of the point selection; it holds `i` of the clicked cell or of the clicked token of the text."""
@@ -51,16 +54,16 @@ _FEWEST_SLOTS = 12
 """A panel is at least this many slots wide, so that the cells of a very short text do not become posters."""
 
 _GAP = 0.14
-"""Space between two panels, as a part of a panel's width; holds "∘" and "="."""
+"""Space between two panels; holds "∘" and "="."""
 
 _WIDTHS = 3 + 2 * _GAP
-"""Width of the whole, in panels."""
-
-_LETTER, _LINE = 0.61, 1.75
-"""Advance of a monospace letter and distance of two lines of the strip, in font sizes."""
+"""Width of the whole."""
 
 _DT_HEIGHT = 30
 """Height of the bars of dt, in pixels."""
+
+_FILLED = "(length / slots)"
+"""How much of a panel's side the triangle takes: all of it but for very short texts."""
 
 
 def panels_chart(
@@ -72,7 +75,7 @@ def panels_chart(
     limits: Mapping[str, float] | None = None,
     with_dt: bool = False,
     larger: bool = False,
-) -> alt.LayerChart:
+) -> Figure:
     """Content, decay and attention of one head as three linked triangles, and the text they are about.
 
     `cells` is a `cell_table`, `tokens` the display texts of its positions and `first` the position of the
@@ -81,31 +84,77 @@ def panels_chart(
     largest; decay runs from 0 to 1. `with_dt` shows M·dt as attention, and dt below the decay. `larger` is
     type for a projector. A click in a row of a panel or on a token of the text is the selection `PICK_QUERY`.
     """
-    own = {"content": cells["content"], "attention": cells["attention_dt" if with_dt else "attention"]}
-    full = {name: float(values.abs().max()) or 1.0 for name, values in own.items()} | dict(limits or {})
-    frame = _Frame(cells, tokens, first, full | {"decay": 1.0}, with_dt, type_scale(larger))
+    length = len(tokens)
+    values = {name: cells[name] for name in _PANELS} | (
+        {"attention": cells["attention_dt"]} if with_dt else {}
+    )
+    full = {name: float(values[name].abs().max()) or 1.0 for name in _PANELS} | dict(limits or {})
+    full["decay"] = 1.0
+    dt = cells["dt"].to_numpy()[-length:]  # the last row of the triangle holds them all
+    row, key = (-1, -1) if pointed is None else (pointed[0] - first, pointed[1] - first)
+    tables = {
+        "scene": scene(
+            first=first,
+            length=length,
+            slots=max(length, _FEWEST_SLOTS),
+            longest=max(map(text_columns, tokens)),
+            content_limit=full["content"],
+            attention_limit=full["attention"],
+            dt_limit=float(dt.max()) or 1.0,
+            kept_row=row,
+            kept_key=key,
+        ),
+        "cells": cells[["content", "decay"]],
+        "positions": pd.DataFrame(token_places(tokens, first)).assign(dt=dt),
+        "pictures": pd.DataFrame(
+            [
+                {
+                    "left": _left(place),
+                    "light": _picture(name, values[name], length, full[name], dark=False),
+                    "dark": _picture(name, values[name], length, full[name], dark=True),
+                }
+                for place, name in enumerate(_PANELS)
+            ]
+        ),
+    }
+    return Figure(_chart(with_dt, larger), tables)
+
+
+def _picture(name: str, values: pd.Series[float], length: int, limit: float, dark: bool) -> str:
+    """One panel as a picture, transparent above the diagonal."""
+    matrix: Float32[np.ndarray, "query key"] = np.zeros((length, length), dtype=np.float32)
+    matrix[np.tril_indices(length)] = values
+    paint = paint_amount if name == "decay" else paint_diverging
+    return png_address(paint(matrix, limit, dark))
+
+
+@cache
+def _chart(with_dt: bool, larger: bool) -> dict[str, Any]:
+    """The specification of all panels in this look."""
+    view = _View(with_dt, type_scale(larger))
     pick = alt.selection_point(name=PICK_QUERY, fields=["i"], on="click", clear=False, toggle=False)
     # An interval that begins anew at each movement and is never drawn out: all it does is to say where.
     pointer = alt.selection_interval(
         name="pointer", on="[pointermove, pointerup] > blur", clear=False, translate=False, zoom=False
     )
-    feeler, *feelers = frame.feelers()
-    chart: alt.LayerChart = (
-        alt.LayerChart(
-            layer=[
-                *frame.legends(),
-                frame.pictures(),
-                *frame.edges(),
-                feeler.add_params(pick, pointer),
-                *feelers,
-                *(frame.dt_bars() if with_dt else []),
-                *frame.marks_of_pointed(),
-                *frame.words(),
-                *frame.strip(),
-            ]
-        )
+    feeler, *feelers = view.feelers()
+    layers = [
+        *view.legends(),
+        view.pictures(),
+        *view.edges(),
+        feeler.add_params(pick, pointer),
+        *feelers,
+        *(view.dt_bars() if with_dt else []),
+        *view.marks_of_pointed(),
+        *view.words(),
+        *strip(view.attention_title, with_dt),
+        undrawn("scene"),
+        undrawn("cells"),
+    ]
+    return built(
+        alt.LayerChart(layer=layers)
         .resolve_scale(x="independent", y="independent", color="independent")
-        .add_params(*frame.params(pointed))
+        .add_params(*view.params())
         .properties(
             height=1,  # the panels hang from the top; their height is the parameter `side`
             autosize=FILL_WIDTH,
@@ -113,155 +162,126 @@ def panels_chart(
             usermeta={"embedOptions": {"renderer": "canvas"}},
         )
     )
-    return chart
 
 
-def _short(values: pd.Series[float]) -> list[float | None]:
-    """Values to five digits, as a page reads them; what is not finite becomes null."""
-    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values]
+def _left(place: int) -> float:
+    return place * (1 + _GAP)
 
 
-class _Frame:
-    """Where things are: the positions from `first` on, in panels of `slots` slots."""
+def _right(place: int) -> float:
+    return _left(place) + 1
 
-    def __init__(
-        self,
-        cells: pd.DataFrame,
-        tokens: Sequence[str],
-        first: int,
-        limits: Mapping[str, float],
-        with_dt: bool,
-        scale: float,
-    ) -> None:
-        self.cells, self.tokens, self.first, self.limits = cells, list(tokens), first, limits
+
+def _across(field: str) -> alt.X:
+    return alt.X(f"{field}:Q", scale=alt.Scale(domain=[0, _WIDTHS], nice=False, zero=False), axis=None)
+
+
+_SIDE: list[Any] = [0, alt.ExprRef("side")]
+
+
+def _down(field: str) -> alt.Y:
+    return alt.Y(f"{field}:Q", scale=alt.Scale(domain=[0, 1], range=_SIDE, nice=False, zero=False), axis=None)
+
+
+def _inline(rows: list[dict[str, Any]]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=rows))
+
+
+_PLACES = [{"place": place, "left": _left(place)} for place in range(len(_PANELS))]
+
+
+class _View:
+    """What stands in the view, and where."""
+
+    def __init__(self, with_dt: bool, scale: float) -> None:
         self.with_dt, self.scale = with_dt, scale
-        self.length = len(self.tokens)
-        self.slots = max(self.length, _FEWEST_SLOTS)
-        self.pitch = self.slots * (1 + _GAP)
-        self.rows = alt.Scale(
-            domain=[first, first + self.slots], range=[0, alt.ExprRef("side")], nice=False, zero=False
-        )
-        self.columns = alt.Scale(domain=[0, self.slots * _WIDTHS], nice=False, zero=False)
-        self.lefts = [place * self.pitch for place in range(len(_PANELS))]
-        self.rights = [left + self.slots for left in self.lefts]
+        self.attention_title = "attention·dt" if with_dt else "attention"
+        self.dt_room = (_DT_HEIGHT + 8) * scale if with_dt else 0.0
+        """Pixels below the triangles that the bars of dt take."""
+        self.label_size = f"clamp(side / slots, {11 * scale}, {15 * scale})"
 
-    def params(self, pointed: tuple[int, int] | None) -> list[alt.Parameter]:
+    def params(self) -> list[alt.Parameter]:
         """Sizes in pixels, and the row and column (counted from zero) of the pointed cell, −1 for none.
 
         `pointer_x` and `pointer_y` are the ends in pixels of the interval `pointer`, [now, now].
         """
-        row, key = (-1, -1) if pointed is None else (pointed[0] - self.first, pointed[1] - self.first)
-        slot = f"pointer_x[1] / width * {self.slots * _WIDTHS} % {self.pitch}"
-        inside = f"0 <= key_under && key_under <= row_under && row_under < {self.length}"
+        of_scene = ("first", "length", "slots", "longest", "content_limit", "attention_limit", "dt_limit")
+        scale = self.scale
+        labels = f"min({88 * scale}, longest * 0.6 * {self.label_size})"
         names = {
             "side": f"width / {_WIDTHS}",
-            "letter": f"clamp(width / {COLUMNS * _LETTER}, {11 * self.scale}, {16 * self.scale})",
+            "letter": letter_size(scale),
             # below the words too, which a very short text leaves beside its triangles
-            "strip_top": f"max(side * {self._filled} + {self._below}, {150 * self.scale})",
-            "row_under": f"floor(pointer_y[1] / side * {self.slots})",
-            "key_under": f"floor({slot})",
-            "row": f"{inside} ? row_under : {row}",
-            "key": f"{inside} ? key_under : {key}",
+            "strip_top": f"max(side * {_FILLED} + {self.dt_room + 46 * scale} + {labels}, {150 * scale})",
+            "row_under": "floor(pointer_y[1] / side * slots)",
+            "key_under": f"floor(pointer_x[1] / side % {1 + _GAP} * slots)",
+            "inside": "0 <= key_under && key_under <= row_under && row_under < length",
+            "row": "inside ? row_under : kept_row",
+            "key": "inside ? key_under : kept_key",
             "cell": "row * (row + 1) / 2 + key",
             "attention": "contents[cell] * decays[cell]" + (" * dts[key]" if self.with_dt else ""),
         }
-        # As one expression each: Altair checks and copies every element of a value, many times over.
-        numbers = {
-            "contents": _short(self.cells["content"]),
-            "decays": _short(self.cells["decay"]),
-            "dts": _short(self._dt),
-        }
         return [
-            alt.param(name="labels", value=self.tokens),
-            *(alt.param(name=name, expr=json.dumps(values)) for name, values in numbers.items()),
+            *(scene_param(name) for name in (*of_scene, "kept_row", "kept_key")),
+            read("labels", "positions", "text"),
+            read("dts", "positions", "dt"),
+            read("contents", "cells", "content"),
+            read("decays", "cells", "decay"),
             *(alt.param(name=name, expr=expr) for name, expr in names.items()),
         ]
-
-    @property
-    def _dt(self) -> pd.Series[float]:
-        """The dt of each position: the last row of the triangle holds them all."""
-        return self.cells["dt"].iloc[-self.length :]
-
-    def _values(self, name: str) -> pd.Series[float]:
-        return self.cells["attention_dt" if name == "attention" and self.with_dt else name]
-
-    @property
-    def _dt_room(self) -> float:
-        return (_DT_HEIGHT + 8) * self.scale if self.with_dt else 0.0
-
-    @property
-    def _label_size(self) -> str:
-        return f"clamp(side / {self.slots}, {11 * self.scale}, {15 * self.scale})"
-
-    @property
-    def _below(self) -> str:
-        """Pixels between the triangles and the strip: dt, token labels, title."""
-        longest = max(map(text_columns, self.tokens))
-        labels = f"min({88 * self.scale}, {longest * 0.6} * {self._label_size})"
-        return f"{self._dt_room} + {labels} + {46 * self.scale}"
 
     def legends(self) -> list[alt.Chart]:
         """The colour bars of the panels, in their empty upper triangles. What carries them is invisible."""
         return [self._legend(name, place) for place, name in enumerate(_PANELS)]
 
     def _legend(self, name: str, place: int) -> alt.Chart:
-        limit = self.limits[name]
-        right = (place * (1 + _GAP) + 1) / _WIDTHS
+        limit = f"{name}_limit"
         legend = alt.Legend(
             title=None,
             orient="none",
             direction="horizontal",
-            legendX=alt.ExprRef(f"width * {right} - {120 * self.scale + 10}"),
+            legendX=alt.ExprRef(f"side * {_right(place)} - {120 * self.scale + 10}"),
             legendY=alt.ExprRef(f"{34 * self.scale}"),
             gradientLength=120 * self.scale,
             gradientThickness=10,
-            values=[0, 0.5, 1] if name == "decay" else [-limit, 0, limit],
+            values=[0, 0.5, 1] if name == "decay" else alt.ExprRef(f"[-{limit}, 0, {limit}]"),
             format=".2~r",
             labelFontSize=LABEL_SIZE * self.scale,
             padding=0,
         )
-        colours = amount(limit) if name == "decay" else diverging(limit)
-        carrier: alt.Chart = alt.Chart(alt.InlineData(values=[{"value": 0}])).mark_point(
-            size=0, opacity=0, tooltip=None
-        )
+        colours = amount() if name == "decay" else diverging(limit)
+        carrier: alt.Chart = _inline([{"value": 0}]).mark_point(size=0, opacity=0, tooltip=None)
         return carrier.encode(color=alt.Color("value:Q", scale=colours, legend=legend))
-
-    def x(self, field: str) -> alt.X:
-        """Slots from the left edge of the first panel."""
-        return alt.X(f"{field}:Q", scale=self.columns, axis=None)
-
-    def y(self, field: str) -> alt.Y:
-        """Query positions."""
-        return alt.Y(f"{field}:Q", scale=self.rows, axis=None)
 
     def feelers(self) -> list[alt.Chart]:
         """The rows of each panel, open to a click but not drawn, with the panel's token labels."""
         return [self._feeler(place) for place in range(len(_PANELS))]
 
     def _feeler(self, place: int) -> alt.Chart:
-        start = self.first - place * self.pitch
-        keys = alt.Scale(domain=[start, start + self.slots * _WIDTHS], nice=False, zero=False)
-        positions = np.arange(self.first, self.first + self.length)
-        rows = pd.DataFrame({"i": positions, "start": self.first, "end": positions + 1})
+        keys = [alt.ExprRef(f"first + {edge} * slots") for edge in (-_left(place), _WIDTHS - _left(place))]
+        queries = [alt.ExprRef("first"), alt.ExprRef("first + slots")]
         feeler: alt.Chart = (
-            alt.Chart(rows)
-            .transform_calculate(i_end="datum.i + 1")
+            rows_of("positions")
+            .transform_calculate(start="first", end="datum.i + 1")
             .mark_rect(opacity=0, cursor="pointer")
             .encode(
-                x=alt.X("start:Q", scale=keys, axis=self._key_axis(place)),
+                x=alt.X(
+                    "start:Q",
+                    scale=alt.Scale(domain=keys, nice=False, zero=False),
+                    axis=self._key_axis(place),
+                ),
                 x2="end",
-                y=alt.Y("i:Q", scale=self.rows, axis=self._query_axis() if place == 0 else None),
-                y2="i_end",
+                y=alt.Y(
+                    "i:Q",
+                    scale=alt.Scale(domain=queries, range=_SIDE, nice=False, zero=False),
+                    axis=self._query_axis() if place == 0 else None,
+                ),
+                y2="end",
                 # No tooltip of their own, but a channel for one, else Vega-Lite shuts them to the pointer.
                 tooltip=alt.value(None),
             )
         )
         return feeler
-
-    @property
-    def _filled(self) -> float:
-        """How much of a panel's side the triangle takes: all of it but for very short texts."""
-        return self.length / self.slots
 
     def _query_axis(self) -> alt.Axis:
         """Tokens left of the first triangle."""
@@ -270,20 +290,19 @@ class _Frame:
             orient="left",
             titleAnchor="start",
             titleAlign="center",
-            titleY=alt.ExprRef(f"side * {0.5 * self._filled}"),
+            titleY=alt.ExprRef(f"side * 0.5 * {_FILLED}"),
         )
 
     def _key_axis(self, place: int) -> alt.Axis:
         """Tokens under the triangle at `place`, the title under their middle."""
-        middle = (place * (1 + _GAP) + 0.5 * self._filled) / _WIDTHS
         return self._token_axis(
             "key j",
             orient="bottom",
-            offset=alt.ExprRef(f"side * {self._filled} + {self._dt_room} - height"),
+            offset=alt.ExprRef(f"side * {_FILLED} + {self.dt_room} - height"),
             labelAngle=-90,
             titleAnchor="start",
             titleAlign="center",
-            titleX=alt.ExprRef(f"width * {middle}"),
+            titleX=alt.ExprRef(f"side * ({_left(place)} + 0.5 * {_FILLED})"),
         )
 
     def _token_axis(self, title: str, **options: Any) -> alt.Axis:
@@ -291,9 +310,9 @@ class _Frame:
         return readable_axis(
             title,
             self.scale,
-            values=[self.first + place + 0.5 for place in range(self.length)],
-            labelExpr=f"labels[floor(datum.value) - {self.first}]",
-            labelFontSize=alt.ExprRef(self._label_size),
+            values=alt.ExprRef("sequence(first + 0.5, first + length)"),
+            labelExpr="labels[floor(datum.value) - first]",
+            labelFontSize=alt.ExprRef(self.label_size),
             labelSeparation=-2,
             labelLimit=88 * self.scale,
             labelBound=False,
@@ -306,19 +325,10 @@ class _Frame:
 
     def pictures(self) -> alt.Chart:
         """The three matrices."""
-        panels = [
-            {
-                "left": left,
-                "top": self.first,
-                "light": self._picture(name, dark=False),
-                "dark": self._picture(name, dark=True),
-            }
-            for left, name in zip(self.lefts, _PANELS, strict=True)
-        ]
-        extent = alt.ExprRef(f"side * {self._filled}")
+        extent = alt.ExprRef(f"side * {_FILLED}")
         pictures: alt.Chart = (
-            alt.Chart(alt.InlineData(values=panels))
-            .transform_calculate(url=f"{IS_DARK} ? datum.dark : datum.light")
+            rows_of("pictures")
+            .transform_calculate(url=f"{IS_DARK} ? datum.dark : datum.light", top="0")
             .mark_image(
                 align="left",
                 baseline="top",
@@ -328,94 +338,82 @@ class _Frame:
                 smooth=False,
                 tooltip=None,
             )
-            .encode(x=self.x("left"), y=self.y("top"), url="url:N")
+            .encode(x=_across("left"), y=_down("top"), url="url:N")
         )
         return pictures
 
-    def _picture(self, name: str, dark: bool) -> str:
-        """One panel as a picture, transparent above the diagonal."""
-        matrix: Float32[np.ndarray, "query key"] = np.zeros((self.length, self.length), dtype=np.float32)
-        matrix[np.tril_indices(self.length)] = self._values(name)
-        paint = paint_amount if name == "decay" else paint_diverging
-        return png_address(paint(matrix, self.limits[name], dark))
-
     def edges(self) -> list[alt.Chart]:
         """The left and the lower edge of each triangle."""
-        sides = alt.Chart(
-            alt.InlineData(
-                values=[
-                    {"left": left, "right": left + self.length, "top": self.first, "bottom": self._bottom}
-                    for left in self.lefts
-                ]
-            )
-        ).mark_rule(stroke=FAINT, tooltip=None)
+        sides = (
+            _inline(_PLACES)
+            .transform_calculate(top="0", bottom=_FILLED, right=f"datum.left + {_FILLED}")
+            .mark_rule(stroke=FAINT, tooltip=None)
+        )
         return [
-            sides.encode(x=self.x("left"), y=self.y("top"), y2="bottom"),
-            sides.encode(x=self.x("left"), x2="right", y=self.y("bottom")),
+            sides.encode(x=_across("left"), y=_down("top"), y2="bottom"),
+            sides.encode(x=_across("left"), x2="right", y=_down("bottom")),
         ]
-
-    @property
-    def _bottom(self) -> int:
-        return self.first + self.length
 
     def dt_bars(self) -> list[alt.Chart]:
         """The dt of each key below the decay: how strongly it was written; its largest stands beside."""
-        largest = float(self._dt.max())
-        rows = [
-            {"x": self.lefts[1] + place, "dt": value or 0} for place, value in enumerate(_short(self._dt))
-        ]
-        base = f"side * {self._filled} + {_DT_HEIGHT * self.scale + 4}"
+        base = f"side * {_FILLED} + {_DT_HEIGHT * self.scale + 4}"
         bars: alt.Chart = (
-            alt.Chart(alt.InlineData(values=rows))
+            rows_of("positions")
             .transform_calculate(
-                x_end="datum.x + 0.85",
+                x=f"{_left(1)} + (datum.i - first) / slots",
+                x_end="datum.x + 0.85 / slots",
                 base=base,
-                top=f"{base} - datum.dt / {largest or 1} * {_DT_HEIGHT * self.scale}",
+                top=f"{base} - datum.dt / dt_limit * {_DT_HEIGHT * self.scale}",
             )
             .mark_rect(
                 fill=alt.ExprRef(f"{IS_DARK} ? '{AMOUNT.dark[1]}' : '{AMOUNT.light[1]}'"), tooltip=None
             )
-            .encode(x=self.x("x"), x2="x_end", y=alt.Y("base:Q", scale=None, axis=None), y2="top")
+            .encode(x=_across("x"), x2="x_end", y=alt.Y("base:Q", scale=None, axis=None), y2="top")
         )
-        end = self.lefts[1] + self.length
         words = [
-            {"x": end, "text": "dt of key j", "up": _DT_HEIGHT * self.scale - 8},
-            {"x": end, "text": f"up to {largest:.2g}", "up": 5},
+            {"line": "dt of key j", "up": _DT_HEIGHT * self.scale - 8},
+            {"line": "up to ", "up": 5},
         ]
-        name = self._text(words, 12, QUIET, align="left", dx=5).transform_calculate(y=f"{base} - datum.up")
+        name = self._text(words, 12, QUIET, align="left", dx=5).transform_calculate(
+            x=f"{_left(1)} + {_FILLED}",
+            y=f"{base} - datum.up",
+            text="datum.line + (datum.up === 5 ? format(dt_limit, '.2~g') : '')",
+        )
         return [bars, name]
 
     def marks_of_pointed(self) -> list[alt.Chart]:
         """Query row, key column and frame of the pointed cell in every panel."""
         pointed = (
-            alt.Chart(alt.InlineData(values=[{"left": left} for left in self.lefts]))
+            _inline(_PLACES)
             .transform_filter("row >= 0")
             .transform_calculate(
-                i=f"row + {self.first}",
-                j=f"key + {self.first}",
+                i="first + row",
+                j="first + key",
                 query="labels[row]",
                 key="labels[key]",
                 content="contents[cell]",
                 decay="decays[cell]",
                 dt="dts[key]",
                 attention="attention",
-                x="datum.left + key",
-                x_end="datum.x + 1",
-                row_end="datum.left + row + 1",
-                i_end="datum.i + 1",
-                bottom=f"{self._bottom}",
+                x="datum.left + key / slots",
+                x_end="datum.x + 1 / slots",
+                row_end="datum.left + (row + 1) / slots",
+                y="row / slots",
+                y_end="(row + 1) / slots",
+                top="key / slots",
+                bottom=_FILLED,
             )
         )
         band = pointed.mark_rect(fill=None, stroke=ACCENT, strokeWidth=1.5, tooltip=None)
         frame = pointed.mark_rect(fill="transparent", stroke=ACCENT, strokeWidth=3, cursor="pointer")
         return [
-            band.encode(x=self.x("left"), x2="row_end", y=self.y("i"), y2="i_end"),
-            band.encode(x=self.x("x"), x2="x_end", y=self.y("j"), y2="bottom"),
+            band.encode(x=_across("left"), x2="row_end", y=_down("y"), y2="y_end"),
+            band.encode(x=_across("x"), x2="x_end", y=_down("top"), y2="bottom"),
             frame.encode(
-                x=self.x("x"),
+                x=_across("x"),
                 x2="x_end",
-                y=self.y("i"),
-                y2="i_end",
+                y=_down("y"),
+                y2="y_end",
                 tooltip=[
                     alt.Tooltip("i:Q", title="query i"),
                     alt.Tooltip("query:N", title="query token"),
@@ -424,26 +422,22 @@ class _Frame:
                     alt.Tooltip("content:Q", format=".3~g"),
                     alt.Tooltip("decay:Q", format=".3~g"),
                     alt.Tooltip("dt:Q", title="dt of key", format=".3~g"),
-                    alt.Tooltip(
-                        "attention:Q", title="attention·dt" if self.with_dt else "attention", format=".3~g"
-                    ),
+                    alt.Tooltip("attention:Q", title=self.attention_title, format=".3~g"),
                 ],
             ),
         ]
 
     def words(self) -> list[alt.Chart]:
         """Titles, the figures of the pointed cell and the operators, in the empty upper triangles."""
-        gaps = [right + self.slots * _GAP / 2 for right in self.rights]
+        gaps = [_right(place) + _GAP / 2 for place in (0, 1)]
         names = ["content", "decay", "attention_dt" if self.with_dt else "attention"]
-        titles = [
-            {"x": x, "y": 12, "text": _TITLES[name]} for x, name in zip(self.rights, names, strict=True)
-        ]
+        titles = [{"x": _right(place), "y": 12, "text": _TITLES[name]} for place, name in enumerate(names)]
         operators = [{"x": gaps[0], "y": 60, "text": "∘"}, {"x": gaps[1], "y": 60, "text": "="}]
         times_dt = [{"x": gaps[1], "y": 34, "text": "· dt"}] if self.with_dt else []
-        figures = [{"x": x, "y": 92, "name": name} for x, name in zip(self.rights, _PANELS, strict=True)]
+        figures = [{"x": _right(place), "y": 92, "name": name} for place, name in enumerate(_PANELS)]
         sentence = [
-            {"x": self.rights[0], "y": 114, "verb": "query ", "place": "row"},
-            {"x": self.rights[0], "y": 131, "verb": "reads key ", "place": "key"},
+            {"x": _right(0), "y": 114, "verb": "query ", "place": "row"},
+            {"x": _right(0), "y": 131, "verb": "reads key ", "place": "key"},
         ]
         return [
             self._text(titles, 17, INK, align="right", fontWeight="bold"),
@@ -460,69 +454,14 @@ class _Frame:
             .transform_filter("row >= 0")
             .transform_calculate(
                 at="datum.place === 'row' ? row : key",
-                text=f"datum.verb + (datum.at + {self.first}) + '  ' + labels[datum.at]",
+                text="datum.verb + (datum.at + first) + '  ' + labels[datum.at]",
             ),
         ]
-
-    def strip(self) -> list[alt.Chart]:
-        """The text, each token shaded by how much the pointed row reads it, query and key framed."""
-        limit = self.limits["attention"]
-        # Index of (row, this token) in the triangle, row by row.
-        place = f"datum.i - {self.first}"
-        entry = f"row * (row + 1) / 2 + {place}"
-        read = "contents[datum.entry] * decays[datum.entry]" + (f" * dts[{place}]" if self.with_dt else "")
-        box = {
-            "x": f"datum.column * letter * {_LETTER}",
-            "x_end": f"(datum.column + datum.columns) * letter * {_LETTER} - 1",
-            "y": f"strip_top + datum.line * letter * {_LINE}",
-            "y_end": f"datum.y + letter * {_LINE} - 3",
-        }
-        tokens = (
-            alt.Chart(pd.DataFrame(token_places(self.tokens, self.first)))
-            .transform_calculate(**box)
-            .transform_calculate(
-                entry=entry,
-                value=f"{place} <= row ? {read} : 0",
-            )
-        )
-        across, down = alt.X("x:Q", scale=None, axis=None), alt.Y("y:Q", scale=None, axis=None)
-        shades = tokens.mark_rect(cursor="pointer", cornerRadius=2).encode(
-            x=across,
-            x2="x_end",
-            y=down,
-            y2="y_end",
-            color=alt.Color("value:Q", scale=diverging(limit), legend=None),
-            tooltip=[
-                alt.Tooltip("i:Q", title="position"),
-                alt.Tooltip("text:N", title="token"),
-                alt.Tooltip("value:Q", title="attention·dt" if self.with_dt else "attention", format=".3~g"),
-            ],
-        )
-        letters = tokens.mark_text(
-            align="left",
-            baseline="middle",
-            font="monospace",
-            fontSize=alt.ExprRef("letter"),
-            limit=alt.ExprRef(f"{COLUMNS * _LETTER} * letter"),
-            dy=alt.ExprRef(f"letter * {_LINE / 2} - 1.5"),
-            tooltip=None,
-        ).encode(
-            x=across,
-            y=down,
-            text="text:N",
-            color=alt.condition(f"abs(datum.value) > {limit / 2}", alt.value(BACKGROUND), alt.value(INK)),
-        )
-        frames = (
-            tokens.transform_filter(f"row >= 0 && indexof([row, key], {place}) >= 0")
-            .mark_rect(fill=None, stroke=ACCENT, strokeWidth=2.5, cornerRadius=2, tooltip=None)
-            .encode(x=across, x2="x_end", y=down, y2="y_end")
-        )
-        return [shades, letters, frames]
 
     def _text(self, rows: list[dict[str, Any]], size: int, colour: Any, **mark: Any) -> alt.Chart:
         """Rows of text in pixels from the top: type keeps its size on every screen."""
         at = [{**row, "y": row["y"] * self.scale} if "y" in row else row for row in rows]
-        words: alt.Chart = alt.Chart(alt.InlineData(values=at)).mark_text(
+        words: alt.Chart = _inline(at).mark_text(
             fontSize=size * self.scale, color=colour, baseline="middle", tooltip=None, **mark
         )
-        return words.encode(x=self.x("x"), y=alt.Y("y:Q", scale=None, axis=None), text="text:N")
+        return words.encode(x=_across("x"), y=alt.Y("y:Q", scale=None, axis=None), text="text:N")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
 
 from components.charts.axes import EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, diverging
+from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 
 _HEIGHT = 170
 _WIDTH = 1000
@@ -30,32 +32,44 @@ def row_chart(
     value: Literal["attention", "attention_dt"] = "attention",
     limit: float | None = None,
     larger: bool = False,
-) -> alt.LayerChart:
+) -> Figure:
     """Signed bars over the key positions j that query position `query` reads, coloured as in the panels.
 
     `cells` is a `cell_table`, `tokens` and `first` those of `panels_chart`. With `limit` the axis runs from
     −limit to +limit and colours are full there, so that rows of several heads compare; without, the axis fits
     the row and colours are full at the head's largest. `larger` type is for a projector.
     """
-    scale = type_scale(larger)
     length, slots = len(tokens), max(len(tokens), _FEWEST_SLOTS)
-    row = cells[cells["i"] == query].rename(columns={value: "value"})
-    row = row[["i", "j", "query", "key", "value"]].assign(start=row["j"] + 0.1, end=row["j"] + 0.9)
+    row = cells[cells["i"] == query].rename(columns={value: "value"})[["i", "j", "query", "key", "value"]]
     full = limit or float(cells[value].abs().max()) or 1.0
     low, high = (
         (-full, full) if limit else (min(float(row["value"].min()), 0), max(float(row["value"].max()), 0))
     )
     if not low < high:
         low, high = -full, full
-    positions = alt.Scale(domain=[first, first + slots], nice=False, zero=False)
+    facts = {"first": first, "length": length, "slots": slots, "read_by": query}
+    # Labels are thinned out evenly here: what Vega drops as overlapping depends on the text.
+    facts["every"] = ceil(slots * 13 * type_scale(larger) / _WIDTH)
+    tables = {
+        "scene": scene(**facts, limit=full, low=low, high=high),
+        "row": row,
+        "positions": pd.DataFrame({"text": list(tokens)}),
+    }
+    return Figure(_chart(value, limit is not None, larger), tables)
+
+
+@cache
+def _chart(value: str, locked: bool, larger: bool) -> dict[str, Any]:
+    scale = type_scale(larger)
+    positions = alt.Scale(domain=[alt.ExprRef("first"), alt.ExprRef("first + slots")], nice=False, zero=False)
+    values = alt.Scale(domain=[alt.ExprRef("low"), alt.ExprRef("high")], nice=not locked, clamp=True)
     keys = readable_axis(
         "key j",
         scale,
-        # Thinned out evenly here: what Vega drops as overlapping depends on the text.
-        values=[first + place + 0.5 for place in range(0, length, ceil(slots * 13 * scale / _WIDTH))],
-        labelExpr=f"labels[floor(datum.value) - {first}]",
+        values=alt.ExprRef("sequence(first + 0.5, first + length, every)"),
+        labelExpr="labels[floor(datum.value) - first]",
         labelOverlap=False,
-        labelFontSize=alt.ExprRef(f"clamp(width / {slots}, {11 * scale}, {14 * scale})"),
+        labelFontSize=alt.ExprRef(f"clamp(width / slots, {11 * scale}, {14 * scale})"),
         labelAngle=-90,
         labelLimit=88 * scale,
         labelBound=False,
@@ -64,18 +78,19 @@ def row_chart(
         ticks=False,
     )
     bars = (
-        alt.Chart(row)
+        rows_of("row")
+        .transform_calculate(start="datum.j + 0.1", end="datum.j + 0.9")
         .mark_rect(stroke=FAINT, strokeWidth=1)  # an edge, so that a pale bar still has a height
         .encode(
             x=alt.X("start:Q", scale=positions, axis=keys),
             x2="end",
             y=alt.Y(
                 "value:Q",
-                scale=alt.Scale(domain=[low, high], nice=limit is None, clamp=True),
+                scale=values,
                 axis=readable_axis(_NAMES[value], scale, tickCount=5, format=".2~r"),
             ),
             y2=alt.datum(0),
-            color=alt.Color("value:Q", scale=diverging(full), legend=None),
+            color=alt.Color("value:Q", scale=diverging("limit"), legend=None),
             tooltip=[
                 alt.Tooltip("i:Q", title="query i"),
                 alt.Tooltip("query:N", title="query token"),
@@ -85,14 +100,18 @@ def row_chart(
             ],
         )
     )
-    zero = alt.Chart(alt.InlineData(values=[{}])).mark_rule(stroke=INK, tooltip=None).encode(y=alt.datum(0))
+    once = rows_of("scene")
+    zero = once.mark_rule(stroke=INK, tooltip=None).encode(y=alt.datum(0))
     here = (
-        alt.Chart(alt.InlineData(values=[{"end": query + 1}]))
+        once.transform_calculate(end="datum.read_by + 1")
         .mark_rule(stroke=ACCENT, strokeDash=[4, 4], strokeWidth=1.5, tooltip=None)
         .encode(x=alt.X("end:Q", scale=positions, axis=keys))  # one axis: another's defaults would join it
     )
-    return (
-        alt.LayerChart(layer=[bars, zero, here])
-        .add_params(alt.param(name="labels", value=list(tokens)))
+    return built(
+        alt.LayerChart(layer=[bars, zero, here, undrawn("positions")])
+        .add_params(
+            *(scene_param(name) for name in ("first", "length", "slots", "every", "limit", "low", "high")),
+            read("labels", "positions", "text"),
+        )
         .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE)
     )

@@ -21,7 +21,7 @@ from components.charts.colours import ACCENT, NEGATIVE, POSITIVE
 from components.demo.presets import PRESETS
 from components.models.catalogue import DEMO
 from components.ssd import effective_attention
-from explorer.figures import TRUSTED_BELOW
+from explorer.figures import TRUSTED_BELOW, draw
 from explorer.resources import bridge, capture, faithfulness
 
 if TYPE_CHECKING:
@@ -174,13 +174,14 @@ figure.altair_chart(
 page.markdown(
     "The same for every row at once, as on the explore page. Point at a cell to see its three numbers."
 )
-page.altair_chart(
-    panels_chart(cells, tokens, pointed=(query, key)),
-    key="panels",
-    alt=f"Content times decay is attention, for layer {LAYER}, head {HEAD}. "
-    f"Query {query} {tokens[query]} reads key {key} {tokens[key]} most: "
-    f"{cell['content']:.3g} times {cell['decay']:.3g} is {cell['attention']:.3g}.",
-)
+with page:
+    draw(
+        panels_chart(cells, tokens, pointed=(query, key)),
+        key="panels",
+        alt=f"Content times decay is attention, for layer {LAYER}, head {HEAD}. "
+        f"Query {query} {tokens[query]} reads key {key} {tokens[key]} most: "
+        f"{cell['content']:.3g} times {cell['decay']:.3g} is {cell['attention']:.3g}.",
+    )
 
 page.header("Half-life: how long a head remembers", anchor=False, divider="gray")
 page.markdown("After how many tokens is half of a written token left? With the mean step, after")
@@ -188,11 +189,12 @@ page.latex(r"\text{half-life} = \frac{\ln 2}{|A| \cdot \overline{dt}}")
 for column, head, name in zip(page.columns(2, gap="large"), (short, long), ("Forgets", "Holds"), strict=True):
     half = float(of_layer["half_life"][head])
     column.markdown(f"**{name}:** layer {LAYER}, head {head}, half-life {half:.3g} tokens.")
-    column.altair_chart(
-        decay_curves_chart(survival_table(terms), head, half),
-        key=f"decay_{name}",
-        alt=f"Survival of the first token in layer {LAYER}: head {head}, half-life {half:.3g} tokens.",
-    )
+    with column:
+        draw(
+            decay_curves_chart(survival_table(terms), head, half),
+            key=f"decay_{name}",
+            alt=f"Survival of the first token in layer {LAYER}: head {head}, half-life {half:.3g} tokens.",
+        )
 page.caption(
     "The curve drops in steps, since a head fades more at some tokens. The half-life is its mean pace."
 )
