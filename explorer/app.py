@@ -4,6 +4,7 @@ The first picture needs PyTorch, a model class of transformers and the embedded 
 start here, with the server, and run while the browser is still fetching the page.
 """
 
+import gc
 import sys
 import threading
 from contextlib import suppress
@@ -24,6 +25,10 @@ def prepare_first_picture() -> None:
 
     with suppress(ModelLoadError):
         capture(DEMO, PRESETS[0].prompt)
+    # Streamlit collects garbage after every run of a script. What the imports have made is half a million
+    # objects that stay, and looking through them takes longer than the run itself.
+    gc.collect()
+    gc.freeze()
 
 
 threading.Thread(target=prepare_first_picture, name="first picture", daemon=True).start()

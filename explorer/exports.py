@@ -164,6 +164,7 @@ def _vega_lite() -> str:
 PACKAGES = ("mamba2-explorer", "torch", "transformers", "altair")
 
 
+@cache
 def _versions() -> dict[str, str]:
     return {package: _version(package) for package in PACKAGES}
 

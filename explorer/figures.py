@@ -22,12 +22,20 @@ from components.charts import (
     row_table,
     survival_table,
 )
-from explorer.resources import Capture, faithfulness
+from explorer.live_alt import live_alt
+from explorer.resources import Capture, faithfulness, use_threads
 from explorer.selection import Selection
 from explorer.sharing import export_menu, share_menu, write_url
 
 TRUSTED_BELOW = 1e-4
 """Faithfulness above this is flagged: the picture does not rebuild what the model computed."""
+
+
+HEAD_MAP = "A measure of every head, layer by layer."
+PANELS = "Content, decay and attention of the picked head, and the text."
+ROW = "What the picked query reads at each key position."
+DECAY_CURVES = "Survival of the first shown token in every head of the picked layer."
+"""The `alt` of each chart, until `live_alt` says what it shows now."""
 
 
 def picked() -> Selection:
@@ -81,6 +89,7 @@ def _toggle(name: str, label: str, meaning: str) -> bool:
 @st.fragment
 def head_figures(capture: Capture) -> None:
     """Everything that shows the picked head. Picking another reruns this and nothing else."""
+    use_threads(1)
     layer, head = _existing_head(capture, picked())
     of_head = capture.measures[
         (capture.measures["layer"] == layer) & (capture.measures["head"] == head)
@@ -104,6 +113,15 @@ def head_figures(capture: Capture) -> None:
         _toggle("large", "Projector", "Larger type.")
     head_panels(capture, layer, head, float(of_head["half_life"]))
     _decay_curves(capture, layer, head, float(of_head["half_life"]))
+    measure = next(measure for measure in MEASURES if measure.column == picked().view.measure)
+    live_alt(
+        {
+            HEAD_MAP: f"Head map: {measure.label.lower()} of every head. Picked: layer {layer}, head {head}.",
+            DECAY_CURVES: "Survival of the first shown token over the tokens after it, for every head of "
+            f"layer {layer}. Head {head} in front, half-life {of_head['half_life']:.3g} tokens.",
+        },
+        key="say_head",
+    )
     # Last: for this the mixer runs once more, and the pictures need not wait for it.
     with facts:
         _facts(capture, layer, head, of_head["half_life"], of_head["mean_distance"])
@@ -126,7 +144,7 @@ def _head_map(capture: Capture, layer: int, head: int) -> None:
         key="head_map",
         on_select=_pick_head,
         selection_mode=PICK,
-        alt=f"Head map: {measure.label.lower()} of every head. Picked: layer {layer}, head {head}.",
+        alt=HEAD_MAP,
     )
     st.caption("Click a cell to see its head.")
 
@@ -142,6 +160,7 @@ def _head_lists(capture: Capture, layer: int, head: int) -> None:
 @st.fragment
 def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> None:
     """The three panels and the picked row of one head. Picking another row reruns this and nothing else."""
+    use_threads(1)
     selection = picked()
     view = selection.view
     query = _existing_query(capture, selection)
@@ -161,7 +180,7 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
         larger=view.large,
     )
     st.markdown(_plain(words))
-    draw(panels, key="panels", on_select=_pick_query, selection_mode=PICK_QUERY, alt=words)
+    draw(panels, key="panels", on_select=_pick_query, selection_mode=PICK_QUERY, alt=PANELS)
     st.caption(
         "Each row is a query position i, each column a key position j that it reads. Point at a cell to see "
         "it everywhere, click it to keep its row. Zero has the colour of the page. Column j is not token j "
@@ -197,10 +216,11 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
             larger=view.large,
         ),
         key="row",
-        alt=f"What query {query} reads at each key position. {words}",
+        alt=ROW,
     )
     if as_table:
         st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
+    live_alt({PANELS: words, ROW: f"What query {query} reads at each key position. {words}"}, key="say_row")
     write_url(selection)
 
 
@@ -214,10 +234,7 @@ def _decay_curves(capture: Capture, layer: int, head: int, half_life: float) -> 
             survival_table(capture.terms[layer]), head, half_life, log=view.log, larger=view.large
         ),
         key="decay_curves",
-        alt=(
-            f"Survival of the first shown token over the tokens after it, for every head of layer {layer}. "
-            f"Head {head} in front, half-life {half_life:.3g} tokens."
-        ),
+        alt=DECAY_CURVES,
     )
     st.caption(
         "What is left, 1, 2, 3 … tokens later, of what the first shown token wrote. The picked head is in "

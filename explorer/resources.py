@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -28,6 +29,8 @@ CAPTURES_HELD = 16
 RUNS_HELD = 2
 """Runs hold whole texts, captures the shown positions."""
 FIGURES_HELD = 1024
+SHORT_TOKENS = 512
+"""Up to here one thread runs a mixer as fast as several."""
 SHOWN_TOKENS = 128
 """As many positions as a panel draws; of a longer text, the last."""
 
@@ -56,6 +59,25 @@ def untold(text: str, part: float | None) -> None:
     """The report of work that nobody watches."""
 
 
+@cache
+def _cores() -> int:
+    """As many threads as PyTorch takes of itself."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def use_threads(count: int | None = None) -> None:
+    """How many threads what this thread computes may take: all, or `count`.
+
+    Every run of a page is a thread of its own, and PyTorch would give each a team to share out products of
+    small matrices. On a busy machine waiting for that team takes twenty times as long as the product.
+    """
+    import torch
+
+    torch.set_num_threads(count or _cores())
+
+
 @st.cache_resource(max_entries=MODELS_HELD, show_spinner=False)
 def bridge(model: str, _report: Report = untold) -> ModelBridge:
     """The model, loaded once per process. Raises ModelLoadError, also for one that the settings exclude."""
@@ -63,6 +85,7 @@ def bridge(model: str, _report: Report = untold) -> ModelBridge:
 
     if not settings().allows(model):
         raise ModelLoadError(settings().refusal(model))
+    use_threads()
     return load_bridge(model, progress=_report)
 
 
@@ -78,6 +101,7 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
     settings().check_prompt(prompt)
     tokens = bridge(model, _report).to_str_tokens(prompt)
     settings().check_tokens(len(tokens))
+    use_threads()
     cache = _run(model, prompt, _report)
     layers = bridge(model).ssm_layers()
     terms = {layer: _shown(cache.ssd_terms(layer, with_x=False)) for layer in layers}
@@ -93,6 +117,7 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
 def faithfulness(model: str, prompt: str, layer: int) -> float:
     """Faithfulness of one layer over the whole prompt: its mixer runs once more, on what it was given."""
     given = _run(model, prompt)[f"blocks.{layer}.mixer.hook_in"]
+    use_threads(1 if given.shape[1] <= SHORT_TOKENS else None)
     _, alone = bridge(model).run_mixer(layer, given)
     return alone.faithfulness(layer)
 
