@@ -96,26 +96,16 @@ def main() -> None:
         script.write_text(SHELL)
         with serving(script) as empty, serving(APP) as address:
             shell, page = opened(browser, empty), opened(browser, address)
-            received = [0]
-            session = page.context.new_cdp_session(page)
-            session.send("Network.enable")
-            session.on(
-                "Network.webSocketFrameReceived",
-                lambda event: received.append(_bytes(event["response"])),
-            )
             type_prompt(page, TOKENS_64)
             page.wait_for_timeout(1000)
             turn = itertools.count()
             measured: dict[str, list[float]] = {name: [] for name in ("empty", "head", "prompt")}
-            sent: list[int] = []
 
             def head() -> None:
                 cells = head_cells(page)
-                before = len(received)
                 cell = cells[next(turn) * 3 % len(cells)]
                 measured["head"].append(until_idle(page, cell.click))
                 page.wait_for_timeout(300)
-                sent.append(sum(received[before:]))
 
             def prompt() -> None:
                 measured["prompt"].append(type_prompt(page, f"{TOKENS_64} {'na' * (next(turn) + 1)}"))
@@ -131,6 +121,7 @@ def main() -> None:
                 },
                 repeats,
             )
+            sent = bytes_of_head_changes(page)
             type_prompt(page, TOKENS_128)
             page.wait_for_timeout(1500)
             blocked, moves = hover(page)
@@ -149,13 +140,27 @@ def main() -> None:
             )
         ],
     )
-    print(
-        f"\nOne head change sends {statistics.median(sent[1:]) / 1e3:.0f} KB (at most {max(sent) / 1e3:.0f})."
-    )
+    print(f"\nOne head change sends {statistics.median(sent) / 1e3:.0f} KB (at most {max(sent) / 1e3:.0f}).")
     print(
         f"{moves} hovers at 128 tokens: {len(blocked)} blocked the page for 50 ms or more, "
         f"the longest {max(blocked, default=0):.0f} ms."
     )
+
+
+def bytes_of_head_changes(page: Page, changes: int = 8) -> list[int]:
+    """Bytes to the browser for each of some picks. Apart from the timing, which watching would slow down."""
+    received: list[int] = []
+    session = page.context.new_cdp_session(page)
+    session.on("Network.webSocketFrameReceived", lambda event: received.append(_bytes(event["response"])))
+    session.send("Network.enable")
+    sent = []
+    for cell in head_cells(page)[:changes]:
+        received.clear()
+        until_idle(page, cell.click)
+        page.wait_for_timeout(300)
+        sent.append(sum(received))
+    session.detach()
+    return sent
 
 
 def hover(page: Page, moves: int = 150) -> tuple[list[float], int]:

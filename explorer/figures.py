@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import pyarrow as pa
 import streamlit as st
 
 from components.charts import (
@@ -77,7 +78,12 @@ def _switch(name: str) -> None:
 
 def draw(figure: Figure, alt: str, **options: Any) -> None:
     """Draw a figure. While its chart stays the same, the browser keeps the view and changes its tables."""
-    st.vega_lite_chart({**figure.chart, "datasets": dict(figure.tables)}, alt=alt, **options)
+    # Without what pandas would note of itself, which is as long as a short table.
+    tables = {
+        name: pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata()
+        for name, table in figure.tables.items()
+    }
+    st.vega_lite_chart({**figure.chart, "datasets": tables}, alt=alt, **options)
 
 
 def _toggle(name: str, label: str, meaning: str) -> bool:

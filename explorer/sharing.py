@@ -25,7 +25,11 @@ def write_url(selection: Selection) -> None:
 
 def share_menu(selection: Selection) -> None:
     """The link to this picture, to be copied."""
-    with st.popover("Copy link", icon=":material/link:"):
+    # What a popover holds is made when it opens, not with every picture.
+    menu = st.popover("Copy link", icon=":material/link:", key="copy_link", on_change="rerun")
+    if not menu.open:
+        return
+    with menu:
         address, cut = link(st.context.url or "", selection)
         st.caption("Opens this model, prompt, head, row and view. The button at its right end copies it.")
         st.code(address, language=None, wrap_lines=True)
@@ -38,7 +42,10 @@ def share_menu(selection: Selection) -> None:
 
 def export_menu(selection: Selection, capture: Capture, layer: int, head: int, picture: Any) -> None:
     """The panels as pictures, the matrix as numbers, and the program that reproduces it."""
-    with st.popover("Export", icon=":material/download:"):
+    menu = st.popover("Export", icon=":material/download:", key="export", on_change="rerun")
+    if not menu.open:
+        return
+    with menu:
         provenance = exports.provenance_of(
             resources.bridge(selection.model),
             selection.model,

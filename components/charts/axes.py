@@ -30,3 +30,6 @@ def readable_axis(title: str, scale: float = 1.0, **options: Any) -> alt.Axis:
 FILL_WIDTH = alt.AutoSizeParams(type="fit-x", contains="padding")
 """As wide as the page allows, labels included; the height is that of the plot itself."""
 EDGE = {"left": 5, "right": 12, "top": 5, "bottom": 5}
+
+CANVAS = {"embedOptions": {"renderer": "canvas"}}
+"""For `usermeta`: drawn as pixels, which change faster than a document with an element for every mark."""

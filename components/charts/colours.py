@@ -7,6 +7,7 @@ on the server when a reader changes the theme. Zero is the page's own colour in 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -48,12 +49,13 @@ class Ramp:
         """The colours at half and at full, for a Vega scale."""
         return [_by_theme(light, dark) for light, dark in zip(self.light, self.dark, strict=True)]
 
-    def paint(self, strength: Float32[np.ndarray, "*shape"], dark: bool) -> UInt8[np.ndarray, "*shape 4"]:
-        """Red, green, blue, opacity of each strength in 0 … 1. Zero is transparent: the page shows."""
+    def palette(self, steps: int, dark: bool) -> UInt8[np.ndarray, "{steps} 4"]:
+        """Red, green, blue, opacity from step 1 to full. Zero, which is not among them, is transparent."""
         half, full = (_channels(colour) for colour in (self.dark if dark else self.light))
-        beyond = np.clip(strength * 2 - 1, 0, 1)[..., None]
-        opacity = np.clip(strength * 2, 0, 1)[..., None] * 255
-        return np.concatenate([half + (full - half) * beyond, opacity], axis=-1).round().astype(np.uint8)
+        strength = np.arange(1, steps + 1)[:, None] / steps
+        opacity = np.clip(strength * 2, 0, 1) * 255
+        colours = half + (full - half) * np.clip(strength * 2 - 1, 0, 1)
+        return np.concatenate([colours, opacity], axis=-1).round().astype(np.uint8)
 
 
 def _channels(colour: str) -> Float[np.ndarray, " 3"]:
@@ -78,13 +80,22 @@ def diverging(limit: str) -> alt.Scale:
     )
 
 
-def paint_diverging(
-    values: Float32[np.ndarray, "*shape"], limit: float, dark: bool
-) -> UInt8[np.ndarray, "*shape 4"]:
-    """The colours that `diverging` gives, as red, green, blue, opacity."""
-    negative = NEGATIVE.paint(-values / np.float32(limit), dark)
-    positive = POSITIVE.paint(values / np.float32(limit), dark)
-    return np.where((values < 0)[..., None], negative, positive)
+_STEPS = 127
+"""Shades of either sign: zero and both signs together fill the 255 colours of a picture with a palette."""
+_CLEAR = np.zeros((1, 4), dtype=np.uint8)
+
+
+def diverging_levels(values: Float32[np.ndarray, "*shape"], limit: float) -> UInt8[np.ndarray, "*shape"]:
+    """Where the values stand in `diverging_palette`."""
+    steps: Float32[np.ndarray, "*shape"] = np.rint(np.clip(values / np.float32(limit), -1, 1) * _STEPS)
+    return (steps + _STEPS).astype(np.uint8)
+
+
+@cache
+def diverging_palette(dark: bool) -> UInt8[np.ndarray, "level 4"]:
+    """The colours of `diverging`, from −limit to +limit, as red, green, blue, opacity."""
+    negative, positive = NEGATIVE.palette(_STEPS, dark), POSITIVE.palette(_STEPS, dark)
+    return np.concatenate([negative[::-1], _CLEAR, positive])
 
 
 def amount() -> alt.Scale:
@@ -97,11 +108,15 @@ def amount() -> alt.Scale:
     )
 
 
-def paint_amount(
-    values: Float32[np.ndarray, "*shape"], limit: float, dark: bool
-) -> UInt8[np.ndarray, "*shape 4"]:
-    """The colours that `amount` gives, as red, green, blue, opacity."""
-    return AMOUNT.paint(values / np.float32(limit), dark)
+def amount_levels(values: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Where values from 0 to 1 stand in `amount_palette`."""
+    return np.rint(np.clip(values, 0, 1) * 2 * _STEPS).astype(np.uint8)
+
+
+@cache
+def amount_palette(dark: bool) -> UInt8[np.ndarray, "level 4"]:
+    """The colours of `amount`, from zero to full, as red, green, blue, opacity."""
+    return np.concatenate([_CLEAR, AMOUNT.palette(2 * _STEPS, dark)])
 
 
 def graded(low: str, high: str, *, logarithmic: bool) -> alt.Scale:

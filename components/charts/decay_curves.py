@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from components.charts.axes import EDGE, FILL_WIDTH, readable_axis, type_scale
+from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, QUIET
 from components.charts.figure import Figure, built, rows_of, scene, scene_param
 
@@ -107,5 +107,5 @@ def _chart(log: bool, larger: bool) -> dict[str, Any]:
             *(scene_param(name) for name in ("picked", "last", "within", "name_lag")),
             alt.param(name="leftwards", expr="name_lag >= 0.6 * last"),
         )
-        .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE)
+        .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, readable_axis, type_scale
+from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, LABEL_SIZE, readable_axis, type_scale
 from components.charts.colours import (
     ACCENT,
     AMOUNT,
@@ -31,9 +31,11 @@ from components.charts.colours import (
     IS_DARK,
     QUIET,
     amount,
+    amount_levels,
+    amount_palette,
     diverging,
-    paint_amount,
-    paint_diverging,
+    diverging_levels,
+    diverging_palette,
 )
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 from components.charts.picture import png_address
@@ -108,11 +110,7 @@ def panels_chart(
         "positions": pd.DataFrame(token_places(tokens, first)).assign(dt=dt),
         "pictures": pd.DataFrame(
             [
-                {
-                    "left": _left(place),
-                    "light": _picture(name, values[name], length, full[name], dark=False),
-                    "dark": _picture(name, values[name], length, full[name], dark=True),
-                }
+                {"left": _left(place)} | _picture(name, values[name], length, full[name])
                 for place, name in enumerate(_PANELS)
             ]
         ),
@@ -120,12 +118,15 @@ def panels_chart(
     return Figure(_chart(with_dt, larger), tables)
 
 
-def _picture(name: str, values: pd.Series[float], length: int, limit: float, dark: bool) -> str:
-    """One panel as a picture, transparent above the diagonal."""
+def _picture(name: str, values: pd.Series[float], length: int, limit: float) -> dict[str, str]:
+    """One panel as a picture for either theme, transparent above the diagonal."""
     matrix: Float32[np.ndarray, "query key"] = np.zeros((length, length), dtype=np.float32)
     matrix[np.tril_indices(length)] = values
-    paint = paint_amount if name == "decay" else paint_diverging
-    return png_address(paint(matrix, limit, dark))
+    if name == "decay":
+        levels, palette = amount_levels(matrix), amount_palette
+    else:
+        levels, palette = diverging_levels(matrix, limit), diverging_palette
+    return {theme: png_address(levels, palette(dark=theme == "dark")) for theme in ("light", "dark")}
 
 
 @cache
@@ -159,7 +160,7 @@ def _chart(with_dt: bool, larger: bool) -> dict[str, Any]:
             height=1,  # the panels hang from the top; their height is the parameter `side`
             autosize=FILL_WIDTH,
             padding=EDGE,
-            usermeta={"embedOptions": {"renderer": "canvas"}},
+            usermeta=CANVAS,
         )
     )
 

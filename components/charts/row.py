@@ -10,7 +10,7 @@ from typing import Any, Literal
 import altair as alt
 import pandas as pd
 
-from components.charts.axes import EDGE, FILL_WIDTH, readable_axis, type_scale
+from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, diverging
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 
@@ -113,5 +113,5 @@ def _chart(value: str, locked: bool, larger: bool) -> dict[str, Any]:
             *(scene_param(name) for name in ("first", "length", "slots", "every", "limit", "low", "high")),
             read("labels", "positions", "text"),
         )
-        .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE)
+        .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )

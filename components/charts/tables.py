@@ -93,8 +93,8 @@ def survival_table(terms: SSDTerms) -> pd.DataFrame:
     heads, length = survival.shape
     return pd.DataFrame(
         {
-            "head": np.repeat(np.arange(heads), length),
-            "lag": np.tile(np.arange(length), heads),
+            "head": np.repeat(np.arange(heads, dtype=np.int16), length),
+            "lag": np.tile(np.arange(length, dtype=np.int32), heads),
             "survival": survival.ravel(),
             "half_life": np.repeat(half_life(terms)[0].cpu().numpy(), length),
         }
