@@ -3,7 +3,8 @@
     python -m benchmarks.page
 
 In a headless Chromium. "Empty rerun" is a click on a button of a page with the same shell (configuration,
-navigation, theme) and nothing else. Idle is when the script has run and the browser's main thread has drawn
+navigation, theme) and nothing else; "no figures" is the explore page itself while there is nothing to draw,
+from one empty prompt to another. Idle is when the script has run and the browser's main thread has drawn
 what came of it. The candidates take turns; ratios are medians over the rounds of one run.
 """
 
@@ -19,9 +20,21 @@ from playwright.sync_api import Browser, Locator, Page
 from benchmarks.browser import APP, chromium, serving
 from benchmarks.measure import median_ratio, print_table, rounds
 
-TOKENS_64 = "Leo is in the garden. Mia is in the kitchen. Ben is in the library. Eva is in the tower. " * 3
-TOKENS_128 = TOKENS_64 * 3
+PLACES = {"Leo": "garden", "Mia": "kitchen", "Ben": "library", "Eva": "tower"}
+
+
+def text_of_64_tokens(turn: int = 0) -> str:
+    """Ten sentences of six tokens and a question of four; another text in each of forty turns."""
+    sentences = [f"{name} is in the {place}." for name, place in (*PLACES.items(), *PLACES.items())]
+    sentences = [*sentences, "Leo has a red drum.", "Mia has a blue kite."]
+    start = turn % len(sentences)
+    name = list(PLACES)[turn // len(sentences) % len(PLACES)]
+    return " ".join([*sentences[start:], *sentences[:start], f"Where is {name}?"])
+
+
 SHELL = """
+import time
+
 import streamlit as st
 
 st.set_page_config(page_title="Shell", layout="wide")
@@ -29,25 +42,31 @@ st.set_page_config(page_title="Shell", layout="wide")
 
 def page():
     st.button("Again", key="again")
+    st.text(time.time())
 
 
 st.navigation([st.Page(page, title="Explore"), st.Page(lambda: None, title="Other", url_path="other")],
               position="top").run()
 """
-# Settles on the first idle moment after the script has started and ended, drawing included.
-IDLE = """() => new Promise(done => {
-    const start = performance.now();
-    let ran = false;
-    const look = () => {
-        const state = document.querySelector('[data-test-script-state]')?.dataset.testScriptState;
-        if (state === 'running' || state === 'rerunRequested') ran = true;
-        if ((ran && state === 'notRunning') || performance.now() - start > 20000)
-            requestAnimationFrame(() => requestIdleCallback(() => done(performance.now() - window.acted)));
-        else setTimeout(look, 4);
+# Settles on the first idle moment after the script has ended, drawing included. The page tells when a script
+# runs, unless it is over too soon: then the text of an element that every run writes anew tells.
+IDLE = """written => new Promise((done, missed) => {
+    let acted = 0;
+    const app = document.querySelector('[data-test-script-state]');
+    const watch = new MutationObserver(() => {
+        if (!acted || app.dataset.testScriptState !== 'notRunning') return;
+        watch.disconnect();
+        requestAnimationFrame(() => requestIdleCallback(() => done(performance.now() - acted)));
+    });
+    if (written)
+        watch.observe(app.querySelector(written), {subtree: true, childList: true, characterData: true});
+    watch.observe(app, {attributes: true, attributeFilter: ['data-test-script-state']});
+    const press = () => {
+        if (acted) return;
+        acted = performance.now();
+        setTimeout(() => missed('The page did not run.'), 20000);
     };
-    for (const kind of ['pointerdown', 'keydown'])
-        addEventListener(kind, () => { window.acted = performance.now(); look(); },
-                         {once: true, capture: true});
+    for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, press, {once: true, capture: true});
 })"""
 HOVER = """() => {
     window.blocked = [];
@@ -57,9 +76,12 @@ HOVER = """() => {
 }"""
 
 
-def until_idle(page: Page, act: Callable[[], object]) -> float:
-    """Milliseconds from the first press of `act` until the page is idle."""
-    page.evaluate(f"() => {{ window.measured = ({IDLE})(); }}")
+def until_idle(page: Page, act: Callable[[], object], written: str = "") -> float:
+    """Milliseconds from the first press of `act` until the page is idle.
+
+    `written` selects an element whose text every run changes.
+    """
+    page.evaluate(f"written => {{ window.measured = ({IDLE})(written); }}", written)
     act()
     return float(page.evaluate("() => window.measured"))
 
@@ -95,11 +117,12 @@ def main() -> None:
         script = Path(folder) / "shell.py"
         script.write_text(SHELL)
         with serving(script) as empty, serving(APP) as address:
-            shell, page = opened(browser, empty), opened(browser, address)
-            type_prompt(page, TOKENS_64)
+            shell, bare, page = opened(browser, empty), opened(browser, address), opened(browser, address)
+            type_prompt(bare, "")
+            type_prompt(page, text_of_64_tokens())
             page.wait_for_timeout(1000)
-            turn = itertools.count()
-            measured: dict[str, list[float]] = {name: [] for name in ("empty", "head", "prompt")}
+            turn, prompts = itertools.count(), itertools.count(1)
+            measured: dict[str, list[float]] = {name: [] for name in ("empty", "bare", "head", "prompt")}
 
             def head() -> None:
                 cells = head_cells(page)
@@ -108,33 +131,37 @@ def main() -> None:
                 page.wait_for_timeout(300)
 
             def prompt() -> None:
-                measured["prompt"].append(type_prompt(page, f"{TOKENS_64} {'na' * (next(turn) + 1)}"))
+                measured["prompt"].append(type_prompt(page, text_of_64_tokens(next(prompts))))
                 page.wait_for_timeout(300)
 
             rounds(
                 {
                     "empty": lambda: measured["empty"].append(
-                        until_idle(shell, shell.get_by_role("button", name="Again").click)
+                        until_idle(
+                            shell, shell.get_by_role("button", name="Again").click, '[data-testid="stText"]'
+                        )
                     ),
+                    "bare": lambda: measured["bare"].append(type_prompt(bare, " " * (next(turn) % 7))),
                     "head": head,
                     "prompt": prompt,
                 },
                 repeats,
             )
             sent = bytes_of_head_changes(page)
-            type_prompt(page, TOKENS_128)
+            type_prompt(page, f"{text_of_64_tokens(1)} {text_of_64_tokens(2)}")
             page.wait_for_timeout(1500)
             blocked, moves = hover(page)
     print_table(
-        ["click to idle, 64 tokens", "ms, median", "ratio, median"],
+        ["click to idle, 64 tokens", "ms, median", "to empty rerun", "to no figures"],
         [
             [
                 name,
                 f"{statistics.median(measured[key][1:]):.0f}",
-                f"{median_ratio(measured[key][1:], measured['empty'][1:]):.2f}",
+                *(f"{median_ratio(measured[key][1:], measured[base][1:]):.2f}" for base in ("empty", "bare")),
             ]
             for name, key in (
                 ("empty rerun", "empty"),
+                ("no figures", "bare"),
                 ("another head", "head"),
                 ("another prompt", "prompt"),
             )

@@ -95,7 +95,7 @@ def _toggle(name: str, label: str, meaning: str) -> bool:
 @st.fragment
 def head_figures(capture: Capture) -> None:
     """Everything that shows the picked head. Picking another reruns this and nothing else."""
-    use_threads(1)
+    use_threads(0)  # matrices of one head
     layer, head = _existing_head(capture, picked())
     of_head = capture.measures[
         (capture.measures["layer"] == layer) & (capture.measures["head"] == head)
@@ -108,7 +108,7 @@ def head_figures(capture: Capture) -> None:
     if picked().view.large:
         st.html("<style>html { font-size: 20px; }</style>")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _head_lists(capture, layer, head)
+        _pick_menu(capture, layer, head, _existing_query(capture, picked()))
         _toggle(
             "dt",
             "Times dt",
@@ -119,15 +119,6 @@ def head_figures(capture: Capture) -> None:
         _toggle("large", "Projector", "Larger type.")
     head_panels(capture, layer, head, float(of_head["half_life"]))
     _decay_curves(capture, layer, head, float(of_head["half_life"]))
-    measure = next(measure for measure in MEASURES if measure.column == picked().view.measure)
-    live_alt(
-        {
-            HEAD_MAP: f"Head map: {measure.label.lower()} of every head. Picked: layer {layer}, head {head}.",
-            DECAY_CURVES: "Survival of the first shown token over the tokens after it, for every head of "
-            f"layer {layer}. Head {head} in front, half-life {of_head['half_life']:.3g} tokens.",
-        },
-        key="say_head",
-    )
     # Last: for this the mixer runs once more, and the pictures need not wait for it.
     with facts:
         _facts(capture, layer, head, of_head["half_life"], of_head["mean_distance"])
@@ -155,18 +146,28 @@ def _head_map(capture: Capture, layer: int, head: int) -> None:
     st.caption("Click a cell to see its head.")
 
 
-def _head_lists(capture: Capture, layer: int, head: int) -> None:
-    """The head map's pick once more, for the keyboard."""
-    st.session_state.layer, st.session_state.head = layer, head
-    st.selectbox("Layer", list(capture.terms), key="layer", on_change=_choose_head, width=100)
-    heads = list(range(capture.terms[layer].heads))
-    st.selectbox("Head", heads, key="head", on_change=_choose_head, width=100)
+def _pick_menu(capture: Capture, layer: int, head: int, query: int) -> None:
+    """What a click picks, once more for the keyboard. Like every menu, it is filled when it opens."""
+    menu = st.popover("Pick from lists", icon=":material/list:", key="lists", on_change="rerun")
+    if not menu.open:
+        return
+    st.session_state.layer, st.session_state.head, st.session_state.query = layer, head, query
+    with menu:
+        st.selectbox("Layer", list(capture.terms), key="layer", on_change=_choose_head)
+        st.selectbox("Head", list(range(capture.terms[layer].heads)), key="head", on_change=_choose_head)
+        st.selectbox(
+            "Query position i",
+            range(capture.first, capture.length),
+            key="query",
+            format_func=lambda i: f"{i}  {capture.tokens[i - capture.first]}",
+            on_change=_choose_query,
+        )
 
 
 @st.fragment
 def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> None:
     """The three panels and the picked row of one head. Picking another row reruns this and nothing else."""
-    use_threads(1)
+    use_threads(0)  # matrices of one head
     selection = picked()
     view = selection.view
     query = _existing_query(capture, selection)
@@ -198,16 +199,7 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
             f"positions {capture.first:,} to {capture.length - 1:,}.",
             icon=":material/content_cut:",
         )
-    st.session_state.query = query
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox(
-            "Query position i",
-            range(capture.first, capture.length),
-            key="query",
-            format_func=lambda i: f"{i}  {capture.tokens[i - capture.first]}",
-            on_change=_choose_query,
-            width=240,
-        )
+    with st.container(horizontal=True, vertical_alignment="center"):
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
         export_menu(selection, capture, layer, head, panels)
@@ -226,7 +218,16 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
     )
     if as_table:
         st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
-    live_alt({PANELS: words, ROW: f"What query {query} reads at each key position. {words}"}, key="say_row")
+    measure = next(measure for measure in MEASURES if measure.column == view.measure)
+    live_alt(
+        {
+            HEAD_MAP: f"Head map: {measure.label.lower()} of every head. Picked: layer {layer}, head {head}.",
+            PANELS: words,
+            ROW: f"What query {query} reads at each key position. {words}",
+            DECAY_CURVES: "Survival of the first shown token over the tokens after it, for every head of "
+            f"layer {layer}. Head {head} in front, half-life {half_life:.3g} tokens.",
+        }
+    )
     write_url(selection)
 
 

@@ -40,6 +40,6 @@ export default function ({ data }) {
 )
 
 
-def live_alt(words: Mapping[str, str], key: str) -> None:
+def live_alt(words: Mapping[str, str]) -> None:
     """From an `alt` that stays to what a reader of the chart drawn with it is told now."""
-    _say(data=dict(words), key=key)
+    _say(data=dict(words), key="live_alt")

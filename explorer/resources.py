@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from math import inf
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -29,8 +30,8 @@ CAPTURES_HELD = 16
 RUNS_HELD = 2
 """Runs hold whole texts, captures the shown positions."""
 FIGURES_HELD = 1024
-SHORT_TOKENS = 512
-"""Up to here one thread runs a mixer as fast as several."""
+SMALL_WORK = 2e8
+"""Parameters times tokens. Below, one thread is as fast as several, and faster on a busy machine."""
 SHOWN_TOKENS = 128
 """As many positions as a panel draws; of a longer text, the last."""
 
@@ -67,15 +68,17 @@ def _cores() -> int:
     return torch.get_num_threads()
 
 
-def use_threads(count: int | None = None) -> None:
-    """How many threads what this thread computes may take: all, or `count`.
+def use_threads(work: float) -> None:
+    """Let what this thread computes take all cores, or one if it is little.
 
-    Every run of a page is a thread of its own, and PyTorch would give each a team to share out products of
-    small matrices. On a busy machine waiting for that team takes twenty times as long as the product.
+    `work` is parameters times tokens. Every run of a page is a thread of its own, and PyTorch would give each
+    a team to share out products of small matrices; on a busy machine, waiting for that team takes twenty times
+    as long as the product.
     """
     import torch
 
-    torch.set_num_threads(count or _cores())
+    cores = _cores()  # before anything is set
+    torch.set_num_threads(cores if work > SMALL_WORK else 1)
 
 
 @st.cache_resource(max_entries=MODELS_HELD, show_spinner=False)
@@ -85,7 +88,7 @@ def bridge(model: str, _report: Report = untold) -> ModelBridge:
 
     if not settings().allows(model):
         raise ModelLoadError(settings().refusal(model))
-    use_threads()
+    use_threads(inf)
     return load_bridge(model, progress=_report)
 
 
@@ -101,7 +104,7 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
     settings().check_prompt(prompt)
     tokens = bridge(model, _report).to_str_tokens(prompt)
     settings().check_tokens(len(tokens))
-    use_threads()
+    use_threads(bridge(model).model.num_parameters() * len(tokens))
     cache = _run(model, prompt, _report)
     layers = bridge(model).ssm_layers()
     terms = {layer: _shown(cache.ssd_terms(layer, with_x=False)) for layer in layers}
@@ -117,7 +120,7 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
 def faithfulness(model: str, prompt: str, layer: int) -> float:
     """Faithfulness of one layer over the whole prompt: its mixer runs once more, on what it was given."""
     given = _run(model, prompt)[f"blocks.{layer}.mixer.hook_in"]
-    use_threads(1 if given.shape[1] <= SHORT_TOKENS else None)
+    use_threads(bridge(model).model.num_parameters() / len(bridge(model).blocks) * given.shape[1])
     _, alone = bridge(model).run_mixer(layer, given)
     return alone.faithfulness(layer)
 

@@ -87,8 +87,9 @@ _CLEAR = np.zeros((1, 4), dtype=np.uint8)
 
 def diverging_levels(values: Float32[np.ndarray, "*shape"], limit: float) -> UInt8[np.ndarray, "*shape"]:
     """Where the values stand in `diverging_palette`."""
-    steps: Float32[np.ndarray, "*shape"] = np.rint(np.clip(values / np.float32(limit), -1, 1) * _STEPS)
-    return (steps + _STEPS).astype(np.uint8)
+    steps = np.clip(values / np.float32(limit), -1, 1) * _STEPS
+    levels: UInt8[np.ndarray, "*shape"] = np.rint(steps + _STEPS).astype(np.uint8)
+    return levels
 
 
 @cache
