@@ -121,7 +121,7 @@ def main() -> None:
             type_prompt(bare, "")
             type_prompt(page, text_of_64_tokens())
             page.wait_for_timeout(1000)
-            turn, prompts = itertools.count(), itertools.count(1)
+            turn, prompts, blanks = itertools.count(), itertools.count(1), itertools.count(1)
             measured: dict[str, list[float]] = {name: [] for name in ("empty", "bare", "head", "prompt")}
 
             def head() -> None:
@@ -141,7 +141,7 @@ def main() -> None:
                             shell, shell.get_by_role("button", name="Again").click, '[data-testid="stText"]'
                         )
                     ),
-                    "bare": lambda: measured["bare"].append(type_prompt(bare, " " * (next(turn) % 7))),
+                    "bare": lambda: measured["bare"].append(type_prompt(bare, " " * next(blanks))),
                     "head": head,
                     "prompt": prompt,
                 },

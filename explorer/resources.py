@@ -71,9 +71,9 @@ def _cores() -> int:
 def use_threads(work: float) -> None:
     """Let what this thread computes take all cores, or one if it is little.
 
-    `work` is parameters times tokens. Every run of a page is a thread of its own, and PyTorch would give each
-    a team to share out products of small matrices; on a busy machine, waiting for that team takes twenty times
-    as long as the product.
+    `work` is parameters times tokens. Every run of a page is a thread of its own, and PyTorch would give
+    each a team to share out products of small matrices; on a busy machine, waiting for that team takes twenty
+    times as long as the product.
     """
     import torch
 

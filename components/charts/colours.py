@@ -111,7 +111,8 @@ def amount() -> alt.Scale:
 
 def amount_levels(values: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """Where values from 0 to 1 stand in `amount_palette`."""
-    return np.rint(np.clip(values, 0, 1) * 2 * _STEPS).astype(np.uint8)
+    levels: UInt8[np.ndarray, "*shape"] = np.rint(np.clip(values, 0, 1) * 2 * _STEPS).astype(np.uint8)
+    return levels
 
 
 @cache
