@@ -29,7 +29,6 @@ if "selection" not in st.session_state:
 selection = picked()
 st.session_state.setdefault("model", selection.model)
 st.session_state.setdefault("prompt", selection.prompt)
-st.session_state.setdefault("drawn", first_selection(FIRST_MODEL))
 st.session_state.preset = selection.preset.name if selection.preset else None
 
 
@@ -55,7 +54,7 @@ def stop_loading() -> None:
 def stop_running() -> None:
     """Go back to the picture before; the typed prompt stays in its box."""
     jobs.stop(("prompt", picked().model, picked().prompt))
-    st.session_state.selection = st.session_state.drawn
+    st.session_state.selection = st.session_state.get("drawn") or first_selection(FIRST_MODEL)
 
 
 def wait_for(key: tuple[str, ...], work: jobs.Work, first_words: str, on_stop: jobs.Callback) -> None:
@@ -76,6 +75,11 @@ def wait_for(key: tuple[str, ...], work: jobs.Work, first_words: str, on_stop: j
     finally:
         place.empty()
 
+
+# While a session's first model is being loaded, the browser has time to fetch what draws charts.
+first_chart = st.empty()
+if "drawn" not in st.session_state:
+    first_chart.vega_lite_chart({"mark": "point", "data": {"values": []}, "height": 1}, alt="Nothing yet.")
 
 # Model and prompt
 
@@ -129,6 +133,8 @@ with model_slot:
         st.text(str(error))
         if selection.model == wanted:  # it came with the link, so there is none before
             selection = st.session_state.selection = selection.with_model(FIRST_MODEL)
+
+first_chart.empty()
 
 # Run
 
