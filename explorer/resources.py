@@ -68,7 +68,7 @@ def _cores() -> int:
     return torch.get_num_threads()
 
 
-def use_threads(work: float) -> None:
+def use_threads(work: int | float) -> None:
     """Let what this thread computes take all cores, or one if it is little.
 
     `work` is parameters times tokens. Every run of a page is a thread of its own, and PyTorch would give

@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import re
 from itertools import pairwise
 
 import altair as alt
@@ -13,6 +14,7 @@ from components.charts import (
     MEASURES,
     PICK,
     PICK_QUERY,
+    Figure,
     Measure,
     cell_table,
     decay_curves_chart,
@@ -24,20 +26,18 @@ from components.charts import (
     survival_table,
     visible_tokens,
 )
-from components.charts.colours import paint_amount, paint_diverging
+from components.charts.colours import amount_levels, amount_palette, diverging_levels, diverging_palette
 from components.charts.picture import png_address
 from components.charts.strip import COLUMNS, token_places
 from components.ssd import SSDTerms
 from tests.charts.conftest import random_terms
 
-alt.data_transformers.disable_max_rows()
 
-
-def panels_spec(length: int, first: int = 0) -> tuple[pd.DataFrame, dict[str, object]]:
+def panels(length: int, first: int = 0) -> tuple[pd.DataFrame, Figure]:
     tokens = [f"·token{k}" for k in range(length)]
     cells = cell_table(random_terms(length), 0, tokens, first)
     last = first + length - 1
-    return cells, panels_chart(cells, tokens, first=first, pointed=(last, first)).to_dict()
+    return cells, panels_chart(cells, tokens, first=first, pointed=(last, first))
 
 
 def cells_of(length: int) -> tuple[pd.DataFrame, list[str]]:
@@ -45,31 +45,67 @@ def cells_of(length: int) -> tuple[pd.DataFrame, list[str]]:
     return cell_table(random_terms(length), 0, tokens), tokens
 
 
-def pictures(spec: dict[str, object]) -> list[dict[str, str]]:
-    rows = [rows for rows in spec["datasets"].values() if rows and "light" in rows[0]]
-    inline = [
-        layer["data"]["values"]
-        for layer in spec["layer"]
-        if "light" in layer.get("data", {}).get("values", [{}])[0]
-    ]
-    return (rows + inline)[0]
-
-
 def pixels(address: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
+    picture = Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
+    return np.asarray(picture.convert("RGBA"))
+
+
+def drawn(figure: Figure, panel: int, theme: str) -> np.ndarray:
+    """What stands in one panel."""
+    return pixels(figure.tables["pictures"].loc[panel, theme])
+
+
+def diverging(values: np.ndarray, limit: float, dark: bool) -> np.ndarray:
+    return diverging_palette(dark)[diverging_levels(values, limit)]
+
+
+def fact(figure: Figure, name: str) -> object:
+    return figure.tables["scene"].loc[0, name]
 
 
 @pytest.mark.parametrize("length", [1, 2, 30, 128])
-def test_panels_specification_is_valid(length: int) -> None:
-    _, spec = panels_spec(length)
-    assert len(pictures(spec)) == 3
+def test_panels_are_a_valid_chart_of_three_pictures(length: int) -> None:
+    _, figure = panels(length)
+    alt.LayerChart.from_dict(figure.specification())
+    assert len(figure.tables["pictures"]) == 3
+
+
+def test_every_head_and_text_has_the_same_chart() -> None:
+    for length, first in ((1, 0), (30, 0), (128, 7)):
+        assert panels(length, first)[1].chart is panels(64)[1].chart
+    terms = random_terms(9)
+    survival, (cells, tokens) = survival_table(terms), cells_of(9)
+    assert decay_curves_chart(survival, 0, 2.0).chart is decay_curves_chart(survival, 2, 1e6).chart
+    assert row_chart(cells, tokens, 3).chart is row_chart(cells, tokens, 8).chart
+    measures = measure_table({0: terms})
+    heads = [head_map_chart(measures, MEASURES[0], (0, head)) for head in (0, 1)]
+    assert heads[0].chart is heads[1].chart
+
+
+def test_every_table_that_a_chart_names_is_there() -> None:
+    terms, (cells, tokens) = random_terms(9), cells_of(9)
+    for figure in (
+        panels(9)[1],
+        row_chart(cells, tokens, 8),
+        decay_curves_chart(survival_table(terms), 0, 2.0),
+        head_map_chart(measure_table({0: terms}), MEASURES[0], (0, 0)),
+    ):
+        named = {layer["data"]["name"] for layer in figure.chart["layer"] if "name" in layer["data"]}
+        assert named == set(figure.tables)
+        read = set(re.findall(r"data\('(\w+)'\)", json.dumps(figure.chart)))
+        assert read <= named
+
+
+def test_a_notebook_shows_a_figure() -> None:
+    bundle = panels(5)[1]._repr_mimebundle_()
+    assert "datasets" in json.dumps(bundle)
 
 
 def test_pictures_show_the_triangle_and_nothing_above() -> None:
-    _, spec = panels_spec(20)
-    for panel in pictures(spec):
+    _, figure = panels(20)
+    for panel in range(3):
         for theme in ("light", "dark"):
-            opacity = pixels(panel[theme])[..., 3]
+            opacity = drawn(figure, panel, theme)[..., 3]
             assert opacity.shape == (20, 20)
             assert (opacity[np.triu_indices(20, 1)] == 0).all()
             assert opacity.diagonal().any()
@@ -77,61 +113,58 @@ def test_pictures_show_the_triangle_and_nothing_above() -> None:
 
 def test_zero_is_the_background_and_the_signs_differ() -> None:
     for dark in (False, True):
-        colours = paint_diverging(np.array([-2.0, 0.0, 2.0], dtype=np.float32), 2.0, dark).astype(int)
+        colours = diverging(np.array([-2.0, 0.0, 2.0], dtype=np.float32), 2.0, dark).astype(int)
         assert colours[1, 3] == 0
         assert colours[0, 3] == colours[2, 3] == 255
         assert colours[0, 0] > colours[0, 2]
         assert colours[2, 2] > colours[2, 0]
-        assert paint_amount(np.zeros(1, dtype=np.float32), 1.0, dark)[0, 3] == 0
+        assert amount_palette(dark)[amount_levels(np.zeros(1, dtype=np.float32))][0, 3] == 0
+        assert amount_palette(dark)[amount_levels(np.ones(1, dtype=np.float32))][0, 3] == 255
 
 
 def test_equal_amounts_of_either_sign_are_equally_opaque() -> None:
     values = np.linspace(0, 1, 50, dtype=np.float32)
-    up, down = paint_diverging(values, 1.0, False), paint_diverging(-values, 1.0, False)
+    up, down = diverging(values, 1.0, False), diverging(-values, 1.0, False)
     np.testing.assert_array_equal(up[:, 3], down[:, 3])
     assert (np.diff(up[:, 3].astype(int)) >= 0).all()
 
 
 def test_a_png_holds_its_pixels() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
-    np.testing.assert_array_equal(pixels(png_address(image)), image)
-
-
-def parameters(spec: dict[str, object]) -> dict[str, dict[str, object]]:
-    return {parameter["name"]: parameter for parameter in spec["params"]}
+    generator = np.random.default_rng(0)
+    levels = generator.integers(0, 255, (5, 7), dtype=np.uint8)
+    palette = generator.integers(0, 256, (255, 4), dtype=np.uint8)
+    np.testing.assert_array_equal(pixels(png_address(levels, palette)), palette[levels])
 
 
 def test_the_marked_cell_is_the_one_asked_for() -> None:
-    _, spec = panels_spec(6, first=10)
-    assert parameters(spec)["row"]["expr"].endswith(": 5")
-    assert parameters(spec)["key"]["expr"].endswith(": 0")
+    _, figure = panels(6, first=10)
+    assert (fact(figure, "kept_row"), fact(figure, "kept_key")) == (5, 0)
 
 
 def test_the_browser_gets_the_numbers_row_by_row() -> None:
-    cells, spec = panels_spec(40, first=3)
+    cells, figure = panels(40, first=3)
     i, j = 20, 7
-    at = i * (i + 1) // 2 + j
     cell = cells[(cells["i"] == i + 3) & (cells["j"] == j + 3)].iloc[0]
-    values = {name: json.loads(parameters(spec)[name]["expr"]) for name in ("contents", "decays", "dts")}
-    values["labels"] = parameters(spec)["labels"]["value"]
-    assert values["contents"][at] == pytest.approx(cell["content"], rel=1e-4)
-    assert values["decays"][at] == pytest.approx(cell["decay"], rel=1e-4)
-    assert values["contents"][at] * values["decays"][at] == pytest.approx(cell["attention"], rel=2e-4)
-    assert values["dts"][j] == pytest.approx(cell["dt"], rel=1e-4)
-    assert values["labels"][j] == cell["key"]
+    sent = figure.tables["cells"].iloc[i * (i + 1) // 2 + j]
+    assert sent["content"] == cell["content"]
+    assert sent["decay"] == cell["decay"]
+    assert sent["content"] * sent["decay"] == pytest.approx(cell["attention"], rel=1e-6)
+    position = figure.tables["positions"].iloc[j]
+    assert (position["text"], position["dt"]) == (cell["key"], cell["dt"])
 
 
-def test_no_mark_per_cell_and_a_small_page() -> None:
-    _, spec = panels_spec(128)
-    assert max(map(len, spec.get("datasets", {}).values()), default=0) <= 128
-    assert all(len(layer.get("data", {}).get("values", [])) <= 128 for layer in spec["layer"])
-    assert len(json.dumps(spec)) < 500_000
-    assert len(json.dumps(panels_spec(64)[1])) < 150_000
+def test_no_mark_per_cell() -> None:
+    _, figure = panels(128)
+    layers = figure.chart["layer"]
+    drawn_from_cells = [layer for layer in layers if layer["data"].get("name") == "cells"]
+    assert [layer["transform"] for layer in drawn_from_cells] == [[{"filter": "false"}]]
+    others = [table for name, table in figure.tables.items() if name != "cells"]
+    assert max(map(len, others)) <= 128
 
 
 def test_a_click_holds_the_query() -> None:
-    _, spec = panels_spec(5)
-    pick = parameters(spec)[PICK_QUERY]["select"]
+    _, figure = panels(5)
+    pick = next(each for each in figure.chart["params"] if each["name"] == PICK_QUERY)["select"]
     assert (pick["type"], pick["on"], pick["fields"]) == ("point", "click", ["i"])
     assert not pick["clear"]
 
@@ -140,13 +173,13 @@ def test_a_click_holds_the_query() -> None:
 @pytest.mark.parametrize("larger", [False, True])
 def test_panels_with_dt_show_the_reconstruction_form(length: int, larger: bool) -> None:
     cells, tokens = cells_of(length)
-    spec = panels_chart(cells, tokens, with_dt=True, larger=larger).to_dict()
-    text = json.dumps(spec, ensure_ascii=False)
+    figure = panels_chart(cells, tokens, with_dt=True, larger=larger)
+    text = json.dumps(figure.chart, ensure_ascii=False)
     assert all(words in text for words in ("attention  M·dt", "· dt", "dt of key j"))
-    shown = pixels(pictures(spec)[2]["light"])
     matrix = np.zeros((length, length), dtype=np.float32)
     matrix[np.tril_indices(length)] = cells["attention_dt"]
-    np.testing.assert_array_equal(shown, paint_diverging(matrix, float(np.abs(matrix).max()), False))
+    expected = diverging(matrix, float(np.abs(matrix).max()), False)
+    np.testing.assert_array_equal(drawn(figure, 2, "light"), expected)
 
 
 @pytest.mark.parametrize("with_dt", [False, True])
@@ -157,19 +190,19 @@ def test_locked_limits_give_one_value_one_colour_in_every_head(with_dt: bool) ->
     value = "attention_dt" if with_dt else "attention"
     for head in range(terms.heads):
         cells = cell_table(terms, head, tokens)
-        spec = panels_chart(cells, tokens, limits=limits, with_dt=with_dt).to_dict()
+        figure = panels_chart(cells, tokens, limits=limits, with_dt=with_dt)
         for place, name in ((0, "content"), (2, "attention")):
             matrix = np.zeros((16, 16), dtype=np.float32)
             matrix[np.tril_indices(16)] = cells[value if name == "attention" else name]
-            expected = paint_diverging(matrix, limits[name], True)
-            np.testing.assert_array_equal(pixels(pictures(spec)[place]["dark"]), expected)
+            expected = diverging(matrix, limits[name], True)
+            np.testing.assert_array_equal(drawn(figure, place, "dark"), expected)
 
 
 def test_hostile_tokens_stay_whole_in_the_strip() -> None:
     tokens = visible_tokens(["🦊", "\u202eabc", "\u0007", " <b>x</b>", "\n", "x" * 300, "日本語", "e\u0301"])
     cells = cell_table(random_terms(8), 0, tokens)
-    assert panels_chart(cells, tokens).to_dict()
-    assert row_chart(cells, tokens, 7).to_dict()
+    assert panels_chart(cells, tokens).tables["positions"]["text"].tolist() == tokens
+    assert row_chart(cells, tokens, 7).tables["positions"]["text"].tolist() == tokens
     places = token_places(tokens, 5)
     assert [place["text"] for place in places] == tokens
     assert [place["i"] for place in places] == list(range(5, 13))
@@ -187,20 +220,20 @@ def test_row_chart_has_the_bars_of_one_query(
     length: int, query: int, value: str, limit: float | None
 ) -> None:
     cells, tokens = cells_of(length)
-    spec = row_chart(cells, tokens, query, value=value, limit=limit, larger=True).to_dict()
-    (bars,) = (rows for rows in spec["datasets"].values() if "value" in rows[0])
-    assert [bar["j"] for bar in bars] == list(range(query + 1))
-    np.testing.assert_allclose([bar["value"] for bar in bars], cells.loc[cells["i"] == query, value])
-    low, high = spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    figure = row_chart(cells, tokens, query, value=value, limit=limit, larger=True)
+    bars = figure.tables["row"]
+    assert bars["j"].tolist() == list(range(query + 1))
+    np.testing.assert_array_equal(bars["value"], cells.loc[cells["i"] == query, value])
+    low, high = fact(figure, "low"), fact(figure, "high")
     assert low <= 0 <= high
     assert limit is None or (low, high) == (-limit, limit)
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.column)
 def test_head_map_frames_the_picked_head(terms: SSDTerms, measure: Measure) -> None:
-    spec = head_map_chart(measure_table({1: terms, 3: terms}), measure, (3, 2)).to_dict()
-    assert [{"layer": 3, "head": 2}] in list(spec["datasets"].values())
-    pick = next(p for p in spec["params"] if p["name"] == PICK)
+    figure = head_map_chart(measure_table({1: terms, 3: terms}), measure, (3, 2))
+    assert figure.tables["picked"].to_dict("records") == [{"layer": 3, "head": 2}]
+    pick = next(p for p in figure.chart["params"] if p["name"] == PICK)
     assert pick["select"]["fields"] == ["layer", "head"]
     assert pick["select"]["clear"] is False
 
@@ -210,29 +243,30 @@ def test_head_map_takes_heads_that_never_decay(terms: SSDTerms) -> None:
     measures.loc[0, "half_life"] = np.inf
     measures.loc[1, "mean_distance"] = np.nan
     for measure in MEASURES:
-        head_map_chart(measures, measure, (0, 0)).to_dict()
+        figure = head_map_chart(measures, measure, (0, 0))
+        assert np.isfinite([fact(figure, "low"), fact(figure, "high")]).all()
+        assert np.isfinite(figure.tables["heads"]["shown"].dropna()).all()
 
 
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("half_life", [0.3, 5.0, 1e4, np.inf])
 def test_decay_curves_name_the_half_life(terms: SSDTerms, half_life: float, log: bool) -> None:
-    spec = decay_curves_chart(survival_table(terms), 1, half_life, log=log).to_dict()
-    assert f"half-life {half_life:.3g} tokens" in json.dumps(spec)
-    of_others, of_head = (
-        {row["head"] for row in spec["datasets"][layer["data"]["name"]]} for layer in spec["layer"][:2]
-    )
-    assert (of_others, of_head) == ({0, 2}, {1})
+    figure = decay_curves_chart(survival_table(terms), 1, half_life, log=log)
+    assert str(fact(figure, "name")).startswith(f"half-life {half_life:.3g} tokens")
+    assert fact(figure, "within") == (half_life <= 8)
+    assert fact(figure, "picked") == 1
+    assert set(figure.tables["survival"]["head"]) == {0, 1, 2}
+    assert not log or (figure.tables["survival"]["survival"] > 0).all()
 
 
 def test_decay_curves_of_one_token() -> None:
-    decay_curves_chart(survival_table(random_terms(1)), 0, 3.0).to_dict()
+    assert fact(decay_curves_chart(survival_table(random_terms(1)), 0, 3.0), "last") == 1
 
 
 def test_decay_curves_mark_the_half_lives_of_the_other_heads(terms: SSDTerms) -> None:
     survival = survival_table(terms).assign(half_life=lambda table: table["head"].map({0: 2, 1: 3, 2: 99}))
-    spec = decay_curves_chart(survival, 1, 3.0).to_dict()
-    (tick,) = (layer for layer in spec["layer"] if layer["mark"]["type"] == "tick")
-    assert spec["datasets"][tick["data"]["name"]] == [{"head": 0, "lag": 2, "survival": 0.5}]
+    halves = decay_curves_chart(survival, 1, 3.0).tables["halves"]
+    assert halves.to_dict("records") == [{"head": 0, "lag": 2}]
 
 
 def test_larger_type_is_larger_everywhere(terms: SSDTerms) -> None:
@@ -244,7 +278,7 @@ def test_larger_type_is_larger_everywhere(terms: SSDTerms) -> None:
         (row_chart(cells, tokens, 8, larger=larger) for larger in (False, True)),
         (panels_chart(cells, tokens, larger=larger) for larger in (False, True)),
     ):
-        sizes = [type_sizes(chart.to_dict()) for chart in (small, large)]
+        sizes = [type_sizes(figure.chart) for figure in (small, large)]
         assert sizes[0]
         np.testing.assert_allclose(sizes[1], np.array(sizes[0]) * 1.35)
 
