@@ -25,7 +25,7 @@ def prepare_first_picture() -> None:
 
     with suppress(ModelLoadError):
         capture(DEMO, PRESETS[0].prompt)
-    # Streamlit collects garbage after every run of a script. What the imports have made is hundreds of thousands of
+    # Streamlit collects garbage after every run of a script. The imports have made hundreds of thousands of
     # objects that stay, and looking through them takes longer than the run itself.
     gc.freeze()
 

@@ -115,7 +115,11 @@ def head_figures(capture: Capture) -> None:
             "Shows M·dt, what the scan really adds up. A dark cell can be pale because its key was never "
             "written (dt), is forgotten (decay), or does not match (content).",
         )
-        _toggle("locked", "Lock scale", "One colour scale for every head of every layer.")
+        _toggle(
+            "locked",
+            "Lock scale",
+            "One colour scale for every head of every layer; a weak head is pale on it.",
+        )
         _toggle("large", "Projector", "Larger type.")
     head_panels(capture, layer, head, float(of_head["half_life"]))
     _decay_curves(capture, layer, head, float(of_head["half_life"]))

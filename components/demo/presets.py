@@ -24,7 +24,10 @@ PRESETS: tuple[Preset, ...] = (
             "Leo is in the garden. Mia is in the kitchen. Ben is in the library. Eva is in the tower. "
             "Where is Mia? In the"
         ),
-        look_for="The last row jumps back over two sentences to the word kitchen, which is the answer.",
+        look_for=(
+            "The last row jumps back over two sentences to the word kitchen, which is the answer. So does "
+            "that of head 0, and the answer hangs on that one: what is read is not yet what is used."
+        ),
         layer=2,
         head=2,
         query=29,

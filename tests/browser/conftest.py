@@ -117,9 +117,12 @@ class Explorer:
 
     def pixels(self) -> "Panels":
         """What stands on the canvas of the three panels."""
-        address = self.chart("panels").locator("canvas").evaluate("canvas => canvas.toDataURL()")
-        picture = Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
-        return Panels(np.asarray(picture, dtype=np.int16))
+        return Panels(np.asarray(self.picture("panels"), dtype=np.int16))
+
+    def picture(self, key: str) -> Image.Image:
+        """What stands on the canvas of a chart."""
+        address = self.chart(key).locator("canvas").evaluate("canvas => canvas.toDataURL()")
+        return Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
 
     def type_prompt(self, prompt: str) -> None:
         """Replace the prompt and apply it."""

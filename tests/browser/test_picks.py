@@ -30,6 +30,9 @@ def test_a_click_on_a_cell_keeps_its_row(explorer: Explorer) -> None:
 
 
 def test_the_lists_pick_by_keyboard(explorer: Explorer) -> None:
+    menu = explorer.page.get_by_role("button", name="Pick from lists")
+    menu.focus()
+    menu.press("Enter")
     for label, key in (("Layer", "layer"), ("Head", "head")):
         box = explorer.page.get_by_role("combobox", name=label, exact=True)
         box.focus()

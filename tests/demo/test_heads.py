@@ -72,6 +72,25 @@ def test_the_last_preset_shows_a_head_that_forgets_within_a_sentence(demo_bridge
     assert row[:-6].max() < 0.05 * row.max()
 
 
+def test_the_answer_hangs_on_the_head_that_the_first_preset_names(demo_bridge: ModelBridge) -> None:
+    preset = _by_name("Where is Mia?")
+    words = demo_bridge.to_str_tokens(preset.prompt)
+    fact, answer = words.index(" kitchen"), demo_bridge.to_tokens(" kitchen")[0, -1]
+
+    def without_cell(head: int) -> float:
+        def cut(tensor: torch.Tensor, hook: object) -> torch.Tensor:
+            tensor[:, head, preset.query, fact] = 0
+            return tensor
+
+        name = f"blocks.{preset.layer}.mixer.hook_attention"
+        logits = demo_bridge.run_with_hooks(preset.prompt, fwd_hooks=[(name, cut)])
+        return float(logits[0, -1].softmax(-1)[answer])
+
+    assert "head 0" in preset.look_for
+    assert without_cell(preset.head) > 0.9
+    assert without_cell(0) < 0.5
+
+
 def test_a_head_holds_across_the_whole_default_text(demo_bridge: ModelBridge) -> None:
     _, cache = demo_bridge.run_with_cache(PRESETS[0].prompt)
     held = [survives_text(cache.ssd_terms(layer)).max() for layer in demo_bridge.ssm_layers()]
