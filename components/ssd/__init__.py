@@ -2,6 +2,7 @@
 
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.measures import half_life, mean_distance
+from components.ssd.pooling import pooled_attention, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
 from components.ssd.terms import SSDTerms
 
@@ -12,7 +13,9 @@ __all__ = [
     "effective_attention",
     "half_life",
     "mean_distance",
+    "pooled_attention",
     "reconstruct",
     "ssm_state",
     "ssm_states",
+    "tile_edges",
 ]

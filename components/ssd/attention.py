@@ -88,9 +88,9 @@ def _lower_triangle(
     L[i,j] = exp(cum[i] − ref) · exp(ref − cum[j]). Both factors are at most one, and an exponential per row
     and one per column replace one per entry. Only keys between the block's queries take the direct formula.
     """
-    head_index, head_order = _ascending(_resolve("head", heads, terms.heads))
-    query_index, query_order = _ascending(_resolve("query position", queries, terms.length))
-    key_index, key_order = _ascending(_resolve("key position", keys, terms.length))
+    head_index, head_order = _ascending(resolve("head", heads, terms.heads))
+    query_index, query_order = _ascending(resolve("query position", queries, terms.length))
+    key_index, key_order = _ascending(resolve("key position", keys, terms.length))
     device = terms.x.device
     B = terms.B[:, key_index.to(device)] if with_content else None
     cum = terms.cum_log_decay[:, head_index.to(terms.cum_log_decay.device)]
@@ -145,7 +145,7 @@ def _between(
     return difference.masked_fill_(future, -torch.inf).float().exp_()
 
 
-def _resolve(what: str, indices: slice | Sequence[int] | None, size: int) -> Int64[Tensor, " index"]:
+def resolve(what: str, indices: slice | Sequence[int] | None, size: int) -> Int64[Tensor, " index"]:
     """Indices as non-negative integers, on the CPU; IndexError names what does not exist."""
     everything = torch.arange(size)
     if indices is None:
