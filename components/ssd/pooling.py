@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -40,6 +41,9 @@ too: over single entries, a sum of squares that separates has lost half of its d
 
 DIRECT_BYTES = 2**25
 """Memory of the rows of M that are computed at a time."""
+
+_MOST_LOG = 140.0
+"""exp of half of this, times a few thousand, is still a number of float32."""
 
 LEAF_POSITIONS = 128
 """Longer leaves cost more where they are computed directly, shorter ones where they are added up."""
@@ -128,7 +132,7 @@ def _separable_sums(
         for place, head in enumerate(heads.tolist()):
             group = head // terms.heads_per_group
             if group not in leaves:
-                leaves = {group: _Leaves.of(terms, window, b, group)}
+                leaves = {group: _Leaves.of(terms, window, b, group, power)}
             out[b, place] = _sums(terms, window, leaves[group], b, head, power, with_dt)
     return out
 
@@ -156,27 +160,82 @@ class _Window:
             rows, columns, torch.cat([part[:-1] for part in parts]), torch.cat([part[1:] for part in parts])
         )
 
-    def leaf(self, positions: Int64[Tensor, " position"]) -> Int64[Tensor, " position"]:
-        """The leaves that begin at these positions, or next after them."""
-        return torch.searchsorted(self.starts, positions)
+    @cached_property
+    def row_leaves(self) -> slice:
+        """The leaves of the rows."""
+        return self._leaves(self.rows[0], self.rows[-1])
+
+    @cached_property
+    def column_leaves(self) -> slice:
+        """The leaves of the columns."""
+        return self._leaves(self.columns[0], self.columns[-1])
+
+    @cached_property
+    def own_leaves(self) -> slice:
+        """The leaves that are both; they meet themselves."""
+        rows, columns = self.row_leaves, self.column_leaves
+        start = max(rows.start, columns.start)
+        return slice(start, max(start, min(rows.stop, columns.stop)))
+
+    @cached_property
+    def row_tile(self) -> Int64[Tensor, " row_leaf"]:
+        """The tile of each leaf of the rows."""
+        return _tile_of(torch.searchsorted(self.starts, self.rows))
+
+    @cached_property
+    def column_tile(self) -> Int64[Tensor, " column_leaf"]:
+        """The tile of each leaf of the columns."""
+        return _tile_of(torch.searchsorted(self.starts, self.columns))
+
+    @cached_property
+    def crossings(self) -> list[tuple[int, slice, slice]]:
+        """Tiles of rows through which the diagonal goes: their own leaves, and those before the last of them
+        in the columns' tiles that it goes through. Counted within the leaves of the rows, of the columns.
+        """
+        found = []
+        for tile, (start, stop) in enumerate(pairwise(self.rows.tolist())):
+            rows = self._leaves(start, stop)
+            whole = int((self.columns[1:] <= start).sum())  # tiles of columns that lie before all rows
+            if whole == len(self.columns) - 1:
+                continue
+            columns = self._leaves(self.columns[whole], self.stops[rows.stop - 2] if rows.stop > 1 else 0)
+            columns = slice(columns.start, min(columns.stop, rows.stop - 1, self.column_leaves.stop))
+            if columns.start < columns.stop:
+                first_row, first_column = self.row_leaves.start, self.column_leaves.start
+                found.append(
+                    (
+                        tile,
+                        slice(rows.start - first_row, rows.stop - first_row),
+                        slice(columns.start - first_column, columns.stop - first_column),
+                    )
+                )
+        return found
+
+    def _leaves(self, start: Tensor | int, stop: Tensor | int) -> slice:
+        return slice(*torch.searchsorted(self.starts, torch.tensor([int(start), int(stop)])).tolist())
 
 
 @dataclass(frozen=True)
 class _Leaves:
-    """What all heads of a group share: positions, B and C of each leaf, padded to equal length."""
+    """What all heads of a group share: B and C of each leaf, padded to equal length, and C Bᵀ of its own."""
 
     positions: Int64[Tensor, "leaf position"]
     padding: Bool[Tensor, "leaf position"]
     B: Float32[Tensor, "leaf position state"]
     C: Float32[Tensor, "leaf position state"]
+    own: Float32[Tensor, "own_leaf position position"]
+    """(C Bᵀ)^power on and below the diagonal, zero above."""
 
     @staticmethod
-    def of(terms: SSDTerms, window: _Window, b: int, group: int) -> _Leaves:
-        starts, lengths = window.starts, window.stops - window.starts
+    def of(terms: SSDTerms, window: _Window, b: int, group: int, power: int) -> _Leaves:
+        lengths = window.stops - window.starts
         offsets = torch.arange(int(lengths.max()))
         padding = offsets >= lengths[:, None]
-        positions = torch.where(padding, starts[:, None], starts[:, None] + offsets).to(terms.B.device)
-        return _Leaves(positions, padding, terms.B[b, positions, group], terms.C[b, positions, group])
+        positions = torch.where(padding, window.starts[:, None], window.starts[:, None] + offsets)
+        positions = positions.to(terms.B.device)
+        B, C = terms.B[b, positions, group], terms.C[b, positions, group]
+        own = (C[window.own_leaves] @ B[window.own_leaves].mT).tril_()
+        return _Leaves(positions, padding, B, C, own if power == 1 else own.square_())
 
 
 def _sums(
@@ -186,58 +245,47 @@ def _sums(
     device = leaves.B.device
     cum: Float64[Tensor, " seq"] = terms.cum_log_decay[b, head]
     at = cum[leaves.positions.to(cum.device)]
-    padding = leaves.padding.to(cum.device)
+    filled = ~leaves.padding.to(device)
+    dt = terms.dt[b, leaves.positions, head] if with_dt else filled
     first, last = cum[window.starts.to(cum.device)], cum[window.stops.to(cum.device) - 1]
-    row = (at - first[:, None]).exp().masked_fill(padding, 0).to(device, torch.float32)
-    column = (last[:, None] - at).exp().masked_fill(padding, 0).to(device, torch.float32)
-    dt = terms.dt[b, leaves.positions, head] if with_dt else None
-    if dt is not None:
-        column = column * dt
+    row = (at - first[:, None]).exp_().to(device, torch.float32).mul_(filled)
+    column = (last[:, None] - at).clamp_(max=0).exp_().to(device, torch.float32).mul_(dt).mul_(filled)
 
-    wanted_rows = slice(int(window.leaf(window.rows[:1])), int(window.leaf(window.rows[-1:])))
-    wanted_columns = slice(int(window.leaf(window.columns[:1])), int(window.leaf(window.columns[-1:])))
-    row_sums = _leaf_sums(leaves.C[wanted_rows], row[wanted_rows], power)
-    column_sums = _leaf_sums(leaves.B[wanted_columns], column[wanted_columns], power)
-    row_tile = _tile_of(window.leaf(window.rows) - wanted_rows.start)
-    column_tile = _tile_of(window.leaf(window.columns) - wanted_columns.start)
-    row_first, column_last = first[wanted_rows], last[wanted_columns]
+    row_sums = _leaf_sums(leaves.C[window.row_leaves], row[window.row_leaves], power)
+    column_sums = _leaf_sums(leaves.B[window.column_leaves], column[window.column_leaves], power)
+    row_first, column_last = first[window.row_leaves], last[window.column_leaves]
     tile_first = cum[window.rows[:-1].to(cum.device)]
     tile_last = cum[window.columns[1:].to(cum.device) - 1]
-    before = window.columns[1:] <= window.rows[:-1, None]
-
     total = _separated(
-        _tile_sums(row_sums, row_tile, (row_first - tile_first[row_tile]) * power),
-        _tile_sums(column_sums, column_tile, (tile_last[column_tile] - column_last) * power),
+        _tile_sums(row_sums, window.row_tile, (row_first - tile_first[window.row_tile]) * power),
+        _tile_sums(column_sums, window.column_tile, (tile_last[window.column_tile] - column_last) * power),
         tile_first,
         tile_last,
-        before,
+        window.columns[1:] <= window.rows[:-1, None],
         power,
     )
-    # Tiles that the diagonal crosses: pairs of leaves that follow each other, and leaves met by themselves.
-    crossed = ~before & (window.columns[:-1] < window.rows[1:, None])
-    row_leaf = torch.arange(wanted_rows.start, wanted_rows.stop)
-    column_leaf = torch.arange(wanted_columns.start, wanted_columns.stop)
-    for tile in crossed.any(dim=1).nonzero()[:, 0].tolist():
-        in_row = (row_tile == tile).nonzero()[:, 0]
-        in_column = crossed[tile][column_tile].nonzero()[:, 0]
-        in_column = in_column[column_leaf[in_column] < row_leaf[in_row[-1]]]
-        if not len(in_column):
-            continue
+    row_starts, column_stops = window.starts[window.row_leaves], window.stops[window.column_leaves]
+    for tile, rows, columns in window.crossings:
         pairs = _separated(
-            row_sums[in_row],
-            column_sums[in_column],
-            row_first[in_row],
-            column_last[in_column],
-            column_leaf[in_column] < row_leaf[in_row, None],
+            row_sums[rows],
+            column_sums[columns],
+            row_first[rows],
+            column_last[columns],
+            column_stops[columns] <= row_starts[rows, None],
             power,
         )
-        total[tile].index_add_(0, column_tile[in_column].to(device), pairs.sum(dim=0))
-    both = slice(max(wanted_rows.start, wanted_columns.start), min(wanted_rows.stop, wanted_columns.stop))
-    if both.start < both.stop:
-        own = _own_sums(leaves, both, at[both], None if dt is None else dt[both], power)
-        tile_row = row_tile[both.start - wanted_rows.start : both.stop - wanted_rows.start]
-        tile_column = column_tile[both.start - wanted_columns.start : both.stop - wanted_columns.start]
-        total.index_put_((tile_row.to(device), tile_column.to(device)), own, accumulate=True)
+        total[tile].index_add_(0, window.column_tile[columns].to(device), pairs.sum(dim=0))
+    own = window.own_leaves
+    if own.start < own.stop:
+        places = [
+            tile[own.start - leaves_of.start : own.stop - leaves_of.start].to(device)
+            for tile, leaves_of in (
+                (window.row_tile, window.row_leaves),
+                (window.column_tile, window.column_leaves),
+            )
+        ]
+        sums = _own_sums(leaves.own, at[own], filled[own], (dt * filled)[own].float(), power)
+        total.index_put_(tuple(places), sums, accumulate=True)
     return total
 
 
@@ -282,21 +330,30 @@ def _separated(
 
 
 def _own_sums(
-    leaves: _Leaves,
-    which: slice,
+    own: Float32[Tensor, "leaf position position"],
     at: Float64[Tensor, "leaf position"],
-    dt: Float32[Tensor, "leaf position"] | None,
+    filled: Bool[Tensor, "leaf position"],
+    weights: Float32[Tensor, "leaf position"],
     power: int,
 ) -> Float32[Tensor, " leaf"]:
-    """Σ M^power of each leaf with itself, entry by entry."""
-    M = leaves.C[which] @ leaves.B[which].mT
-    padding = leaves.padding[which].to(at.device)
-    later = torch.ones(M.shape[1:], dtype=torch.bool, device=at.device).triu(1)
-    difference = (at[:, :, None] - at[:, None, :]).masked_fill_(later | padding[:, :, None], -torch.inf)
-    M *= difference.float().exp_().to(M.device)
-    if dt is not None:
-        M *= dt[:, None]
-    return M.sum(dim=(1, 2)) if power == 1 else M.square_().sum(dim=(1, 2))
+    """Σ M^power of each leaf with itself: `own` is its (C Bᵀ)^power, `weights` of its columns dt or one.
+
+    Between the ends of a leaf the decay separates too, as long as both factors are numbers of float32.
+    """
+    least = at.min(dim=1).values
+    middle = (least + at[:, 0])[:, None] / 2
+    row = ((at - middle) * power).exp_().to(own.device, torch.float32).mul_(filled)
+    column = ((middle - at) * power).exp_().to(own.device, torch.float32).mul_(weights**power)
+    sums = ((own @ column[..., None])[..., 0] * row).sum(dim=1)
+    steep = ((at[:, 0] - least) * power > _MOST_LOG).nonzero()[:, 0]
+    if len(steep):
+        difference = (at[steep, :, None] - at[steep, None, :]) * power
+        later = torch.ones(difference.shape[1:], dtype=torch.bool, device=at.device).triu(1)
+        beyond = ~filled.to(at.device)[steep, :, None]
+        L = difference.masked_fill_(later | beyond, -torch.inf).float().exp_().to(own.device)
+        steep = steep.to(own.device)
+        sums[steep] = (own[steep] * L * (weights[steep] ** power)[:, None]).sum(dim=(1, 2))
+    return sums
 
 
 def _range(what: str, positions: slice | None, length: int) -> range:

@@ -126,6 +126,19 @@ def test_a_window_after_all_queries_is_empty() -> None:
     assert not pooled.any()
 
 
+@pytest.mark.parametrize("way", ["entry by entry", "separated"])
+@pytest.mark.parametrize("statistic", ["mean", "rms"])
+def test_positions_that_were_never_written_still_read(way: str, statistic: str) -> None:
+    terms = terms_of(60)
+    dt = terms.dt.clone()
+    dt[:, ::3] = 0
+    terms = SSDTerms.from_parts(x=terms.x, B=terms.B, C=terms.C, dt=dt, A=terms.A, D=terms.D)
+    with limits_of(way):
+        found = pooled_attention(terms, tiles=4, statistic=statistic, include_dt_scaling=True)
+    expected = pooled_from_the_whole(terms, 4, range(60), range(60), statistic, True)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_half_precision_input() -> None:
     terms = terms_of(70)
     half = SSDTerms.from_parts(
