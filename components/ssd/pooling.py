@@ -45,6 +45,12 @@ DIRECT_BYTES = 2**25
 _MOST_LOG = 140.0
 """exp of half of this, times a few thousand, is still a number of float32."""
 
+_ROWS_AT_A_TIME = 32
+"""Rows of tiles for which products are taken up to the diagonal and no further."""
+
+_LEAVES_AT_A_TIME = 64
+"""Leaves whose weighted vectors stand in memory at a time."""
+
 LEAF_POSITIONS = 128
 """Longer leaves cost more where they are computed directly, shorter ones where they are added up."""
 
@@ -127,13 +133,19 @@ def _separable_sums(
     out = torch.empty(
         len(terms.dt), len(heads), len(window.rows) - 1, len(window.columns) - 1, device=terms.dt.device
     )
+    entries = terms.B.shape[-1] ** power
+    # Once for all heads: fresh memory costs as much as filling it.
+    room = (
+        out.new_empty(len(window.row_tile), entries),
+        out.new_empty(len(window.column_tile), entries),
+    )
     for b in range(len(terms.dt)):
         leaves: dict[int, _Leaves] = {}
         for place, head in enumerate(heads.tolist()):
             group = head // terms.heads_per_group
             if group not in leaves:
                 leaves = {group: _Leaves.of(terms, window, b, group, power)}
-            out[b, place] = _sums(terms, window, leaves[group], b, head, power, with_dt)
+            out[b, place] = _sums(terms, window, leaves[group], room, b, head, power, with_dt)
     return out
 
 
@@ -239,9 +251,16 @@ class _Leaves:
 
 
 def _sums(
-    terms: SSDTerms, window: _Window, leaves: _Leaves, b: int, head: int, power: int, with_dt: bool
+    terms: SSDTerms,
+    window: _Window,
+    leaves: _Leaves,
+    room: tuple[Float32[Tensor, "row_leaf entry"], Float32[Tensor, "column_leaf entry"]],
+    b: int,
+    head: int,
+    power: int,
+    with_dt: bool,
 ) -> Float32[Tensor, "row column"]:
-    """Σ M^power over each tile, for one head."""
+    """Σ M^power over each tile, for one head. `room` is for the sums of leaves."""
     device = leaves.B.device
     cum: Float64[Tensor, " seq"] = terms.cum_log_decay[b, head]
     at = cum[leaves.positions.to(cum.device)]
@@ -251,8 +270,13 @@ def _sums(
     row = (at - first[:, None]).exp_().to(device, torch.float32).mul_(filled)
     column = (last[:, None] - at).clamp_(max=0).exp_().to(device, torch.float32).mul_(dt).mul_(filled)
 
-    row_sums = _leaf_sums(leaves.C[window.row_leaves], row[window.row_leaves], power)
-    column_sums = _leaf_sums(leaves.B[window.column_leaves], column[window.column_leaves], power)
+    row_sums, column_sums = (
+        _leaf_sums(vectors[which], weights[which], space, power)
+        for vectors, weights, which, space in (
+            (leaves.C, row, window.row_leaves, room[0]),
+            (leaves.B, column, window.column_leaves, room[1]),
+        )
+    )
     row_first, column_last = first[window.row_leaves], last[window.column_leaves]
     tile_first = cum[window.rows[:-1].to(cum.device)]
     tile_last = cum[window.columns[1:].to(cum.device) - 1]
@@ -290,13 +314,21 @@ def _sums(
 
 
 def _leaf_sums(
-    vectors: Float32[Tensor, "leaf position state"], weights: Float32[Tensor, "leaf position"], power: int
+    vectors: Float32[Tensor, "leaf position state"],
+    weights: Float32[Tensor, "leaf position"],
+    room: Float32[Tensor, "leaf entry"],
+    power: int,
 ) -> Float32[Tensor, "leaf entry"]:
-    """Σ w·v of each leaf, or Σ w²·v·vᵀ, flat."""
-    if power == 1:
-        return (weights[:, None] @ vectors)[:, 0]
-    weighted = vectors * weights[..., None]
-    return (weighted.mT @ weighted).flatten(1)
+    """Σ w·v of each leaf, or Σ w²·v·vᵀ, flat, in `room`."""
+    state = vectors.shape[-1]
+    for some in torch.arange(len(vectors)).split(_LEAVES_AT_A_TIME):
+        part = slice(int(some[0]), int(some[-1]) + 1)
+        if power == 1:
+            torch.bmm(weights[part, None], vectors[part], out=room[part, None])
+        else:
+            weighted = vectors[part] * weights[part, :, None]
+            torch.bmm(weighted.mT, weighted, out=room[part].view(-1, state, state))
+    return room
 
 
 def _tile_of(first_leaves: Int64[Tensor, " edge"]) -> Int64[Tensor, " leaf"]:
@@ -308,11 +340,11 @@ def _tile_sums(
     sums: Float32[Tensor, "leaf entry"], tile: Int64[Tensor, " leaf"], log_decay: Float64[Tensor, " leaf"]
 ) -> Float32[Tensor, "tile entry"]:
     """The sums of leaves, decayed, added up to those of tiles."""
-    count = int(tile[-1]) + 1
-    if count == len(tile):
+    counts = tile.bincount().tolist()
+    if len(counts) == len(tile):
         return sums
-    decayed = sums * log_decay.exp().to(sums.device, torch.float32)[:, None]
-    return sums.new_zeros(count, sums.shape[1]).index_add_(0, tile.to(sums.device), decayed)
+    decay = log_decay.exp().to(sums.device, torch.float32)
+    return torch.stack([d @ part for d, part in zip(decay.split(counts), sums.split(counts), strict=True)])
 
 
 def _separated(
@@ -325,8 +357,15 @@ def _separated(
 ) -> Float32[Tensor, "row column"]:
     """g^power · ⟨row sum, column sum⟩ where the column comes before the row, zero elsewhere."""
     log_decay = (first[:, None] - last) * power
-    log_decay = log_decay.masked_fill(~before.to(log_decay.device), -torch.inf)
-    return (row_sums @ column_sums.mT).mul_(log_decay.exp().to(row_sums.device, torch.float32))
+    decay = log_decay.masked_fill_(~before.to(log_decay.device), -torch.inf).exp_()
+    decay = decay.to(row_sums.device, torch.float32)
+    if len(decay) < 2 * _ROWS_AT_A_TIME:
+        return decay.mul_(row_sums @ column_sums.mT)
+    parts = (each.split(_ROWS_AT_A_TIME) for each in (row_sums, decay, before))
+    for rows, found, earlier in zip(*parts, strict=True):
+        reached = int(earlier.any(dim=0).sum())  # what comes before one row comes before the next
+        found[:, :reached] *= rows @ column_sums[:reached].mT
+    return decay
 
 
 def _own_sums(
@@ -346,13 +385,13 @@ def _own_sums(
     column = ((middle - at) * power).exp_().to(own.device, torch.float32).mul_(weights**power)
     sums = ((own @ column[..., None])[..., 0] * row).sum(dim=1)
     steep = ((at[:, 0] - least) * power > _MOST_LOG).nonzero()[:, 0]
-    if len(steep):
-        difference = (at[steep, :, None] - at[steep, None, :]) * power
-        later = torch.ones(difference.shape[1:], dtype=torch.bool, device=at.device).triu(1)
-        beyond = ~filled.to(at.device)[steep, :, None]
+    later = torch.ones(own.shape[1:], dtype=torch.bool, device=at.device).triu(1)
+    for some in steep.split(_LEAVES_AT_A_TIME):
+        difference = (at[some, :, None] - at[some, None, :]) * power
+        beyond = ~filled[some, :, None].to(at.device)
         L = difference.masked_fill_(later | beyond, -torch.inf).float().exp_().to(own.device)
-        steep = steep.to(own.device)
-        sums[steep] = (own[steep] * L * (weights[steep] ** power)[:, None]).sum(dim=(1, 2))
+        L *= own[some]
+        sums[some] = (L @ (weights[some] ** power)[..., None]).sum(dim=(1, 2))
     return sums
 
 

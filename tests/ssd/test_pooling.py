@@ -96,6 +96,15 @@ def test_pooling_is_that_of_the_whole_matrix(way: str, data: st.DataObject) -> N
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=tolerance * largest)
 
 
+@pytest.mark.parametrize("rate", [1e-3, 5.0])
+def test_many_tiles_under_weak_and_strong_decay(rate: float) -> None:
+    terms = terms_of(400, rate=rate)
+    with limits_of("separated"):
+        found = pooled_attention(terms, tiles=100, statistic="rms")
+    expected = pooled_from_the_whole(terms, 100, range(400), range(400), "rms", False)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("statistic", ["mean", "rms"])
 @pytest.mark.parametrize("length", [2100, 2500])
 def test_tiles_of_several_leaves(length: int, statistic: str) -> None:
