@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
@@ -85,14 +86,23 @@ class ModelBridge:
         attention_mask: Int64[Tensor, "batch seq"] | None = None,
         names_filter: NamesFilter = None,
         fwd_hooks: ForwardHooks = (),
-    ) -> tuple[Float[Tensor, "batch seq vocab"], ActivationCache]:
+        piece_tokens: int | None = None,
+        logits_to_keep: int = 0,
+    ) -> tuple[Float[Tensor, "batch kept vocab"], ActivationCache]:
         """One forward pass: logits [b, s, vocab], and what passed the hooks that `names_filter` lets through.
 
         `names_filter` is a name, several, or a function of the name; None keeps everything. `fwd_hooks` as in
-        `run_with_hooks`; what they edit is kept edited. Raises ValueError for an unknown name.
+        `run_with_hooks`; what they edit is kept edited.
+
+        A long text can go through the model `piece_tokens` at a time: each piece begins with the state that
+        the one before it left, so the result is that of one pass, up to rounding, in the memory of a piece
+        and of what is kept. Hooks then fire once for each piece. With `logits_to_keep` only those of the last
+        positions are computed (0: of all). Raises ValueError for an unknown name, and for a padded batch in
+        pieces.
         """
         run = _run(self._hooks(fwd_hooks), self._names(names_filter))
-        return self._forward(run, prompt_or_ids, attention_mask), self._cache(run)
+        logits = self._forward(run, prompt_or_ids, attention_mask, piece_tokens, logits_to_keep)
+        return logits, self._cache(run)
 
     @torch.no_grad()
     def run_with_hooks(
@@ -118,15 +128,26 @@ class ModelBridge:
         *,
         attention_mask: Int64[Tensor, "batch seq"] | None = None,
         names_filter: NamesFilter = None,
+        piece_tokens: int | None = None,
     ) -> tuple[Float[Tensor, "batch seq model"], ActivationCache]:
         """One mixer alone, on what it was given in a run: its output, and a cache of that layer.
 
         `hidden` is `blocks.{layer}.mixer.hook_in` of an earlier run, which need not have kept anything else.
+        `piece_tokens` as in `run_with_cache`.
         """
         run = _run({}, {name for name in self._names(names_filter) if name.startswith(f"blocks.{layer}.")})
+        pieces = _pieces(hidden.shape[1], piece_tokens, attention_mask)
+        state, mask = (
+            (DynamicCache(config=self.model.config), None) if len(pieces) > 1 else (None, attention_mask)
+        )
         with self._offload_lock, running(run):
-            out: Tensor = self.blocks[layer].mixer(hidden_states=hidden, attention_mask=attention_mask)
-        return out, self._cache(run)
+            out = [
+                self.blocks[layer].mixer(
+                    hidden_states=hidden[:, piece], cache_params=state, attention_mask=mask
+                )
+                for piece in pieces
+            ]
+        return torch.cat(out, dim=1), self._cache(run)
 
     @torch.no_grad()
     def generate(
@@ -176,11 +197,31 @@ class ModelBridge:
     def _cache(self, run: Run) -> ActivationCache:
         return ActivationCache(run, self.hook_aliases, self.ssm_layers(), len(self.blocks))
 
-    def _forward(self, run: Run, prompt: Prompt, mask: Tensor | None) -> Float[Tensor, "batch seq vocab"]:
+    def _forward(
+        self,
+        run: Run,
+        prompt: Prompt,
+        mask: Tensor | None,
+        piece_tokens: int | None = None,
+        logits_to_keep: int = 0,
+    ) -> Float[Tensor, "batch kept vocab"]:
         ids, mask = self._inputs(prompt, mask)
+        pieces = _pieces(ids.shape[1], piece_tokens, mask)
+        state, mask = (DynamicCache(config=self.model.config), None) if len(pieces) > 1 else (None, mask)
+        kept = ids.shape[1] - logits_to_keep if logits_to_keep else 0
+        logits = []
         with self._offload_lock, running(run):
-            logits: Tensor = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        return logits
+            for piece in pieces:
+                wanted = max(piece.stop - max(piece.start, kept), 0)
+                out = self.model(
+                    input_ids=ids[:, piece],
+                    attention_mask=mask,
+                    cache_params=state,
+                    use_cache=state is not None,
+                    logits_to_keep=max(wanted, 1),  # to the model, 0 would mean all
+                )
+                logits += [out.logits] if wanted else []
+        return torch.cat(logits, dim=1)
 
     def _inputs(self, prompt: Prompt, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Ids [b, s] and mask on the device where the model takes them in."""
@@ -243,6 +284,21 @@ class ModelBridge:
 
 def _run(hooks: dict[str, list[HookFunction]], keeps: set[str]) -> Run:
     return Run(hooks, keeps, records_for(hooks, keeps))
+
+
+def _pieces(length: int, tokens: int | None, mask: Tensor | None) -> list[slice]:
+    """The positions of each piece; the last one may be longer by one.
+
+    A piece of a single token would be a decode step to the model, which is other arithmetic (no clamp of dt).
+    """
+    if tokens is None or length <= tokens + 1:
+        return [slice(0, length)]
+    if mask is not None and not bool(mask.all()):
+        raise ValueError("A padded batch cannot be run in pieces; run its texts one by one.")
+    if tokens < 2:
+        raise ValueError(f"A piece of {tokens} tokens is too short: the model reads pieces of two and more.")
+    starts = list(range(0, length - 1, tokens))
+    return [slice(*ends) for ends in pairwise([*starts, length])]
 
 
 def _offloads(model: PreTrainedModel) -> bool:
