@@ -30,6 +30,8 @@ CAPTURES_HELD = 16
 RUNS_HELD = 2
 """Runs hold whole texts, captures the shown positions."""
 FIGURES_HELD = 1024
+PIECE_TOKENS = 2048
+"""Longer texts go through a model in pieces: the model's own scan takes memory for each token of a piece."""
 SMALL_WORK = 2e8
 """Parameters times tokens. Below, one thread is as fast as several, and faster on a busy machine."""
 SHOWN_TOKENS = 128
@@ -119,9 +121,11 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
 @st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
 def faithfulness(model: str, prompt: str, layer: int) -> float:
     """Faithfulness of one layer over the whole prompt: its mixer runs once more, on what it was given."""
+    from components.bridge import ssd_inputs
+
     given = _run(model, prompt)[f"blocks.{layer}.mixer.hook_in"]
     use_threads(bridge(model).model.num_parameters() / len(bridge(model).blocks) * given.shape[1])
-    _, alone = bridge(model).run_mixer(layer, given)
+    _, alone = bridge(model).run_mixer(layer, given, names_filter=ssd_inputs, piece_tokens=PIECE_TOKENS)
     return alone.faithfulness(layer)
 
 
@@ -129,16 +133,26 @@ def faithfulness(model: str, prompt: str, layer: int) -> float:
 def _run(model: str, prompt: str, _report: Report = untold) -> ActivationCache:
     from components.bridge import HookPoint, matrix_inputs
 
-    layers = len(bridge(model).blocks)
+    model_bridge = bridge(model)
+    ids = model_bridge.to_tokens(prompt)
+    layers = len(model_bridge.blocks)
+    read = 0
 
     def tell(tensor: Tensor, hook: HookPoint) -> None:
+        nonlocal read
         layer = int(hook.name.split(".")[1])
-        _report(f"Running the prompt through layer {layer} of {layers}", layer / layers)
+        before, read = read, read + tensor.shape[1] * (layer == layers - 1)
+        text = f"Running the prompt through layer {layer} of {layers}"
+        if ids.shape[1] > tensor.shape[1]:
+            text += f", {before:,} of {ids.shape[1]:,} tokens read"
+        _report(text, (before + tensor.shape[1] * layer / layers) / ids.shape[1])
 
-    _, cache = bridge(model).run_with_cache(
-        prompt,
+    _, cache = model_bridge.run_with_cache(
+        ids,
         names_filter=matrix_inputs,
         fwd_hooks=[(lambda name: name.startswith("blocks.") and name.endswith(".mixer.hook_in"), tell)],
+        piece_tokens=PIECE_TOKENS,
+        logits_to_keep=1,
     )
     return cache
 
