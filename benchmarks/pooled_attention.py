@@ -7,6 +7,7 @@ Ratios are medians over rounds of one run.
 
 import argparse
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -41,12 +42,11 @@ def window(terms: SSDTerms, depth: float) -> torch.Tensor:
     )
 
 
-def peak(length: int) -> float:
-    """Megabytes that the RMS of a text takes above its terms. (Linux tells and forgets a process's peak.)"""
-    terms = random_terms(length)
+def peak_of(work: Callable[[], object]) -> float:
+    """Megabytes that work takes above what is held before. (Linux tells and forgets a process's peak.)"""
     Path("/proc/self/clear_refs").write_text("5")
     before = _resident("VmRSS")
-    pooled_attention(terms, statistic="rms")
+    work()
     return _resident("VmHWM") - before
 
 
@@ -95,7 +95,8 @@ def main() -> None:
         ],
     )
     print(f"\nPooled and whole differ by {difference:.0e} of the largest RMS.")
-    print(f"Peak memory of the RMS of {LONG:,} tokens, above the terms: {peak(LONG):.0f} MB.")
+    megabytes = peak_of(lambda: pooled_attention(long, statistic="rms"))
+    print(f"Peak memory of the RMS of {LONG:,} tokens, above the terms: {megabytes:.0f} MB.")
 
 
 if __name__ == "__main__":
