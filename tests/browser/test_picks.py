@@ -180,3 +180,32 @@ def test_the_second_page_is_a_click_away(explorer: Explorer) -> None:
     explorer.page.get_by_role("link", name="Explore").click()
     explorer.settle()
     assert explorer.picked().startswith("Layer")
+
+
+def test_what_a_chart_says_outlives_a_theme_and_another_page(explorer: Explorer) -> None:
+    explorer.click_head(1, 3)
+    words = {key: explorer.described(key) for key in ("head_map", "panels", "row", "decay_curves")}
+    assert "layer 1, head 3" in words["head_map"]
+    explorer.page.emulate_media(color_scheme="dark")
+    explorer.settle()
+    assert max(explorer.pixels().background()) < 60
+    assert {key: explorer.described(key) for key in words} == words
+    explorer.page.get_by_role("link", name="How to read this").click()
+    expect(explorer.page.get_by_role("heading", name="How to read this")).to_be_visible()
+    explorer.page.get_by_role("link", name="Explore").click()
+    expect(explorer.chart("decay_curves")).to_be_visible()
+    explorer.settle()
+    assert explorer.picked() == "Layer 1, head 3"
+    assert {key: explorer.described(key) for key in words} == words
+
+
+def test_another_head_keeps_the_views_that_are_drawn(explorer: Explorer) -> None:
+    """Building a view anew takes longer than everything else that a pick does."""
+    explorer.page.evaluate(
+        "document.querySelectorAll('[data-testid=stVegaLiteChart] :is(canvas, svg)')"
+        ".forEach(view => { view.dataset.first = 'yes'; })"
+    )
+    before = explorer.pixels().image
+    explorer.click_head(0, 1)
+    assert explorer.page.locator("[data-testid=stVegaLiteChart] [data-first=yes]").count() == 4
+    assert (explorer.pixels().image != before).any()
