@@ -86,9 +86,9 @@ def main() -> None:
             [
                 f"pooled RMS: {SHORT:,} tokens",
                 f"{median['rms']:.2f}",
-                f"1/{1 / float(ratio('rms', 'whole')):.0f}",
+                f"1/{ratio('whole', 'rms')}",
             ],
-            [f"pooled mean: {SHORT:,} tokens", f"{median['mean']:.2f}", ratio("mean", "whole")],
+            [f"pooled mean: {SHORT:,} tokens", f"{median['mean']:.2f}", f"1/{ratio('whole', 'mean')}"],
             [f"pooled RMS: {LONG:,} tokens", f"{median['long']:.2f}", f"{ratio('long', 'rms')} × {SHORT:,}"],
             [f"one head's 128 × 128 tokens of {LONG:,}", f"{median['window'] / 5:.4f}", ""],
             [f"{GALLERY_LAYERS * HEADS} heads: {GALLERY_TOKENS} tokens", f"{median['gallery']:.2f}", ""],
