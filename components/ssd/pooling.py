@@ -210,8 +210,8 @@ class _Window:
             whole = int((self.columns[1:] <= start).sum())  # tiles of columns that lie before all rows
             if whole == len(self.columns) - 1:
                 continue
-            columns = self._leaves(self.columns[whole], self.stops[rows.stop - 2] if rows.stop > 1 else 0)
-            columns = slice(columns.start, min(columns.stop, rows.stop - 1, self.column_leaves.stop))
+            first = int(torch.searchsorted(self.starts, self.columns[whole]))
+            columns = slice(first, min(rows.stop - 1, self.column_leaves.stop))
             if columns.start < columns.stop:
                 first_row, first_column = self.row_leaves.start, self.column_leaves.start
                 found.append(
