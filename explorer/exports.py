@@ -164,11 +164,11 @@ def _vega_lite() -> str:
 PACKAGES = ("mamba2-explorer", "torch", "transformers", "altair")
 
 
-@cache
 def _versions() -> dict[str, str]:
     return {package: _version(package) for package in PACKAGES}
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
