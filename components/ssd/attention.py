@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
@@ -100,7 +101,7 @@ def _lower_triangle(
     cum_key = cum[..., key_index.to(cum.device)]
     groups = _ranges(head_index // terms.heads_per_group)
 
-    out = torch.empty(len(cum), len(head_index), len(query_index), len(key_index), device=device)
+    out = _zeros((len(cum), len(head_index), len(query_index), len(key_index)), device)
     for start in range(0, len(query_index), BLOCK_ROWS):
         rows = query_index[start : start + BLOCK_ROWS]
         separable = int(torch.searchsorted(key_index, rows[0], right=True))
@@ -115,7 +116,6 @@ def _lower_triangle(
             column_factor *= dt[..., :separable]
             between *= dt[..., None, separable:reached]
         for b, block in enumerate(out[:, :, start : start + BLOCK_ROWS].unbind()):
-            block[..., reached:] = 0
             for group, members in groups:
                 left, middle = block[members, :, :separable], block[members, :, separable:reached]
                 column = column_factor[b, members, None]
@@ -131,6 +131,17 @@ def _lower_triangle(
         if order is not None:
             out = out.index_select(dim, order.to(device))
     return out
+
+
+def _zeros(shape: tuple[int, ...], device: torch.device) -> Float32[Tensor, "..."]:
+    """Zeros that on a CPU take time and memory only where something else is written.
+
+    The system hands out pages of zeros when they are first touched, so what lies above the diagonal costs
+    nothing. PyTorch would write the zeros itself; NumPy leaves that to the system, and asks it for large pages.
+    """
+    if device.type == "cpu":
+        return torch.from_numpy(np.zeros(shape, dtype=np.float32))
+    return torch.zeros(shape, device=device)
 
 
 def _between(
