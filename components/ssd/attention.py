@@ -12,11 +12,12 @@ one. Entries with j > i are exactly zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from components.ssd.terms import SSDTerms
@@ -25,6 +26,8 @@ from components.ssd.terms import SSDTerms
 # operations over all heads of a group; a head at a time stays in the cache, but is many small parallel
 # operations, and on a busy machine each of them waits for the slower core.
 BLOCK_ROWS = 64
+# Keys at a time: a factor per key and head is held in float64, whatever the length of the text.
+BLOCK_KEYS = 8192
 
 
 def effective_attention(
@@ -92,52 +95,67 @@ def _lower_triangle(
     head_index, head_order = _ascending(resolve("head", heads, terms.heads))
     query_index, query_order = _ascending(resolve("query position", queries, terms.length))
     key_index, key_order = _ascending(resolve("key position", keys, terms.length))
-    device = terms.x.device
-    B = terms.B[:, key_index.to(device)] if with_content else None
-    cum = terms.cum_log_decay[:, head_index.to(terms.cum_log_decay.device)]
+    device = terms.B.device
+    B = _take(terms.B, 1, key_index) if with_content else None
+    cum = _take(terms.cum_log_decay, 1, head_index)
     if not with_decay:
-        cum = torch.zeros_like(cum)
-    dt = terms.dt[:, key_index.to(device)][..., head_index.to(device)].transpose(1, 2) if with_dt else None
-    cum_key = cum[..., key_index.to(cum.device)]
+        cum = torch.zeros((), dtype=cum.dtype, device=cum.device).expand_as(cum)
+    dt = _take(_take(terms.dt, 1, key_index), 2, head_index).transpose(1, 2) if with_dt else None
+    cum_key = _take(cum, 2, key_index)
     groups = _ranges(head_index // terms.heads_per_group)
 
     out = _zeros((len(cum), len(head_index), len(query_index), len(key_index)), device)
-    for start in range(0, len(query_index), BLOCK_ROWS):
-        rows = query_index[start : start + BLOCK_ROWS]
-        separable = int(torch.searchsorted(key_index, rows[0], right=True))
-        reached = int(torch.searchsorted(key_index, rows[-1], right=True))
-        cum_row = cum[..., rows.to(cum.device)]
+    for start, stop in _blocks(query_index):
+        rows = query_index[start:stop]
+        cum_row = _take(cum, 2, rows)
         ref = cum_row[..., :1]
         row_factor = (cum_row - ref).exp().to(device, torch.float32)[..., None]
-        column_factor = (ref - cum_key[..., :separable]).exp().to(device, torch.float32)
-        between = _between(cum_row, cum_key[..., separable:reached], rows, key_index[separable:reached])
-        between = between.to(device)
-        if dt is not None:
-            column_factor *= dt[..., :separable]
-            between *= dt[..., None, separable:reached]
-        for b, block in enumerate(out[:, :, start : start + BLOCK_ROWS].unbind()):
-            for group, members in groups:
-                left, middle = block[members, :, :separable], block[members, :, separable:reached]
-                column = column_factor[b, members, None]
+        separable, reached = torch.searchsorted(key_index, rows[[0, -1]], right=True).tolist()
+        before = [slice(*ends) for ends in pairwise([*range(0, separable, BLOCK_KEYS), separable])]
+        for part in (*before, slice(separable, reached)):
+            if part.start < separable:
+                factor = (ref - cum_key[..., part]).exp()[..., None, :]
+            else:
+                factor = _between(cum_row, cum_key[..., part], rows, key_index[part])
+            factor = factor.to(device, torch.float32)
+            if dt is not None:
+                factor *= dt[..., None, part]
+            for b, (group, members) in product(range(len(out)), groups):
+                block = out[b, members, start:stop, part]
                 if B is None:
-                    torch.mul(row_factor[b, members], column, out=left)
-                    middle.copy_(between[b, members])
+                    block.copy_(factor[b, members])
                 else:
-                    match = terms.C[b, rows.to(device), group] @ B[b, :reached, group].T
-                    torch.mul(match[:, :separable], column, out=left)
-                    left *= row_factor[b, members]
-                    torch.mul(between[b, members], match[:, separable:], out=middle)
+                    match = terms.C[b, rows.to(device), group] @ B[b, part, group].T
+                    torch.mul(match, factor[b, members], out=block)
+                if part.start < separable:
+                    block *= row_factor[b, members]
     for dim, order in ((1, head_order), (2, query_order), (3, key_order)):
         if order is not None:
             out = out.index_select(dim, order.to(device))
     return out
 
 
-def _zeros(shape: tuple[int, ...], device: torch.device) -> Float32[Tensor, "..."]:
+def _blocks(rows: Int64[Tensor, " row"]) -> Iterator[tuple[int, int]]:
+    """The rows in runs that span fewer than BLOCK_ROWS positions; far apart, each is alone."""
+    start = 0
+    while start < len(rows):
+        stop = int(torch.searchsorted(rows, rows[start] + BLOCK_ROWS))
+        yield start, stop
+        start = stop
+
+
+def _take(tensor: Float[Tensor, ...], dim: int, index: Int64[Tensor, " index"]) -> Float[Tensor, ...]:
+    """The entries at an ascending index; a range is a view, since terms are larger than most pictures."""
+    if len(index) and int(index[-1] - index[0]) == len(index) - 1:
+        return tensor.narrow(dim, int(index[0]), len(index))
+    return tensor.index_select(dim, index.to(tensor.device))
+
+
+def _zeros(shape: tuple[int, ...], device: torch.device) -> Float32[Tensor, ...]:
     """Zeros that on a CPU take time and memory only where something else is written.
 
     The system hands out pages of zeros when they are first touched, so what lies above the diagonal costs
-    nothing. PyTorch would write the zeros itself; NumPy leaves that to the system, and asks it for large pages.
+    nothing. PyTorch would write the zeros itself; NumPy leaves that to the system, and asks for large pages.
     """
     if device.type == "cpu":
         return torch.from_numpy(np.zeros(shape, dtype=np.float32))

@@ -24,7 +24,7 @@ Derived from state-space duality, Dao & Gu 2024, arXiv 2405.21060, section 6 (bl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -96,6 +96,41 @@ def pooled_attention(
     area = window.rows.diff()[:, None] * window.columns.diff()
     out /= area.to(out.device)
     return out if power == 1 else out.clamp_(min=0).sqrt_()
+
+
+def pooled_content(
+    terms: SSDTerms,
+    *,
+    heads: slice | Sequence[int] | None = None,
+    tiles: int = 128,
+    queries: slice | None = None,
+    keys: slice | None = None,
+) -> Float32[Tensor, "batch heads query_tiles key_tiles"]:
+    """Mean of C Bᵀ over each tile of a window; arguments and errors as for `pooled_attention`.
+
+    It is M where nothing decays. The mean of M is not the product of the means of its factors.
+    """
+    still = torch.zeros((), dtype=torch.float64, device=terms.cum_log_decay.device)
+    undecayed = replace(terms, cum_log_decay=still.expand_as(terms.cum_log_decay))
+    return pooled_attention(undecayed, heads=heads, tiles=tiles, queries=queries, keys=keys)
+
+
+def pooled_decay(
+    terms: SSDTerms,
+    *,
+    heads: slice | Sequence[int] | None = None,
+    tiles: int = 128,
+    queries: slice | None = None,
+    keys: slice | None = None,
+) -> Float32[Tensor, "batch heads query_tiles key_tiles"]:
+    """Mean of L over each tile of a window; arguments and errors as for `pooled_attention`.
+
+    It is M where every query matches every key, C·B = 1.
+    """
+    batch, seq = terms.dt.shape[:2]
+    one = torch.ones((), device=terms.B.device).expand(batch, seq, 1, 1)
+    matching = replace(terms, B=one, C=one)
+    return pooled_attention(matching, heads=heads, tiles=tiles, queries=queries, keys=keys)
 
 
 def _direct_sums(

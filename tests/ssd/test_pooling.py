@@ -1,12 +1,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.ssd import SSDTerms, effective_attention, pooled_attention, pooling, tile_edges
+from components.ssd import (
+    SSDTerms,
+    effective_attention,
+    pooled_attention,
+    pooled_content,
+    pooled_decay,
+    pooling,
+    tile_edges,
+)
 
 
 def terms_of(
@@ -94,6 +103,28 @@ def test_pooling_is_that_of_the_whole_matrix(way: str, data: st.DataObject) -> N
     # Separated, the root of a sum of squares that nearly cancels is the root of its rounding error.
     tolerance = 1e-3 if (way, statistic) == ("separated", "rms") else 2e-6
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=tolerance * largest)
+
+
+@pytest.mark.parametrize("way", ["entry by entry", "separated"])
+@settings(max_examples=30, deadline=None)
+@given(length=st.integers(1, 300), tiles=st.integers(1, 40), seed=st.integers(0, 99), start=st.floats(0, 1))
+def test_content_and_decay_pool_as_attention_does(
+    way: str, length: int, tiles: int, seed: int, start: float
+) -> None:
+    terms = terms_of(length, seed=seed)
+    keys = range(int(start * (length - 1)), length)
+    with limits_of(way):
+        match, left = (
+            pooled(terms, tiles=tiles, keys=slice(keys.start, keys.stop))
+            for pooled in (pooled_content, pooled_decay)
+        )
+    everywhere = torch.ones_like(terms.B)[..., :1]
+    for found, alone in (
+        (match, replace(terms, cum_log_decay=torch.zeros_like(terms.cum_log_decay))),
+        (left, replace(terms, B=everywhere, C=everywhere)),
+    ):
+        expected = pooled_from_the_whole(alone, tiles, range(length), keys, "mean", False)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("rate", [1e-3, 5.0])
