@@ -22,8 +22,10 @@ import altair as alt
 import numpy as np
 from jaxtyping import Float32
 
-from components.charts import Figure, visible_tokens
+from components.charts import Figure, HeadCells, Statistic, Window
 from components.charts.colours import FAINT, INK, QUIET
+from components.charts.window import MOST_TILES, tiles_of
+from explorer.resources import PIECE_TOKENS
 
 if TYPE_CHECKING:
     from components.bridge import ModelBridge
@@ -186,41 +188,51 @@ class Provenance:
     """Commit of a hub model; None for the embedded one and for folders."""
     dtype: str
     """Of the weights, such as "float32"."""
-    tokens: Sequence[str]
-    """Texts of the matrix's positions, as the page shows them."""
     prompt: str
     layer: int
     head: int
-    first: int = 0
-    """Position of the first row and column in the prompt."""
+    window: Window
+    """The queries and keys of the matrix."""
+    queries: Sequence[str]
+    """Texts of its rows, as the page shows them."""
+    keys: Sequence[str]
+    """Texts of its columns."""
+    statistic: Statistic = "mean"
+    """Of tiles, where the window is larger than the picture."""
     with_dt: bool = False
     """Whether column j is multiplied by dt[j]."""
     versions: dict[str, str] = field(default_factory=_versions)
     """Of the packages that made it."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return len(tiles_of(self.window.queries)), len(tiles_of(self.window.keys))
 
 
 def provenance_of(
     bridge: ModelBridge,
     model: str,
     prompt: str,
-    tokens: Sequence[str],
+    cells: HeadCells,
     *,
     layer: int,
     head: int,
-    first: int = 0,
     with_dt: bool = False,
 ) -> Provenance:
-    """The provenance of a matrix from this bridge, loaded as `model`; the rest as in `Provenance`."""
+    """The provenance of what `cells` show of a head of this bridge, loaded as `model`."""
     folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
     return Provenance(
         model=model,
         revision=folder.name if folder.parent.name == "snapshots" else None,
         dtype=str(bridge.model.dtype).removeprefix("torch."),
-        tokens=tokens,
         prompt=prompt,
         layer=layer,
         head=head,
-        first=first,
+        window=cells.window,
+        queries=cells.queries["text"].tolist(),
+        keys=cells.keys["text"].tolist(),
+        statistic=cells.statistic,
         with_dt=with_dt,
     )
 
@@ -229,23 +241,35 @@ def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
     """The matrix as CSV: lines `# name: value` with JSON values, a line of keys, then a line per query.
 
     `pandas.read_csv(file, comment="#", index_col=0)` reads it; as float32 its numbers are exactly those of
-    the matrix. UTF-8 with the mark by which spreadsheets know it. Raises ValueError when the tokens are not
-    those of the matrix.
+    the matrix. UTF-8 with the mark by which spreadsheets know it. Raises ValueError when the window is not
+    that of the matrix.
     """
     _check(matrix, provenance)
-    labels = [
-        f"{provenance.first + place} {token}" for place, token in enumerate(visible_tokens(provenance.tokens))
-    ]
+    window = provenance.window
+    rows, columns = _labels(window.queries, provenance.queries), _labels(window.keys, provenance.keys)
     facts = {
         name: getattr(provenance, name)
-        for name in ("model", "revision", "dtype", "prompt", "layer", "head", "first", "with_dt")
-    } | {f"version of {package}": number for package, number in provenance.versions.items()}
+        for name in ("model", "revision", "dtype", "prompt", "layer", "head", "with_dt")
+    }
+    facts |= {name: [each[0], each[-1]] for name, each in _ranges(provenance).items()}
+    facts |= {"statistic": provenance.statistic} if window.pooled else {}
+    facts |= {f"version of {package}": number for package, number in provenance.versions.items()}
     lines = [f"# {name}: {_one_cell(value)}" for name, value in facts.items()]
-    lines.append(",".join(['""', *(_quoted(f"key {label}") for label in labels)]))
-    for label, row in zip(labels, (matrix + 0).tolist(), strict=True):
+    lines.append(",".join(['""', *(_quoted(f"key {label}") for label in columns)]))
+    for label, row in zip(rows, (matrix + 0).tolist(), strict=True):
         # Nine digits determine a float32, whichever way the reader rounds; "+ 0" above writes −0 as 0.
         lines.append(",".join([_quoted(f"query {label}"), *(f"{value:.9g}" for value in row)]))
     return "\n".join([*lines, ""]).encode("utf-8-sig", errors="replace")
+
+
+def _ranges(provenance: Provenance) -> dict[str, range]:
+    return {"queries": provenance.window.queries, "keys": provenance.window.keys}
+
+
+def _labels(positions: range, texts: Sequence[str]) -> list[str]:
+    """Position and text of each token; of a tile, its first and its last position."""
+    places = (str(tile[0]) if len(tile) == 1 else f"{tile[0]}-{tile[-1]}" for tile in tiles_of(positions))
+    return [f"{place} {text}" for place, text in zip(places, texts, strict=True)]
 
 
 def _one_cell(value: Any) -> str:
@@ -261,19 +285,26 @@ def _quoted(label: str) -> str:
 def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> bytes:
     """The matrix as a compressed NumPy archive, which `numpy.load` opens without pickles.
 
-    `attention` [query, key] float32; `queries` and `keys`, positions in the prompt; `tokens`, their texts;
+    `attention` [query, key] float32; `queries` and `keys`, the first position in the prompt of each row and
+    column; `query_texts` and `key_texts`; `statistic` of tiles, "" where a row and a column are one token;
     `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `head`, `with_dt`; `versions`, a
-    JSON object. Raises ValueError when the tokens are not those of the matrix.
+    JSON object.
+    Raises ValueError when the window is not that of the matrix.
     """
     _check(matrix, provenance)
-    positions = np.arange(provenance.first, provenance.first + len(matrix))
+    starts = {
+        name: np.array([tile.start for tile in tiles_of(positions)], dtype=np.int64)
+        for name, positions in _ranges(provenance).items()
+    }
     file = BytesIO()
     np.savez_compressed(
         file,
         attention=matrix,
-        queries=positions,
-        keys=positions,
-        tokens=np.array(provenance.tokens, dtype=np.str_),
+        queries=starts["queries"],
+        keys=starts["keys"],
+        query_texts=np.array(provenance.queries, dtype=np.str_),
+        key_texts=np.array(provenance.keys, dtype=np.str_),
+        statistic=np.str_(provenance.statistic if provenance.window.pooled else ""),
         model=np.str_(provenance.model),
         revision=np.str_(provenance.revision or ""),
         dtype=np.str_(provenance.dtype),
@@ -287,11 +318,10 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
 
 
 def _check(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> None:
-    count = len(provenance.tokens)
-    if matrix.shape != (count, count):
+    if matrix.shape != provenance.shape:
+        given, wanted = (" × ".join(map(str, shape)) for shape in (matrix.shape, provenance.shape))
         raise ValueError(
-            f"The matrix is {' × '.join(map(str, matrix.shape))}, but there are {count} tokens; "
-            "give one head, with the tokens of its positions."
+            f"The matrix is {given}, but the window has {wanted} cells; give one head, over this window."
         )
 
 
@@ -302,21 +332,26 @@ def snippet(provenance: Provenance) -> str:
     """A Python program that makes the matrix again, with the package's public names only."""
     options = {"revision": provenance.revision, "dtype": provenance.dtype}
     given = "".join(f", {name}={value!r}" for name, value in options.items() if value)
-    shown = f"slice({provenance.first}, {provenance.first + len(provenance.tokens)})"
+    function, pooled = "effective_attention", ""
+    if provenance.window.pooled:
+        function = "pooled_attention"
+        pooled = f"\n    tiles={MOST_TILES},\n    statistic={provenance.statistic!r},"
+    ranges = {name: f"slice({each.start}, {each.stop})" for name, each in _ranges(provenance).items()}
     return f"""\
 from components.models import load_bridge
-from components.ssd import effective_attention
+from components.ssd import {function}
 
 bridge = load_bridge({provenance.model!r}{given})
 prompt = {provenance.prompt!r}
-names = [f"blocks.{provenance.layer}.mixer.hook_{{term}}" for term in ("x", "B", "C", "dt")]
-logits, cache = bridge.run_with_cache(prompt, names_filter=names)
-shown = {shown}  # positions in the prompt
-attention = effective_attention(
-    cache.ssd_terms(layer={provenance.layer}),
+names = [f"blocks.{provenance.layer}.mixer.hook_{{term}}" for term in ("B", "C", "dt")]
+logits, cache = bridge.run_with_cache(
+    prompt, names_filter=names, piece_tokens={PIECE_TOKENS}, logits_to_keep=1
+)
+attention = {function}(
+    cache.ssd_terms(layer={provenance.layer}, with_x=False),
     heads=[{provenance.head}],
-    queries=shown,
-    keys=shown,
+    queries={ranges["queries"]},  # positions in the prompt
+    keys={ranges["keys"]},{pooled}
     include_dt_scaling={provenance.with_dt},
 )[0, 0].cpu().numpy()
 print(attention.shape)

@@ -3,51 +3,61 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Literal
 
+import pandas as pd
 import pyarrow as pa
 import streamlit as st
 
 from components.charts import (
     MEASURES,
+    OPEN_WINDOW,
     PICK,
+    PICK_FROM_GALLERY,
     PICK_QUERY,
     Figure,
-    cell_table,
+    HeadCells,
+    Measure,
+    Window,
     decay_curves_chart,
+    gallery_chart,
+    head_cells,
     head_in_words,
     head_map_chart,
-    locked_limits,
+    in_figures,
+    in_words,
     panels_chart,
     row_chart,
     row_table,
     survival_table,
 )
+from components.ssd import MEASURED_ROWS
 from explorer.live_alt import live_alt
-from explorer.resources import Capture, faithfulness, use_threads
+from explorer.picks import picked
+from explorer.resources import Capture, faithfulness, layer_of, limits_of, use_threads
 from explorer.selection import Selection
 from explorer.sharing import export_menu, share_menu, write_url
+from explorer.waiting import wait_for
+from explorer.windows import shown_window, take_brush, trail, window_lists
 
 TRUSTED_BELOW = 1e-4
 """Faithfulness above this is flagged: the picture does not rebuild what the model computed."""
 
+LONG_TIME = 128
+"""Tokens from which on decay is drawn over a logarithmic time."""
 
 HEAD_MAP = "A measure of every head, layer by layer."
+GALLERY = "A small picture of the attention of every head."
 PANELS = "Content, decay and attention of the picked head, and the text."
 ROW = "What the picked query reads at each key position."
 DECAY_CURVES = "Survival of the first shown token in every head of the picked layer."
 """The `alt` of each chart, until `live_alt` says what it shows now."""
 
 
-def picked() -> Selection:
-    """What this session has picked."""
-    selection: Selection = st.session_state.selection
-    return selection
-
-
-def _pick_head() -> None:
-    """Take the clicked head; a click that hits none leaves the pick as it is."""
-    cell = st.session_state.head_map.selection[PICK]
+def _pick_head(chart: str, selection: str) -> None:
+    """Take the head clicked in a chart; a click that hits none leaves the pick as it is."""
+    cell = st.session_state[chart].selection[selection]
     if cell:
         st.session_state.selection = picked().with_head(int(cell[0]["layer"]), int(cell[0]["head"]))
 
@@ -57,10 +67,13 @@ def _choose_head() -> None:
     st.session_state.selection = picked().with_head(st.session_state.layer, st.session_state.head)
 
 
-def _pick_query() -> None:
-    """Take the clicked row; a click that hits none leaves the pick as it is."""
-    row = st.session_state.panels.selection[PICK_QUERY]
-    if row:
+def _press() -> None:
+    """Open the window that was brushed, or take the pressed row; a press beside both changes nothing."""
+    pressed = st.session_state.panels.selection
+    row = pressed[PICK_QUERY]
+    if window := take_brush(pressed[OPEN_WINDOW]):
+        st.session_state.selection = picked().with_window(window)
+    if row and row[0].get("i", -1) >= 0:
         st.session_state.selection = picked().with_query(int(row[0]["i"]))
 
 
@@ -68,8 +81,9 @@ def _choose_query() -> None:
     st.session_state.selection = picked().with_query(st.session_state.query)
 
 
-def _choose_measure() -> None:
-    st.session_state.selection = picked().with_view(measure=st.session_state.measure)
+def _choose(name: str) -> None:
+    """Take a choice of the view; what is chosen by no name is the default."""
+    st.session_state.selection = picked().with_view(**{name: st.session_state[name] or ""})
 
 
 def _switch(name: str) -> None:
@@ -97,9 +111,18 @@ def head_figures(capture: Capture) -> None:
     """Everything that shows the picked head. Picking another reruns this and nothing else."""
     use_threads(0)  # matrices of one head
     layer, head = _existing_head(capture, picked())
+    if not capture.holds(layer):
+        wait_for(
+            ("layer", capture.model, capture.prompt, str(layer)),
+            partial(layer_of, capture.model, capture.prompt, layer),
+            f"Running the prompt once more, for layer {layer}",
+            _stop_layer,
+        )
+    st.session_state.seen = layer, head
     of_head = capture.measures[
         (capture.measures["layer"] == layer) & (capture.measures["head"] == head)
     ].iloc[0]
+    half_life = float(of_head["half_life"])
     map_column, facts_column = st.columns(2, gap="large")
     with map_column:
         _head_map(capture, layer, head)
@@ -108,7 +131,7 @@ def head_figures(capture: Capture) -> None:
     if picked().view.large:
         st.html("<style>html { font-size: 20px; }</style>")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _pick_menu(capture, layer, head, _existing_query(capture, picked()))
+        _pick_menu(capture, layer, head)
         _toggle(
             "dt",
             "Times dt",
@@ -120,12 +143,20 @@ def head_figures(capture: Capture) -> None:
             "Lock scale",
             "One colour scale for every head of every layer; a weak head is pale on it.",
         )
+        _toggle("gallery", "Gallery", "Small pictures of every head of every layer.")
         _toggle("large", "Projector", "Larger type.")
-    head_panels(capture, layer, head, float(of_head["half_life"]))
-    _decay_curves(capture, layer, head, float(of_head["half_life"]))
+    if picked().view.gallery:
+        _gallery(capture, layer, head)
+    head_panels(capture, layer, head, half_life)
+    _decay_curves(capture, layer, head, half_life)
     # Last: for this the mixer runs once more, and the pictures need not wait for it.
     with facts:
-        _facts(capture, layer, head, of_head["half_life"], of_head["mean_distance"])
+        _facts(capture, layer, head, of_head)
+
+
+def _stop_layer() -> None:
+    """Go back to the head whose layer was there."""
+    st.session_state.selection = picked().with_head(*st.session_state.get("seen", (0, 0)))
 
 
 def _head_map(capture: Capture, layer: int, head: int) -> None:
@@ -136,83 +167,114 @@ def _head_map(capture: Capture, layer: int, head: int) -> None:
         list(measures),
         key="measure",
         format_func=lambda column: measures[column].label,
-        on_change=_choose_measure,
+        on_change=_choose,
+        args=("measure",),
         required=True,
     )
     measure = measures[st.session_state.measure]
     draw(
         head_map_chart(capture.measures, measure, (layer, head), larger=picked().view.large),
         key="head_map",
-        on_select=_pick_head,
+        on_select=partial(_pick_head, "head_map", PICK),
         selection_mode=PICK,
         alt=HEAD_MAP,
     )
     st.caption("Click a cell to see its head.")
 
 
-def _pick_menu(capture: Capture, layer: int, head: int, query: int) -> None:
-    """What a click picks, once more for the keyboard. Like every menu, it is filled when it opens."""
+def _gallery(capture: Capture, layer: int, head: int) -> None:
+    """Every head at once."""
+    measures = {measure.column: measure for measure in MEASURES}
+    st.session_state.sort = picked().view.sort
+    st.segmented_control(
+        "Gallery sorted by",
+        ["", *measures],
+        key="sort",
+        format_func=lambda column: measures[column].label if column else "Layer and head",
+        on_change=_choose,
+        args=("sort",),
+        required=True,
+    )
+    figure = gallery_chart(
+        capture.pictures,
+        capture.measures,
+        (layer, head),
+        sort=measures.get(picked().view.sort),
+        locked=picked().view.locked,
+        larger=picked().view.large,
+    )
+    draw(
+        figure,
+        key="gallery_of_heads",
+        on_select=partial(_pick_head, "gallery_of_heads", PICK_FROM_GALLERY),
+        selection_mode=PICK_FROM_GALLERY,
+        alt=GALLERY,
+    )
+    scale = "one scale for all" if picked().view.locked else "each on its own scale"
+    st.caption(
+        f"Root mean square of M over tiles of the whole text, {scale}. Click a picture to see its head."
+    )
+
+
+def _pick_menu(capture: Capture, layer: int, head: int) -> None:
+    """What a click or a brush picks, once more for the keyboard. It is filled when it opens, as all menus."""
     menu = st.popover("Pick from lists", icon=":material/list:", key="lists", on_change="rerun")
     if not menu.open:
         return
-    st.session_state.layer, st.session_state.head, st.session_state.query = layer, head, query
+    st.session_state.layer, st.session_state.head = layer, head
+    window = shown_window(capture)
+    st.session_state.query = _existing_query(window)
     with menu:
-        st.selectbox("Layer", list(capture.terms), key="layer", on_change=_choose_head)
-        st.selectbox("Head", list(range(capture.terms[layer].heads)), key="head", on_change=_choose_head)
+        st.selectbox("Layer", list(capture.layers), key="layer", on_change=_choose_head)
+        heads = int((capture.measures["layer"] == layer).sum())
+        st.selectbox("Head", list(range(heads)), key="head", on_change=_choose_head)
         st.selectbox(
             "Query position i",
-            range(capture.first, capture.length),
+            window.queries,
             key="query",
-            format_func=lambda i: f"{i}  {capture.tokens[i - capture.first]}",
+            format_func=lambda i: f"{i}  {capture.tokens[i]}",
             on_change=_choose_query,
         )
+        window_lists(capture, window)
 
 
 @st.fragment
 def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> None:
-    """The three panels and the picked row of one head. Picking another row reruns this and nothing else."""
+    """The three panels and the picked row of one head. Another row or window reruns this and nothing else."""
     use_threads(0)  # matrices of one head
     selection = picked()
     view = selection.view
-    query = _existing_query(capture, selection)
-    cells = cell_table(capture.terms[layer], head, capture.tokens, capture.first)
+    window = shown_window(capture)
+    query = _existing_query(window)
+    cells = head_cells(
+        capture.terms(layer), head, capture.tokens, window, statistic="rms" if view.rms else "mean"
+    )
     value: Literal["attention", "attention_dt"] = "attention_dt" if view.dt else "attention"
-    row = cells[cells["i"] == query]
+    row = cells.row(query)
     key = int(row["j"].iloc[int(row[value].abs().to_numpy().argmax())])
     words = head_in_words(cells, layer, head, half_life, query, with_dt=view.dt)
-    limits = locked_limits(capture.terms, with_dt=view.dt) if view.locked else None
-    panels = panels_chart(
-        cells,
-        capture.tokens,
-        first=capture.first,
-        pointed=(query, key),
-        limits=limits,
-        with_dt=view.dt,
-        larger=view.large,
-    )
-    st.markdown(_plain(words))
-    draw(panels, key="panels", on_select=_pick_query, selection_mode=PICK_QUERY, alt=PANELS)
-    st.caption(
-        "Each row is a query position i, each column a key position j that it reads. Point at a cell to see "
-        "it everywhere, click it to keep its row. Zero has the colour of the page. Column j is not token j "
-        "alone: a short convolution before the scan mixes tokens j−3 … j."
-    )
-    if capture.length > len(capture.tokens):
-        st.info(
-            f"The prompt has {capture.length:,} tokens. Shown are the last {len(capture.tokens)}, "
-            f"positions {capture.first:,} to {capture.length - 1:,}.",
-            icon=":material/content_cut:",
-        )
+    limits = limits_of(capture, layer, window, view.dt, view.rms) if view.locked else None
+    panels = panels_chart(cells, pointed=(query, key), limits=limits, with_dt=view.dt, larger=view.large)
+    trail(capture, layer, head, window)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(_plain(words), width="content")
+        if window.pooled:
+            _toggle(
+                "rms",
+                "RMS",
+                "Root mean square of each tile of attention: where a head looks strongest, "
+                "whatever the sign. Without it the mean, in which signs may cancel.",
+            )
+    draw(panels, key="panels", on_select=_press, selection_mode=[PICK_QUERY, OPEN_WINDOW], alt=PANELS)
+    st.caption(_how_to_read(cells))
     with st.container(horizontal=True, vertical_alignment="center"):
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
-        export_menu(selection, capture, layer, head, panels)
+        export_menu(selection, layer, head, cells, panels)
     draw(
         row_chart(
             cells,
-            capture.tokens,
             query,
-            first=capture.first,
             value=value,
             limit=limits["attention"] if limits else None,
             larger=view.large,
@@ -226,34 +288,67 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
     live_alt(
         {
             HEAD_MAP: f"Head map: {measure.label.lower()} of every head. Picked: layer {layer}, head {head}.",
-            PANELS: words,
+            GALLERY: f"Gallery: small pictures of {len(capture.measures)} heads. "
+            f"Picked: layer {layer}, head {head}.",
+            PANELS: f"{_shown_in_words(window, capture)}{words}",
             ROW: f"What query {query} reads at each key position. {words}",
-            DECAY_CURVES: "Survival of the first shown token over the tokens after it, for every head of "
+            DECAY_CURVES: "Survival of the first token over the tokens after it, for every head of "
             f"layer {layer}. Head {head} in front, half-life {half_life:.3g} tokens.",
         }
     )
     write_url(selection)
 
 
+def _how_to_read(cells: HeadCells) -> str:
+    """What a row, a column and a cell are, and what to do with them."""
+    if not cells.pooled:
+        return (
+            "Each row is a query position i, each column a key position j that it reads. Point at a cell to "
+            "see it everywhere, click it to keep its row, drag over several to see them larger. Zero has the "
+            "colour of the page. Column j is not token j alone: a short convolution before the scan mixes "
+            "tokens j−3 … j."
+        )
+    what = "root mean square" if cells.unsigned else "mean"
+    return (
+        f"Each cell is a tile of queries and keys: the exact {what} of M over it, beside the means of "
+        "content and decay. **Drag over cells to open them as a window**, down to single tokens. Each box below the "
+        "panels is a tile of the text, shaded by what the marked queries read in it."
+    )
+
+
+def _shown_in_words(window: Window, capture: Capture) -> str:
+    if window == Window.whole(capture.length):
+        return ""
+    return f"Queries {in_figures(window.queries)}, keys {in_figures(window.keys)}. "
+
+
 def _decay_curves(capture: Capture, layer: int, head: int, half_life: float) -> None:
     view = picked().view
+    always = capture.length > LONG_TIME
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"Decay curves of layer {layer}", anchor=False, width="content")
         _toggle("log", "Logarithmic", "Survival on a logarithmic scale: a constant decay is a straight line.")
+        if not always:
+            _toggle("log_time", "Log time", "Tokens on a logarithmic axis, as always for long texts.")
     draw(
         decay_curves_chart(
-            survival_table(capture.terms[layer]), head, half_life, log=view.log, larger=view.large
+            survival_table(capture.terms(layer)),
+            head,
+            half_life,
+            log=view.log,
+            log_time=view.log_time or always,
+            larger=view.large,
         ),
         key="decay_curves",
         alt=DECAY_CURVES,
     )
     st.caption(
-        "What is left, 1, 2, 3 … tokens later, of what the first shown token wrote. The picked head is in "
+        "What is left, 1, 2, 3 … tokens later, of what the first token wrote. The picked head is in "
         "front, the layer's other heads are grey."
     )
 
 
-def _facts(capture: Capture, layer: int, head: int, half_life: float, mean_distance: float) -> None:
+def _facts(capture: Capture, layer: int, head: int, of_head: pd.Series[float]) -> None:
     """The picked head in figures."""
     selection = picked()
     st.subheader(f"Layer {layer}, head {head}", anchor=False)
@@ -262,8 +357,8 @@ def _facts(capture: Capture, layer: int, head: int, half_life: float, mean_dista
         st.markdown(f":material/visibility: {preset.look_for}")
     error = faithfulness(selection.model, selection.prompt, layer)
     with st.container(horizontal=True):
-        st.metric("Half-life", _tokens(half_life), help=MEASURES[1].meaning)
-        st.metric("Mean distance", _tokens(mean_distance), help=MEASURES[0].meaning)
+        for measure in reversed(MEASURES):
+            _measure(capture, measure, of_head)
         st.metric(
             "Faithfulness",
             _power_of_ten(error),
@@ -280,6 +375,22 @@ def _facts(capture: Capture, layer: int, head: int, half_life: float, mean_dista
             f"of its largest value, more than {_power_of_ten(TRUSTED_BELOW)}. Do not trust this picture.",
             icon=":material/warning:",
         )
+
+
+def _measure(capture: Capture, measure: Measure, of_head: pd.Series[float]) -> None:
+    """One figure of the head, in tokens and in the text's own words."""
+    tokens, error = float(of_head[measure.column]), float(of_head.get(f"{measure.column}_error", 0))
+    meaning = measure.meaning
+    if error > 0:
+        meaning += f" From {MEASURED_ROWS} of {capture.length:,} rows, spread evenly; standard error {error:.2g} tokens."
+    st.metric(
+        measure.label,
+        _tokens(tokens),
+        delta=in_words(tokens, capture.spans) or None,
+        delta_color="off",
+        delta_arrow="off",
+        help=meaning,
+    )
 
 
 def _plain(words: str) -> str:
@@ -309,12 +420,11 @@ def _tokens(count: float) -> str:
 
 def _existing_head(capture: Capture, selection: Selection) -> tuple[int, int]:
     """The picked head, or the nearest that this model has."""
-    layer = min(capture.terms, key=lambda layer: abs(layer - selection.layer))
-    return layer, min(selection.head, capture.terms[layer].heads - 1)
+    layer = min(capture.layers, key=lambda layer: abs(layer - selection.layer))
+    return layer, min(selection.head, int((capture.measures["layer"] == layer).sum()) - 1)
 
 
-def _existing_query(capture: Capture, selection: Selection) -> int:
-    """The picked query position; the last, if none is picked or it is not shown."""
-    last = capture.length - 1
-    query = last if selection.query is None else selection.query
-    return query if capture.first <= query <= last else last
+def _existing_query(window: Window) -> int:
+    """The picked query position; the last of the window, if none is picked or it is not shown."""
+    query = picked().query
+    return window.queries[-1] if query is None or query not in window.queries else query

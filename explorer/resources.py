@@ -1,19 +1,27 @@
-"""What is expensive, once for all sessions: models and captures, both bounded.
+"""What is expensive, once for all sessions: models, captures, the terms of their layers; all bounded.
 
-A capture is what one model made of one prompt, reduced to what the page draws. Nothing here draws.
+A capture is what one model made of one prompt, reduced to what every picture needs. The terms of its layers
+are held as long as there is room; a text so long that there never is goes through the model again for the
+layer in use. Nothing here draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cache
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from math import inf
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import streamlit as st
+from jaxtyping import Float32
 
+from explorer.costs import Cost, Footprint, measured_rate, remember_rate
+from explorer.held import Held
 from explorer.jobs import Report
 from explorer.settings import settings
 
@@ -21,41 +29,83 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from components.bridge import ActivationCache, ModelBridge
+    from components.charts import Spans, Statistic, Window
     from components.ssd import SSDTerms
 
 MODELS_HELD = 2
 """A model can take gigabytes; two allow going back and forth between a pair."""
 
 CAPTURES_HELD = 16
-RUNS_HELD = 2
-"""Runs hold whole texts, captures the shown positions."""
 FIGURES_HELD = 1024
+HELD_BYTES = 2 * 10**9
+"""Of the terms of layers, of all texts together; and of what one run keeps."""
 PIECE_TOKENS = 2048
 """Longer texts go through a model in pieces: the model's own scan takes memory for each token of a piece."""
 SMALL_WORK = 2e8
 """Parameters times tokens. Below, one thread is as fast as several, and faster on a busy machine."""
-SHOWN_TOKENS = 128
-"""As many positions as a panel draws; of a longer text, the last."""
+LOCKED_TOKENS = 2048
+"""Longest text whose colours are locked across layers: all heads of all layers have to be looked at."""
+OVERVIEW_TILES = 64
+RATE_TOKENS = 256
+"""Tokens from which on a run tells how fast a model reads."""
 
 
-@dataclass(frozen=True)
-class Capture:
-    """One prompt through one model, over the shown positions. Shared between sessions: read only.
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What pictures of one layer need, of a whole text. Shared between sessions: read only.
 
-    `terms` hold no x, which no matrix needs and which is by far their largest part.
+    `terms` hold no x, which no matrix needs and which is by far their largest part; `given` is what the mixer
+    was given, [1, s, model], so that it can run again for the rest.
     """
 
-    length: int
-    """Number of tokens of the whole prompt."""
-    tokens: list[str]
-    """Texts of the shown positions, ready for display."""
-    terms: Mapping[int, SSDTerms]
-    measures: pd.DataFrame
+    terms: SSDTerms
+    given: Tensor
 
     @property
-    def first(self) -> int:
-        """Position of the first shown token."""
-        return self.length - len(self.tokens)
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        terms = self.terms
+        return sum(each.nbytes for each in (terms.B, terms.C, terms.dt, terms.cum_log_decay, self.given))
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """One prompt through one model. Shared between sessions: read only."""
+
+    model: str
+    prompt: str
+    tokens: list[str]
+    """Text of each position, ready for display."""
+    spans: Spans
+    """How long the text's words, sentences and paragraphs are."""
+    layers: tuple[int, ...]
+    """Indices of the layers that hold a mixer."""
+    measures: pd.DataFrame
+    small: Float32[np.ndarray, "head tile tile"] | None = None
+    """The `pictures`, if they had to be made while the terms were there."""
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return len(self.tokens)
+
+    def terms(self, layer: int) -> SSDTerms:
+        """The terms of one layer, without x. If they are not held any more the prompt runs once more."""
+        return layer_of(self.model, self.prompt, layer).terms
+
+    def holds(self, layer: int) -> bool:
+        """Whether the terms of a layer are at hand."""
+        return _layers.get((self.model, self.prompt, layer)) is not None
+
+    @cached_property
+    def pictures(self) -> Float32[np.ndarray, "head tile tile"]:
+        """Each head as a small picture, the RMS of M over tiles, in the order of `measures`."""
+        from components.charts import gallery_tiles
+
+        if self.small is not None:
+            return self.small
+        tiles = gallery_tiles(len(self.measures))
+        return np.concatenate([_small_pictures(self.terms(layer), tiles) for layer in self.layers])
 
 
 def untold(text: str, part: float | None) -> None:
@@ -95,27 +145,79 @@ def bridge(model: str, _report: Report = untold) -> ModelBridge:
 
 
 @st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False)
+def encoded(model: str, prompt: str, _report: Report = untold) -> tuple[Tensor, list[str]]:
+    """Ids [1, s] of a prompt and the text of each token. Errors as for `capture`."""
+    settings().check_prompt(prompt)
+    _report("Counting the tokens", None)
+    ids = bridge(model, _report).to_tokens(prompt)
+    settings().check_tokens(ids.shape[1])
+    return ids, bridge(model).to_str_tokens(ids[0])
+
+
+def cost(model: str, prompt: str, _report: Report = untold) -> Cost:
+    """What running the prompt will take. Errors as for `capture`, and ValueError for more than is free.
+
+    The seconds are those of this model's earlier runs; if there was none, of the beginning of this prompt.
+    """
+    from components.models.memory import available_memory
+
+    ids, _ = encoded(model, prompt, _report)
+    length = ids.shape[1]
+    if length >= RATE_TOKENS and measured_rate(model) is None:
+        _report("Measuring how fast this model reads", None)
+        for _ in range(2):  # the first run of all is slower
+            _summaries(model, ids[:, :RATE_TOKENS], bridge(model).ssm_layers(), untold)
+    footprint, rate = _footprint(model), measured_rate(model)
+    gigabytes = footprint.gigabytes(length, HELD_BYTES)
+    settings().check_cost(gigabytes, available_memory(ids.device) / 1e9)
+    return Cost(length, rate and rate * length * footprint.runs(length, HELD_BYTES), gigabytes)
+
+
+@st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False)
 def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
     """Run the prompt through the model, or share what another session has run.
 
     Raises ModelLoadError when there is no such model, and ValueError with a sentence for a prompt
     without tokens, or with more than the settings allow.
     """
-    from components.charts import measure_table, visible_tokens
+    from components.charts import measure_table, spans_of, visible_tokens
 
-    settings().check_prompt(prompt)
-    tokens = bridge(model, _report).to_str_tokens(prompt)
-    settings().check_tokens(len(tokens))
-    use_threads(bridge(model).model.num_parameters() * len(tokens))
-    cache = _run(model, prompt, _report)
+    ids, texts = encoded(model, prompt, _report)
     layers = bridge(model).ssm_layers()
-    terms = {layer: _shown(cache.ssd_terms(layer, with_x=False)) for layer in layers}
+    at_once = _footprint(model).layers_at_once(len(texts), HELD_BYTES)
+    pictures = None
+    if at_once == len(layers):
+        began = time.monotonic()
+        held = _hold(model, prompt, layers, _report)
+        measures = measure_table({layer: each.terms for layer, each in held.items()})
+        _remember(model, began, len(texts))
+    else:  # each layer is looked at and let go; those in use come back one by one
+        some = [layers[start : start + at_once] for start in range(0, len(layers), at_once)]
+        summaries = [each for part in some for each in _summaries(model, ids, part, _report)]
+        measures = pd.concat([measured for measured, _ in summaries], ignore_index=True)
+        pictures = np.concatenate([small for _, small in summaries])
     return Capture(
-        length=len(tokens),
-        tokens=visible_tokens(tokens[-SHOWN_TOKENS:]),
-        terms=terms,
-        measures=measure_table(terms),
+        model=model,
+        prompt=prompt,
+        tokens=visible_tokens(texts),
+        spans=spans_of(texts),
+        layers=tuple(layers),
+        measures=measures,
+        small=pictures,
     )
+
+
+def layer_of(model: str, prompt: str, layer: int, _report: Report = untold) -> Layer:
+    """One layer of a prompt that has been captured; if it is not held, the prompt runs once more for it."""
+    found = _layers.get((model, prompt, layer))
+    if found is None:
+        with _running:  # sessions that want the same layer wait for it
+            found = _layers.get((model, prompt, layer))
+            if found is None:
+                layers, (ids, _) = bridge(model).ssm_layers(), encoded(model, prompt)
+                all_fit = _footprint(model).layers_at_once(ids.shape[1], HELD_BYTES) == len(layers)
+                found = _hold(model, prompt, layers if all_fit else [layer], _report)[layer]
+    return found
 
 
 @st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
@@ -123,48 +225,119 @@ def faithfulness(model: str, prompt: str, layer: int) -> float:
     """Faithfulness of one layer over the whole prompt: its mixer runs once more, on what it was given."""
     from components.bridge import ssd_inputs
 
-    given = _run(model, prompt)[f"blocks.{layer}.mixer.hook_in"]
+    given = layer_of(model, prompt, layer).given
     use_threads(bridge(model).model.num_parameters() / len(bridge(model).blocks) * given.shape[1])
     _, alone = bridge(model).run_mixer(layer, given, names_filter=ssd_inputs, piece_tokens=PIECE_TOKENS)
     return alone.faithfulness(layer)
 
 
-@st.cache_resource(max_entries=RUNS_HELD, show_spinner=False)
-def _run(model: str, prompt: str, _report: Report = untold) -> ActivationCache:
-    from components.bridge import HookPoint, matrix_inputs
+def limits_of(capture: Capture, layer: int, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:
+    """Largest content and attention in a window, of all heads; of a long text, of those of this layer."""
+    layers = capture.layers if capture.length <= LOCKED_TOKENS else (layer,)
+    return _limits(capture.model, capture.prompt, layers, window, with_dt, "rms" if rms else "mean")
+
+
+@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
+def overview(model: str, prompt: str, layer: int, head: int) -> Float32[np.ndarray, "tile tile"]:
+    """The RMS of M over tiles of the whole text, for one head."""
+    from components.ssd import pooled_attention
+
+    terms = layer_of(model, prompt, layer).terms
+    return pooled_attention(terms, heads=[head], tiles=OVERVIEW_TILES, statistic="rms")[0, 0].cpu().numpy()
+
+
+@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
+def _limits(
+    model: str, prompt: str, layers: tuple[int, ...], window: Window, with_dt: bool, statistic: Statistic
+) -> dict[str, float]:
+    from components.charts import locked_limits
+
+    terms = {layer: layer_of(model, prompt, layer).terms for layer in layers}
+    return locked_limits(terms, window, with_dt=with_dt, statistic=statistic)
+
+
+_layers: Held[Layer] = Held(HELD_BYTES)
+_running = threading.Lock()
+
+
+def _footprint(model: str) -> Footprint:
+    return Footprint.of(bridge(model))
+
+
+def _remember(model: str, began: float, tokens: int) -> None:
+    if tokens >= RATE_TOKENS:
+        remember_rate(model, time.monotonic() - began, tokens)
+
+
+def _hold(model: str, prompt: str, layers: Sequence[int], report: Report) -> dict[int, Layer]:
+    """Run the prompt and hold these layers as long as there is room."""
+    from components.bridge import matrix_inputs
+
+    kept = _run(model, encoded(model, prompt)[0], layers, matrix_inputs, report)
+    held = {}
+    for layer in layers:
+        report(f"Reading layer {layer}", None)
+        held[layer] = Layer(kept.ssd_terms(layer, with_x=False), kept[f"blocks.{layer}.mixer.hook_in"])
+        _layers.put((model, prompt, layer), held[layer], held[layer].nbytes)
+    return held
+
+
+def _summaries(
+    model: str, ids: Tensor, layers: Sequence[int], report: Report
+) -> list[tuple[pd.DataFrame, Float32[np.ndarray, "head tile tile"]]]:
+    """Measures and small pictures of the heads of each of these layers, of which nothing else is kept."""
+    from components.bridge import matrix_inputs
+    from components.charts import gallery_tiles, measure_table
+
+    def needed(name: str) -> bool:
+        return matrix_inputs(name) and not name.endswith(".hook_in")
+
+    began = time.monotonic()
+    kept = _run(model, ids, layers, needed, report)
+    found = []
+    for layer in layers:
+        report(f"Reading layer {layer}", None)
+        terms = kept.ssd_terms(layer, with_x=False)
+        tiles = gallery_tiles(terms.heads * len(bridge(model).ssm_layers()))
+        found.append((measure_table({layer: terms}), _small_pictures(terms, tiles)))
+    _remember(model, began, ids.shape[1])
+    return found
+
+
+def _small_pictures(terms: SSDTerms, tiles: int) -> Float32[np.ndarray, "head tile tile"]:
+    from components.ssd import pooled_attention
+
+    return pooled_attention(terms, tiles=tiles, statistic="rms")[0].cpu().numpy()
+
+
+def _run(
+    model: str, ids: Tensor, layers: Sequence[int], names: Callable[[str], bool], report: Report
+) -> ActivationCache:
+    """Run ids [1, s] and keep what `names` lets through of these layers."""
+    from components.bridge import HookPoint
 
     model_bridge = bridge(model)
-    ids = model_bridge.to_tokens(prompt)
-    layers = len(model_bridge.blocks)
+    use_threads(model_bridge.model.num_parameters() * ids.shape[1])
+    depth = len(model_bridge.blocks)
     read = 0
+
+    def layer_in(name: str) -> int:
+        return int(name.split(".")[1])
 
     def tell(tensor: Tensor, hook: HookPoint) -> None:
         nonlocal read
-        layer = int(hook.name.split(".")[1])
-        before, read = read, read + tensor.shape[1] * (layer == layers - 1)
-        text = f"Running the prompt through layer {layer} of {layers}"
+        layer = layer_in(hook.name)
+        before, read = read, read + tensor.shape[1] * (layer == depth - 1)
+        text = f"Running the prompt through layer {layer} of {depth}"
         if ids.shape[1] > tensor.shape[1]:
             text += f", {before:,} of {ids.shape[1]:,} tokens read"
-        _report(text, (before + tensor.shape[1] * layer / layers) / ids.shape[1])
+        report(text, (before + tensor.shape[1] * layer / depth) / ids.shape[1])
 
-    _, cache = model_bridge.run_with_cache(
+    _, kept = model_bridge.run_with_cache(
         ids,
-        names_filter=matrix_inputs,
+        names_filter=lambda name: names(name) and layer_in(name) in layers,
         fwd_hooks=[(lambda name: name.startswith("blocks.") and name.endswith(".mixer.hook_in"), tell)],
         piece_tokens=PIECE_TOKENS,
         logits_to_keep=1,
     )
-    return cache
-
-
-def _shown(terms: SSDTerms) -> SSDTerms:
-    """The last positions only. Decay is a difference of cumulative sums, so a window of them is exact."""
-    last = slice(-SHOWN_TOKENS, None)
-    return replace(
-        terms,
-        x=terms.x[:, last].clone(),
-        B=terms.B[:, last].clone(),
-        C=terms.C[:, last].clone(),
-        dt=terms.dt[:, last].clone(),
-        cum_log_decay=terms.cum_log_decay[..., last].clone(),
-    )
+    return kept

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from components.charts import MEASURES
+from components.charts import MEASURES, Window
 from components.demo.presets import PRESETS, Preset
 
 LONGEST_LINK = 2_000
@@ -18,24 +19,33 @@ LONGEST_LINK = 2_000
 class View:
     """How the picked head is shown.
 
-    `measure`: column of the measure that colours the head map. `dt`: attention times dt, the
-    reconstruction form. `locked`: one colour scale for all heads. `log`: survival on a logarithmic scale.
+    `measure`: column of the measure that colours the head map; `sort`: of the one that sorts the gallery, ""
+    for layers and heads in their order. `dt`: attention times dt, the reconstruction form. `rms`: root mean
+    square of the tiles of a long text, instead of their mean. `locked`: one colour scale for all heads.
+    `log`: survival on a logarithmic scale; `log_time`: its time too. `gallery`: small pictures of all heads.
     `large`: larger type, for a projector.
     """
 
     measure: str = MEASURES[0].column
+    sort: str = ""
     dt: bool = False
+    rms: bool = False
     locked: bool = False
     log: bool = False
+    log_time: bool = False
+    gallery: bool = False
     large: bool = False
 
 
-SWITCHES = tuple(field.name for field in fields(View) if field.name != "measure")
+SWITCHES = tuple(field.name for field in fields(View) if field.type == "bool")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The model, the prompt, the head, the query position whose row is shown (None: the last), the view."""
+    """The model, the prompt, the head, the query position whose row is shown (None: the last), the view.
+
+    `windows` are those opened one within the other; the last one is shown, the whole text if there is none.
+    """
 
     model: str
     prompt: str
@@ -43,6 +53,7 @@ class Selection:
     head: int
     query: int | None = None
     view: View = View()
+    windows: tuple[Window, ...] = ()
 
     @property
     def preset(self) -> Preset | None:
@@ -55,11 +66,13 @@ class Selection:
 
     def with_preset(self, preset: Preset) -> Selection:
         """The preset's prompt and where to look in it, with the same model."""
-        return replace(self, prompt=preset.prompt, layer=preset.layer, head=preset.head, query=preset.query)
+        return replace(
+            self.with_prompt(preset.prompt), layer=preset.layer, head=preset.head, query=preset.query
+        )
 
     def with_prompt(self, prompt: str) -> Selection:
-        """Another prompt, seen through the same head; the query belongs to the old text."""
-        return replace(self, prompt=prompt, query=None)
+        """Another prompt, seen through the same head; query and windows belong to the old text."""
+        return replace(self, prompt=prompt, query=None, windows=())
 
     def with_head(self, layer: int, head: int) -> Selection:
         """Another head on the same text."""
@@ -68,6 +81,14 @@ class Selection:
     def with_query(self, query: int) -> Selection:
         """Another row of the same picture."""
         return replace(self, query=query)
+
+    def with_window(self, window: Window) -> Selection:
+        """A window opened within the one that is shown."""
+        return replace(self, windows=(*self.windows, window))
+
+    def back_to(self, depth: int) -> Selection:
+        """As many windows opened as `depth`: 0 for the whole text."""
+        return replace(self, windows=self.windows[:depth])
 
     def with_view(self, **changes: Any) -> Selection:
         """The same head, shown in another way: `changes` are fields of `View`."""
@@ -89,7 +110,9 @@ def query_of(selection: Selection) -> dict[str, str]:
         "layer": str(selection.layer),
         "head": str(selection.head),
         "query": "" if selection.query is None else str(selection.query),
+        "window": "_".join(map(_window_words, selection.windows)),
         "measure": "" if selection.view.measure == View.measure else selection.view.measure,
+        "sort": selection.view.sort,
         "view": ",".join(switched_on),
     }
     # An empty prompt is a pick too; every other empty value means the default.
@@ -99,9 +122,10 @@ def query_of(selection: Selection) -> dict[str, str]:
 def link(address: str, selection: Selection) -> tuple[str, bool]:
     """The whole URL, and whether the prompt had to be left out of it (see LONGEST_LINK)."""
     parameters = query_of(selection)
-    whole = f"{address}?{urlencode(parameters)}"
-    if len(whole) <= LONGEST_LINK or "prompt" not in parameters:
-        return whole, False
+    if len(parameters.get("prompt", "")) <= LONGEST_LINK:  # or there is no need to encode a book
+        whole = f"{address}?{urlencode(parameters)}"
+        if len(whole) <= LONGEST_LINK or "prompt" not in parameters:
+            return whole, False
     del parameters["prompt"]
     return f"{address}?{urlencode(parameters)}", True
 
@@ -130,15 +154,36 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
             positions[name] = int(given)
         else:
             unread.append(name)
-    measure = parameters.get("measure", View.measure)
-    if measure not in {each.column for each in MEASURES}:
-        unread.append("measure")
-        measure = View.measure
+    found = [_window(words) for words in parameters.get("window", "").split("_") if words]
+    windows = tuple(window for window in found if window is not None)
+    if len(windows) < len(found):
+        unread.append("window")
+        windows = ()
+    columns: dict[str, Any] = {}
+    for name, default in (("measure", View.measure), ("sort", View.sort)):
+        columns[name] = parameters.get(name, default)
+        if columns[name] not in {default, *(each.column for each in MEASURES)}:
+            unread.append(name)
+            columns[name] = default
     switches = [name for name in parameters.get("view", "").split(",") if name]
     if not set(switches) <= set(SWITCHES):
         unread.append("view")
-    view = View(measure, **{name: name in switches for name in SWITCHES})
-    return replace(start, view=view, **positions), unread
+    view: dict[str, Any] = columns | {name: name in switches for name in SWITCHES}
+    return replace(start, view=View(**view), windows=windows, **positions), unread
+
+
+def _window_words(window: Window) -> str:
+    """First and last query, first and last key, such as `512-639x0-127`."""
+    (i, j) = (f"{positions[0]}-{positions[-1]}" for positions in (window.queries, window.keys))
+    return f"{i}x{j}"
+
+
+def _window(words: str) -> Window | None:
+    """The window that the words name; None for words that name none."""
+    if not re.fullmatch(r"\d{1,9}-\d{1,9}x\d{1,9}-\d{1,9}", words, re.ASCII):
+        return None
+    i, last_i, j, last_j = map(int, re.split("[-x]", words))
+    return Window(range(i, last_i + 1), range(j, last_j + 1)) if i <= last_i and j <= last_j else None
 
 
 def _slug(preset: Preset) -> str:

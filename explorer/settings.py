@@ -3,10 +3,14 @@
     EXPLORER_HOSTED=1                               open to strangers: the limits below take their defaults
     EXPLORER_MODELS="demo,AntonV/mamba2-130m-hf"    only these models; hosted: the embedded one
     EXPLORER_MAX_TOKENS=2048                        tokens of a prompt; hosted: 2,048
+    EXPLORER_MAX_GIGABYTES=6                        memory of one run, in GB of 10⁹ bytes; hosted: 2
+    EXPLORER_MAX_UPLOAD_KB=512                      size of an uploaded file, in KB of 1,024 bytes; else 1,024
 
-Without any of them nothing is limited: the explorer runs on the computer of the person who uses it.
+Without any of them nothing but the size of an upload is limited, and a run by the memory that is free: the
+explorer runs on the computer of the person who uses it.
 """
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -16,6 +20,8 @@ from functools import cache
 from components.models.catalogue import CATALOGUE, DEMO
 
 HOSTED_MOST_TOKENS = 2048
+HOSTED_MOST_GIGABYTES = 2.0
+MOST_UPLOAD_KILOBYTES = 1024
 
 CHARACTERS_PER_TOKEN = 16
 """More than texts have per token, so that only what is far too long is refused by its characters."""
@@ -25,11 +31,13 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass(frozen=True)
 class Settings:
-    """The limits of this copy. None: no limit."""
+    """The limits of this copy. None: no limit. A GB is 10⁹ bytes, a KB 1,024."""
 
     hosted: bool = False
     models: tuple[str, ...] | None = None
     most_tokens: int | None = None
+    most_gigabytes: float | None = None
+    most_upload_kilobytes: int = MOST_UPLOAD_KILOBYTES
 
     @staticmethod
     def from_environment(environment: Mapping[str, str]) -> "Settings":
@@ -40,6 +48,9 @@ class Settings:
             models=_models(environment, "EXPLORER_MODELS") or ((DEMO,) if hosted else None),
             most_tokens=_count(environment, "EXPLORER_MAX_TOKENS")
             or (HOSTED_MOST_TOKENS if hosted else None),
+            most_gigabytes=_amount(environment, "EXPLORER_MAX_GIGABYTES")
+            or (HOSTED_MOST_GIGABYTES if hosted else None),
+            most_upload_kilobytes=_count(environment, "EXPLORER_MAX_UPLOAD_KB") or MOST_UPLOAD_KILOBYTES,
         )
 
     @property
@@ -82,6 +93,26 @@ class Settings:
                 f"{self.most_tokens:,}. Shorten it."
             )
 
+    def check_cost(self, gigabytes: float, free: float) -> None:
+        """Before a model runs. Raises ValueError, with a sentence, if a run that is estimated to take
+        `gigabytes` is above the limit or above the `free` GB of memory.
+        """
+        # Rounded away from each other, so that the sentence never says that 2.0 GB are above 2 GB.
+        run = f"This run would take about {math.ceil(round(gigabytes * 10, 6)) / 10:,.1f} GB of memory"
+        if self.most_gigabytes is not None and gigabytes > self.most_gigabytes:
+            raise ValueError(
+                f"{run}. {self._copy} allows {self.most_gigabytes:,g} GB for one run. Shorten the text."
+            )
+        if gigabytes > free and self.hosted:  # how much a server has free is nobody's business
+            raise ValueError(
+                f"{run}, and the server has less than that free. Shorten the text, or try again later."
+            )
+        if gigabytes > free:
+            raise ValueError(
+                f"{run}, and this computer has {math.floor(round(free * 10, 6)) / 10:,.1f} GB free. "
+                "Shorten the text, or close other programs."
+            )
+
     def limits_in_words(self) -> list[str]:
         """One sentence for each limit: what is limited and why. Empty where nothing is."""
         limits = []
@@ -94,6 +125,11 @@ class Settings:
             limits.append(
                 f"A prompt has at most {self.most_tokens:,} tokens, "
                 "so that one long text does not keep everyone else waiting."
+            )
+        if self.most_gigabytes is not None:
+            limits.append(
+                f"A run takes at most {self.most_gigabytes:,g} GB of memory, "
+                "so that one long text does not leave too little for everyone else."
             )
         if not self.shows_details:
             limits.append(
@@ -139,3 +175,12 @@ def _count(environment: Mapping[str, str], name: str) -> int | None:
     if not re.fullmatch("0*[1-9][0-9]{0,8}", value, re.ASCII):
         raise ValueError(f'{name} is "{value}". Possible is a whole number from 1 on, such as 2048.')
     return int(value)
+
+
+def _amount(environment: Mapping[str, str], name: str) -> float | None:
+    value = environment.get(name, "").strip()
+    if not value:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value, re.ASCII) or not float(value):
+        raise ValueError(f'{name} is "{value}". Possible is a number above 0, such as 6 or 0.5.')
+    return float(value)

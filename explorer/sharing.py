@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+import numpy as np
 import streamlit as st
+from jaxtyping import Float32
 
-from components.ssd import effective_attention
+from components.charts import Figure, HeadCells
 from explorer import exports, resources
-from explorer.resources import Capture
 from explorer.selection import LONGEST_LINK, Selection, link, query_of
+
+LONGEST_PROGRAM = 20_000
+"""Characters; a program that holds a whole book is a file to download."""
 
 
 def write_url(selection: Selection) -> None:
@@ -31,7 +34,9 @@ def share_menu(selection: Selection) -> None:
         return
     with menu:
         address, cut = link(st.context.url or "", selection)
-        st.caption("Opens this model, prompt, head, row and view. The button at its right end copies it.")
+        st.caption(
+            "Opens this model, prompt, head, row, window and view. The button at its right end copies it."
+        )
         st.code(address, language=None, wrap_lines=True)
         if cut:
             st.warning(
@@ -40,28 +45,26 @@ def share_menu(selection: Selection) -> None:
             )
 
 
-def export_menu(selection: Selection, capture: Capture, layer: int, head: int, picture: Any) -> None:
+def export_menu(selection: Selection, layer: int, head: int, cells: HeadCells, picture: Figure) -> None:
     """The panels as pictures, the matrix as numbers, and the program that reproduces it."""
     menu = st.popover("Export", icon=":material/download:", key="export", on_change="rerun")
     if not menu.open:
         return
     with menu:
+        with_dt = selection.view.dt
         provenance = exports.provenance_of(
             resources.bridge(selection.model),
             selection.model,
             selection.prompt,
-            capture.tokens,
+            cells,
             layer=layer,
             head=head,
-            first=capture.first,
-            with_dt=selection.view.dt,
+            with_dt=with_dt,
         )
         title = f"Layer {layer}, head {head} · Mamba-2 Explorer"
 
-        def matrix() -> Any:
-            terms = capture.terms[layer]
-            M = effective_attention(terms, heads=[head], include_dt_scaling=selection.view.dt)
-            return M[0, 0].cpu().numpy()
+        def matrix() -> Float32[np.ndarray, "query key"]:
+            return cells.matrix(cells.cells["attention_dt" if with_dt else "attention"])
 
         files: dict[str, tuple[str, str, Callable[[], bytes]]] = {
             "SVG": ("svg", "image/svg+xml", partial(exports.picture_svg, picture)),
@@ -82,4 +85,14 @@ def export_menu(selection: Selection, capture: Capture, layer: int, head: int, p
                     on_click="ignore",
                 )
         st.caption("Python that makes the same matrix:")
-        st.code(exports.snippet(provenance), language="python")
+        program = exports.snippet(provenance)
+        if len(program) <= LONGEST_PROGRAM:
+            st.code(program, language="python")
+        else:
+            st.download_button(
+                "Python",
+                program,
+                file_name=exports.file_name(provenance, "py"),
+                key="export_py",
+                on_click="ignore",
+            )

@@ -2,28 +2,54 @@
 
 from components.charts.decay_curves import decay_curves_chart
 from components.charts.figure import Figure
+from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
 from components.charts.head_map import MEASURES, PICK, Measure, head_map_chart
-from components.charts.panels import PICK_QUERY, panels_chart
+from components.charts.overview import overview_picture
+from components.charts.panels import OPEN_WINDOW, PICK_QUERY, panels_chart
 from components.charts.row import row_chart
-from components.charts.tables import cell_table, locked_limits, measure_table, row_table, survival_table
+from components.charts.spans import Spans, in_words, spans_of
+from components.charts.tables import (
+    HeadCells,
+    Statistic,
+    head_cells,
+    locked_limits,
+    measure_table,
+    row_table,
+    strongest_tile,
+    survival_table,
+)
 from components.charts.tokens import visible_tokens
+from components.charts.window import Window, in_figures
 from components.charts.words import head_in_words
 
 __all__ = [
     "MEASURES",
+    "OPEN_WINDOW",
     "PICK",
+    "PICK_FROM_GALLERY",
     "PICK_QUERY",
     "Figure",
+    "HeadCells",
     "Measure",
-    "cell_table",
+    "Spans",
+    "Statistic",
+    "Window",
     "decay_curves_chart",
+    "gallery_chart",
+    "gallery_tiles",
+    "head_cells",
     "head_in_words",
     "head_map_chart",
+    "in_figures",
+    "in_words",
     "locked_limits",
     "measure_table",
+    "overview_picture",
     "panels_chart",
     "row_chart",
     "row_table",
+    "spans_of",
+    "strongest_tile",
     "survival_table",
     "visible_tokens",
 ]

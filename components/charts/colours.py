@@ -99,10 +99,10 @@ def diverging_palette(dark: bool) -> UInt8[np.ndarray, "level 4"]:
     return np.concatenate([negative[::-1], _CLEAR, positive])
 
 
-def amount() -> alt.Scale:
-    """Background at zero through green to full colour at one."""
+def amount(limit: str = "1") -> alt.Scale:
+    """Background at zero through green to full colour at `limit`, a Vega expression."""
     return alt.Scale(
-        domain=[0, 0.5, 1],
+        domain=[alt.ExprRef(f"{part} * {limit}") for part in (0, 0.5, 1)],
         range=[BACKGROUND, *AMOUNT.scheme()],
         interpolate="rgb",
         clamp=True,
@@ -119,6 +119,29 @@ def amount_levels(values: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*
 def amount_palette(dark: bool) -> UInt8[np.ndarray, "level 4"]:
     """The colours of `amount`, from zero to full, as red, green, blue, opacity."""
     return np.concatenate([_CLEAR, AMOUNT.palette(2 * _STEPS, dark)])
+
+
+_GLAZE = "#179a8d"
+"""A tone that stands out from a light page and from a dark one."""
+_GLAZE_STEPS = 15
+"""With zero as many as half a byte holds: a large picture of nothing but noise stays small."""
+_GLAZE_POWER = 0.7
+"""Of the value, for its opacity: one tone has little contrast, and weak values would be lost in it."""
+
+
+def glaze_levels(values: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Where values from 0 to 1 stand in `glaze_palette`."""
+    steps = np.clip(values, 0, 1) ** np.float32(_GLAZE_POWER) * _GLAZE_STEPS
+    levels: UInt8[np.ndarray, "*shape"] = np.rint(steps).astype(np.uint8)
+    return levels
+
+
+@cache
+def glaze_palette() -> UInt8[np.ndarray, "level 4"]:
+    """Green over a page of either theme, from zero to full, as red, green, blue, opacity."""
+    opacity = np.linspace(0, 255, _GLAZE_STEPS + 1)[:, None]
+    colours = np.broadcast_to(_channels(_GLAZE), (_GLAZE_STEPS + 1, 3))
+    return np.concatenate([colours, opacity], axis=-1).round().astype(np.uint8)
 
 
 def graded(low: str, high: str, *, logarithmic: bool) -> alt.Scale:

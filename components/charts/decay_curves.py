@@ -18,48 +18,63 @@ _LEAST_LOG = 1e-3
 
 
 def decay_curves_chart(
-    survival: pd.DataFrame, head: int, half_life: float, *, larger: bool = False, log: bool = False
+    survival: pd.DataFrame,
+    head: int,
+    half_life: float,
+    *,
+    larger: bool = False,
+    log: bool = False,
+    log_time: bool = False,
 ) -> Figure:
-    """Survival of the first shown token over the tokens after it; `head` in front, the others thin behind.
+    """Survival of one token over the tokens after it; `head` in front, the others thin behind.
 
     `survival` is a `survival_table`, `half_life` that of the head in tokens. Where it lies within the chart
     it is marked, otherwise it is named at the curve's end; those of the other heads are ticks at one half.
-    On the axis of `log`, a steady decay is a straight line. `larger` type is for a projector.
+    On the axis of `log`, a steady decay is a straight line; on that of `log_time`, which begins one token
+    after writing, heads with half-lives of one and of ten thousand tokens can be told apart. `larger` type is
+    for a projector.
     """
     last = max(int(survival["lag"].max()), 1)
+    log_time = log_time and last > 1
+    first = 1 if log_time else 0
+    survival = survival[survival["lag"] >= first]
     if log:  # Zero has no logarithm; what is below the axis leaves it through the lower edge.
         survival = survival.assign(survival=survival["survival"].clip(lower=_LEAST_LOG**2))
     at_last = float(survival.loc[survival["head"] == head, "survival"].iloc[-1])
     below_curve = at_last / 3 if log else at_last - 0.2 if at_last > 0.7 else 0.9
     within = half_life <= last
     halves = survival.loc[
-        (survival["half_life"] <= last) & (survival["head"] != head), ["head", "half_life"]
+        survival["half_life"].between(first, last) & (survival["head"] != head), ["head", "half_life"]
     ].drop_duplicates()
     tables = {
         "scene": scene(
             picked=head,
             last=last,
             within=within,
-            name=f"half-life {half_life:.3g} tokens" + ("" if within else ", longer than the shown text"),
-            name_lag=half_life if within else last,
+            name=f"half-life {half_life:.3g} tokens" + ("" if within else ", longer than the text"),
+            name_lag=max(half_life, first) if within else last,
             name_survival=0.9 if within else below_curve,
         ),
         "survival": survival[["head", "lag", "survival"]],
         "halves": halves.rename(columns={"half_life": "lag"}),
     }
-    return Figure(_chart(log, larger), tables)
+    return Figure(_chart(log, log_time, larger), tables)
 
 
 @cache
-def _chart(log: bool, larger: bool) -> dict[str, Any]:
+def _chart(log: bool, log_time: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
     survivals = alt.Scale(type="log", domain=[_LEAST_LOG, 1]) if log else alt.Scale(domain=[0, 1])
     ticks = [1e-3, 1e-2, 1e-1, 1] if log else [0, 0.25, 0.5, 0.75, 1]
-    lags = alt.Scale(domain=[0, alt.ExprRef("last")], nice=False)
+    lags = alt.Scale(
+        type="log" if log_time else "linear",
+        domain=[1 if log_time else 0, alt.ExprRef("last")],
+        nice=False,
+    )
     x = alt.X(
         "lag:Q",
         scale=lags,
-        axis=readable_axis("tokens after writing", scale, tickMinStep=1, format="d", grid=False),
+        axis=readable_axis("tokens after writing", scale, tickMinStep=1, format=",d", grid=False),
     )
     y = alt.Y(
         "survival:Q",
@@ -105,7 +120,10 @@ def _chart(log: bool, larger: bool) -> dict[str, Any]:
         alt.LayerChart(layer=layers)
         .add_params(
             *(scene_param(name) for name in ("picked", "last", "within", "name_lag")),
-            alt.param(name="leftwards", expr="name_lag >= 0.6 * last"),
+            alt.param(
+                name="leftwards",
+                expr="log(name_lag) >= 0.6 * log(last)" if log_time else "name_lag >= 0.6 * last",
+            ),
         )
         .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )

@@ -8,19 +8,21 @@ on each repaint, and 3 × 8,256 invisible ones cost more than all the rest. Inst
 `key` are computed from where the pointer is, and everything that shows the pointed cell from those two.
 
 Across, the unit is a panel: the one at `place` reaches from `_left(place)` to `_left(place) + 1`. Downwards,
-the unit is the side of a panel too. Each is divided into `slots`, one per position.
+the unit is the side of a panel too. Each is divided into slots, one per row or column.
+
+Of a window on the diagonal the upper triangles are empty and hold titles, figures and legends; any other
+window fills its panels, and they move down to make room above (`head_room`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, LABEL_SIZE, readable_axis, type_scale
 from components.charts.colours import (
@@ -39,10 +41,16 @@ from components.charts.colours import (
 )
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 from components.charts.picture import png_address
-from components.charts.strip import letter_size, strip, text_columns, token_places
+from components.charts.strip import letter_size, strip, strip_table, text_columns
+from components.charts.tables import HeadCells
+from components.charts.window import in_figures
 
 PICK_QUERY = "query"
-"""Name of the point selection; it holds `i` of the clicked cell or of the clicked token of the text."""
+"""Name of the point selection; it holds `i`, the first query of the pressed row, or of the pressed text."""
+
+OPEN_WINDOW = "window"
+"""Name of the selection that a brush leaves when it is let go: `query_start`, `query_stop`, `key_start` and
+`key_stop` of the brushed window, and `brush`, another number each time. Empty if nothing was brushed."""
 
 _PANELS = ("content", "decay", "attention")
 _TITLES = {
@@ -64,93 +72,128 @@ _WIDTHS = 3 + 2 * _GAP
 _DT_HEIGHT = 30
 """Height of the bars of dt, in pixels."""
 
-_FILLED = "(length / slots)"
-"""How much of a panel's side the triangle takes: all of it but for very short texts."""
+_ROOM_ABOVE = 84
+"""Pixels that titles, figures and legends take above panels that are filled to their corners."""
+
+_FILLED = "(rows / row_slots)"
+_FILLED_ACROSS = "(columns / key_slots)"
+"""How much of a panel's side the cells take: all of it but for very short texts."""
+
+_BOTTOM = f"(head_room + side * {_FILLED})"
+"""Pixels down to the lower edge of the cells."""
 
 
 def panels_chart(
-    cells: pd.DataFrame,
-    tokens: Sequence[str],
+    cells: HeadCells,
     *,
-    first: int = 0,
     pointed: tuple[int, int] | None = None,
     limits: Mapping[str, float] | None = None,
     with_dt: bool = False,
     larger: bool = False,
 ) -> Figure:
-    """Content, decay and attention of one head as three linked triangles, and the text they are about.
+    """Content, decay and attention of one head as three linked pictures, and the text they are about.
 
-    `cells` is a `cell_table`, `tokens` the display texts of its positions and `first` the position of the
-    first one. `pointed` is the cell (i, j) marked while the pointer is in no triangle. Content and attention
-    have diverging scales that are full at ± `limits` ("content" and "attention"), by default at their own
-    largest; decay runs from 0 to 1. `with_dt` shows M·dt as attention, and dt below the decay. `larger` is
-    type for a projector. A click in a row of a panel or on a token of the text is the selection `PICK_QUERY`.
+    `pointed` is the pair of positions (i, j) whose cell is marked while the pointer is in no panel. Content
+    and attention have diverging scales that are full at ± `limits` ("content" and "attention"), by default
+    at their own largest; a root mean square has no sign and runs from zero, decay from 0 to 1. `with_dt`
+    shows M·dt as attention, and dt below the decay. `larger` is type for a projector. A press in a row of a
+    panel or on a token of the text is the selection `PICK_QUERY`, a brush in a panel is `OPEN_WINDOW`.
     """
-    length = len(tokens)
-    values = {name: cells[name] for name in _PANELS} | (
-        {"attention": cells["attention_dt"]} if with_dt else {}
-    )
+    values = {
+        "content": cells.cells["content"],
+        "decay": cells.cells["decay"],
+        "attention": cells.cells["attention_dt" if with_dt else "attention"],
+    }
     full = {name: float(values[name].abs().max()) or 1.0 for name in _PANELS} | dict(limits or {})
     full["decay"] = 1.0
-    dt = cells["dt"].to_numpy()[-length:]  # the last row of the triangle holds them all
-    row, key = (-1, -1) if pointed is None else (pointed[0] - first, pointed[1] - first)
+    row, key = (-1, -1)
+    if pointed is not None:
+        row, key = cells.row_of(pointed[0]), cells.column_of(pointed[1])
+    rows, columns = _labelled(cells.queries, cells.pooled), _labelled(cells.keys, cells.pooled)
+    reach = cells.cells.groupby("row").size().to_numpy()
     tables = {
         "scene": scene(
-            first=first,
-            length=length,
-            slots=max(length, _FEWEST_SLOTS),
-            longest=max(map(text_columns, tokens)),
+            rows=len(rows),
+            columns=len(columns),
+            row_slots=max(len(rows), _FEWEST_SLOTS),
+            key_slots=max(len(columns), _FEWEST_SLOTS),
+            head_room=0 if cells.window.on_diagonal else _ROOM_ABOVE * type_scale(larger),
+            note=_note(cells),
+            longest=max(map(text_columns, columns["label"])),
             content_limit=full["content"],
             attention_limit=full["attention"],
-            dt_limit=float(dt.max()) or 1.0,
+            dt_limit=float(columns["dt"].max()) or 1.0,
             kept_row=row,
             kept_key=key,
         ),
-        "cells": cells[["content", "decay"]],
-        "positions": pd.DataFrame(token_places(tokens, first)).assign(dt=dt),
+        "cells": pd.DataFrame(values),
+        "queries": rows.assign(row=range(len(rows)), reach=reach, before=reach.cumsum() - reach),
+        "keys": columns.assign(top=np.searchsorted(reach, np.arange(len(columns)) + 1)),
+        "text": strip_table(cells),
         "pictures": pd.DataFrame(
             [
-                {"left": _left(place)} | _picture(name, values[name], length, full[name])
+                {"left": _left(place)} | _picture(cells, name, values[name], full[name])
                 for place, name in enumerate(_PANELS)
             ]
         ),
     }
-    return Figure(_chart(with_dt, larger), tables)
+    return Figure(_chart(with_dt, cells.unsigned, larger), tables)
 
 
-def _picture(name: str, values: pd.Series[float], length: int, limit: float) -> dict[str, str]:
+def _labelled(tiles: pd.DataFrame, pooled: bool) -> pd.DataFrame:
+    """Rows or columns with what stands beside them: `i` to `stop` − 1 as `at`, and `label` for the axis."""
+    at = [in_figures(range(*ends)) for ends in zip(tiles["start"], tiles["stop"], strict=True)]
+    label = [f"{start:,}" for start in tiles["start"]] if pooled else tiles["text"]
+    return tiles.rename(columns={"start": "i"}).assign(at=at, label=label)
+
+
+def _note(cells: HeadCells) -> str:
+    """What a pooled cell is."""
+    if not cells.pooled:
+        return ""
+    sides = [int((tiles["stop"] - tiles["start"]).max()) for tiles in (cells.queries, cells.keys)]
+    return f"{{}} over {sides[0]:,} × {sides[1]:,} entries"
+
+
+def _picture(cells: HeadCells, name: str, values: pd.Series[float], limit: float) -> dict[str, str]:
     """One panel as a picture for either theme, transparent above the diagonal."""
-    matrix: Float32[np.ndarray, "query key"] = np.zeros((length, length), dtype=np.float32)
-    matrix[np.tril_indices(length)] = values
-    if name == "decay":
-        levels, palette = amount_levels(matrix), amount_palette
+    matrix = cells.matrix(values)
+    if name == "decay" or (name == "attention" and cells.unsigned):
+        levels, palette = amount_levels(matrix / np.float32(limit)), amount_palette
     else:
         levels, palette = diverging_levels(matrix, limit), diverging_palette
     return {theme: png_address(levels, palette(dark=theme == "dark")) for theme in ("light", "dark")}
 
 
 @cache
-def _chart(with_dt: bool, larger: bool) -> dict[str, Any]:
+def _chart(with_dt: bool, unsigned: bool, larger: bool) -> dict[str, Any]:
     """The specification of all panels in this look."""
-    view = _View(with_dt, type_scale(larger))
-    pick = alt.selection_point(name=PICK_QUERY, fields=["i"], on="click", clear=False, toggle=False)
-    # An interval that begins anew at each movement and is never drawn out: all it does is to say where.
+    view = _View(with_dt, unsigned, type_scale(larger))
+    # When it is pressed, not when it is clicked: letting go of a brush is a click too.
+    pick = alt.selection_point(name=PICK_QUERY, fields=["i"], on="pointerdown", clear=False, toggle=False)
+    # Intervals that begin anew at each event and are never drawn out: all they do is to say where.
     pointer = alt.selection_interval(
         name="pointer", on="[pointermove, pointerup] > blur", clear=False, translate=False, zoom=False
+    )
+    press = alt.selection_interval(
+        name="press", on="[pointerdown, blur] > blur", clear="window:pointerup", translate=False, zoom=False
     )
     feeler, *feelers = view.feelers()
     layers = [
         *view.legends(),
         view.pictures(),
         *view.edges(),
-        feeler.add_params(pick, pointer),
+        feeler.add_params(pick, pointer, press),
         *feelers,
         *(view.dt_bars() if with_dt else []),
         *view.marks_of_pointed(),
         *view.words(),
-        *strip(view.attention_title, with_dt),
+        *strip(view.attention_title, view.attention_colours()),
+        *view.brush(),
         undrawn("scene"),
         undrawn("cells"),
+        undrawn("queries"),
+        undrawn("keys"),
     ]
     return built(
         alt.LayerChart(layer=layers)
@@ -177,7 +220,7 @@ def _across(field: str) -> alt.X:
     return alt.X(f"{field}:Q", scale=alt.Scale(domain=[0, _WIDTHS], nice=False, zero=False), axis=None)
 
 
-_SIDE: list[Any] = [0, alt.ExprRef("side")]
+_SIDE: list[Any] = [alt.ExprRef("head_room"), alt.ExprRef("head_room + side")]
 
 
 def _down(field: str) -> alt.Y:
@@ -194,49 +237,104 @@ _PLACES = [{"place": place, "left": _left(place)} for place in range(len(_PANELS
 class _View:
     """What stands in the view, and where."""
 
-    def __init__(self, with_dt: bool, scale: float) -> None:
-        self.with_dt, self.scale = with_dt, scale
+    def __init__(self, with_dt: bool, unsigned: bool, scale: float) -> None:
+        self.with_dt, self.unsigned, self.scale = with_dt, unsigned, scale
         self.attention_title = "attention·dt" if with_dt else "attention"
         self.dt_room = (_DT_HEIGHT + 8) * scale if with_dt else 0.0
-        """Pixels below the triangles that the bars of dt take."""
-        self.label_size = f"clamp(side / slots, {11 * scale}, {15 * scale})"
+        """Pixels below the pictures that the bars of dt take."""
 
     def params(self) -> list[alt.Parameter]:
-        """Sizes in pixels, and the row and column (counted from zero) of the pointed cell, −1 for none.
+        """Sizes in pixels, and the row and column of the pointed cell, −1 for none.
 
         `pointer_x` and `pointer_y` are the ends in pixels of the interval `pointer`, [now, now].
         """
-        of_scene = ("first", "length", "slots", "longest", "content_limit", "attention_limit", "dt_limit")
+        of_scene = ["rows", "columns", "row_slots", "key_slots", "head_room", "note", "longest"]
+        of_scene += ["content_limit", "attention_limit", "dt_limit", "kept_row", "kept_key"]
         scale = self.scale
-        labels = f"min({88 * scale}, longest * 0.6 * {self.label_size})"
+        labels = f"min({88 * scale}, longest * 0.6 * {self._label_size('key')})"
         names = {
             "side": f"width / {_WIDTHS}",
             "letter": letter_size(scale),
             # below the words too, which a very short text leaves beside its triangles
-            "strip_top": f"max(side * {_FILLED} + {self.dt_room + 46 * scale} + {labels}, {150 * scale})",
-            "row_under": "floor(pointer_y[1] / side * slots)",
-            "key_under": f"floor(pointer_x[1] / side % {1 + _GAP} * slots)",
-            "inside": "0 <= key_under && key_under <= row_under && row_under < length",
+            "strip_top": f"max({_BOTTOM} + {self.dt_room + 46 * scale} + {labels}, {150 * scale})",
+            "row_under": "floor((pointer_y[1] - head_room) / side * row_slots)",
+            "key_under": f"floor(pointer_x[1] / side % {1 + _GAP} * key_slots)",
+            "inside": "0 <= row_under && row_under < rows && 0 <= key_under && key_under < reach[row_under]",
             "row": "inside ? row_under : kept_row",
             "key": "inside ? key_under : kept_key",
-            "cell": "row * (row + 1) / 2 + key",
-            "attention": "contents[cell] * decays[cell]" + (" * dts[key]" if self.with_dt else ""),
+            "cell": "before[row] + key",
+        }
+        lists = {
+            "labels": ("queries", "label"),
+            "query_texts": ("queries", "text"),
+            "query_places": ("queries", "at"),
+            "query_starts": ("queries", "i"),
+            "query_stops": ("queries", "stop"),
+            "reach": ("queries", "reach"),
+            "before": ("queries", "before"),
+            "key_labels": ("keys", "label"),
+            "key_texts": ("keys", "text"),
+            "key_places": ("keys", "at"),
+            "key_starts": ("keys", "i"),
+            "key_stops": ("keys", "stop"),
+            "dts": ("keys", "dt"),
+            "tops": ("keys", "top"),
+            "contents": ("cells", "content"),
+            "decays": ("cells", "decay"),
+            "attentions": ("cells", "attention"),
         }
         return [
-            *(scene_param(name) for name in (*of_scene, "kept_row", "kept_key")),
-            read("labels", "positions", "text"),
-            read("dts", "positions", "dt"),
-            read("contents", "cells", "content"),
-            read("decays", "cells", "decay"),
-            *(alt.param(name=name, expr=expr) for name, expr in names.items()),
+            *(scene_param(name) for name in of_scene),
+            *(read(name, *column) for name, column in lists.items()),
+            *(alt.param(name=name, expr=expr) for name, expr in (names | self._brushed()).items()),
         ]
 
+    def _brushed(self) -> dict[str, str]:
+        """What the brush covers, in rows and columns of the panel where it began; `dragged`: whether any."""
+        place = f"floor(press_x[0] / side / {1 + _GAP})"
+
+        def across(x: str) -> str:
+            return f"clamp(({x} / side - {place} * {1 + _GAP}) * key_slots, 0, columns)"
+
+        def down(y: str) -> str:
+            return f"clamp(({y} - head_room) / side * row_slots, 0, rows)"
+
+        here = {
+            "key": (across("press_x[0]"), across("pointer_x[1]")),
+            "query": (down("press_y[0]"), down("pointer_y[1]")),
+        }
+        most = {"key": "columns", "query": "rows"}
+        ends = {
+            f"{what}_{end}": expression
+            for what, (one, other) in here.items()
+            for end, expression in (
+                ("from", f"min(floor(min({one}, {other})), {most[what]} - 1)"),
+                ("to", f"max(ceil(max({one}, {other})), {what}_from + 1)"),
+            )
+        }
+        pressed = (
+            f"press_x[0] > 0 && press_x[0] / side % {1 + _GAP} <= {_FILLED_ACROSS}"
+            f" && head_room <= press_y[0] && press_y[0] <= {_BOTTOM}"
+        )
+        moved = "max(abs(pointer_x[1] - press_x[0]), abs(pointer_y[1] - press_y[0])) > 4"
+        return {"brushed_panel": place, **ends, "dragged": f"{pressed} && {moved}"}
+
+    def _label_size(self, what: str) -> str:
+        """Type of the labels of rows or of columns ("key")."""
+        return f"clamp(side / {what}_slots, {11 * self.scale}, {15 * self.scale})"
+
+    def attention_colours(self) -> alt.Scale:
+        """Those of the third panel and of the text."""
+        return amount("attention_limit") if self.unsigned else diverging("attention_limit")
+
     def legends(self) -> list[alt.Chart]:
-        """The colour bars of the panels, in their empty upper triangles. What carries them is invisible."""
+        """The colour bars of the panels, beside their titles. What carries them is invisible."""
         return [self._legend(name, place) for place, name in enumerate(_PANELS)]
 
     def _legend(self, name: str, place: int) -> alt.Chart:
-        limit = f"{name}_limit"
+        limit = "1" if name == "decay" else f"{name}_limit"
+        colours = {"content": diverging(limit), "decay": amount(limit)}.get(name, self.attention_colours())
+        least = "0" if name == "decay" or (name == "attention" and self.unsigned) else f"-{limit}"
         legend = alt.Legend(
             title=None,
             orient="none",
@@ -245,25 +343,23 @@ class _View:
             legendY=alt.ExprRef(f"{34 * self.scale}"),
             gradientLength=120 * self.scale,
             gradientThickness=10,
-            values=[0, 0.5, 1] if name == "decay" else alt.ExprRef(f"[-{limit}, 0, {limit}]"),
-            format=".2~r",
+            values=alt.ExprRef(f"[{least}, ({least} + {limit}) / 2, {limit}]"),
+            format=".2~g",
             labelFontSize=LABEL_SIZE * self.scale,
             padding=0,
         )
-        colours = amount() if name == "decay" else diverging(limit)
         carrier: alt.Chart = _inline([{"value": 0}]).mark_point(size=0, opacity=0, tooltip=None)
         return carrier.encode(color=alt.Color("value:Q", scale=colours, legend=legend))
 
     def feelers(self) -> list[alt.Chart]:
-        """The rows of each panel, open to a click but not drawn, with the panel's token labels."""
+        """The rows of each panel, open to a press but not drawn, with the panel's labels."""
         return [self._feeler(place) for place in range(len(_PANELS))]
 
     def _feeler(self, place: int) -> alt.Chart:
-        keys = [alt.ExprRef(f"first + {edge} * slots") for edge in (-_left(place), _WIDTHS - _left(place))]
-        queries = [alt.ExprRef("first"), alt.ExprRef("first + slots")]
+        keys = [alt.ExprRef(f"{edge} * key_slots") for edge in (-_left(place), _WIDTHS - _left(place))]
         feeler: alt.Chart = (
-            rows_of("positions")
-            .transform_calculate(start="first", end="datum.i + 1")
+            rows_of("queries")
+            .transform_calculate(start="0", end="datum.reach", low="datum.row + 1")
             .mark_rect(opacity=0, cursor="pointer")
             .encode(
                 x=alt.X(
@@ -273,11 +369,13 @@ class _View:
                 ),
                 x2="end",
                 y=alt.Y(
-                    "i:Q",
-                    scale=alt.Scale(domain=queries, range=_SIDE, nice=False, zero=False),
+                    "row:Q",
+                    scale=alt.Scale(
+                        domain=[0, alt.ExprRef("row_slots")], range=_SIDE, nice=False, zero=False
+                    ),
                     axis=self._query_axis() if place == 0 else None,
                 ),
-                y2="end",
+                y2="low",
                 # No tooltip of their own, but a channel for one, else Vega-Lite shuts them to the pointer.
                 tooltip=alt.value(None),
             )
@@ -285,35 +383,41 @@ class _View:
         return feeler
 
     def _query_axis(self) -> alt.Axis:
-        """Tokens left of the first triangle."""
-        return self._token_axis(
+        """Rows left of the first panel."""
+        return self._tile_axis(
             "query i",
+            "row",
+            "rows",
+            "labels",
             orient="left",
             titleAnchor="start",
             titleAlign="center",
-            titleY=alt.ExprRef(f"side * 0.5 * {_FILLED}"),
+            titleY=alt.ExprRef(f"head_room + side * 0.5 * {_FILLED}"),
         )
 
     def _key_axis(self, place: int) -> alt.Axis:
-        """Tokens under the triangle at `place`, the title under their middle."""
-        return self._token_axis(
+        """Columns under the panel at `place`, the title under their middle."""
+        return self._tile_axis(
             "key j",
+            "key",
+            "columns",
+            "key_labels",
             orient="bottom",
-            offset=alt.ExprRef(f"side * {_FILLED} + {self.dt_room} - height"),
+            offset=alt.ExprRef(f"{_BOTTOM} + {self.dt_room} - height"),
             labelAngle=-90,
             titleAnchor="start",
             titleAlign="center",
-            titleX=alt.ExprRef(f"side * ({_left(place)} + 0.5 * {_FILLED})"),
+            titleX=alt.ExprRef(f"side * ({_left(place)} + 0.5 * {_FILLED_ACROSS})"),
         )
 
-    def _token_axis(self, title: str, **options: Any) -> alt.Axis:
-        """Tokens at the middle of their slots. Vega drops evenly what does not fit; none is cut in two."""
+    def _tile_axis(self, title: str, what: str, count: str, labels: str, **options: Any) -> alt.Axis:
+        """Labels at the middle of their slots. Vega drops evenly what does not fit; none is cut in two."""
         return readable_axis(
             title,
             self.scale,
-            values=alt.ExprRef("sequence(first + 0.5, first + length)"),
-            labelExpr="labels[floor(datum.value) - first]",
-            labelFontSize=alt.ExprRef(self.label_size),
+            values=alt.ExprRef(f"sequence(0.5, {count})"),
+            labelExpr=f"{labels}[floor(datum.value)]",
+            labelFontSize=alt.ExprRef(self._label_size(what)),
             labelSeparation=-2,
             labelLimit=88 * self.scale,
             labelBound=False,
@@ -326,15 +430,14 @@ class _View:
 
     def pictures(self) -> alt.Chart:
         """The three matrices."""
-        extent = alt.ExprRef(f"side * {_FILLED}")
         pictures: alt.Chart = (
             rows_of("pictures")
             .transform_calculate(url=f"{IS_DARK} ? datum.dark : datum.light", top="0")
             .mark_image(
                 align="left",
                 baseline="top",
-                width=extent,
-                height=extent,
+                width=alt.ExprRef(f"side * {_FILLED_ACROSS}"),
+                height=alt.ExprRef(f"side * {_FILLED}"),
                 aspect=False,
                 smooth=False,
                 tooltip=None,
@@ -344,10 +447,10 @@ class _View:
         return pictures
 
     def edges(self) -> list[alt.Chart]:
-        """The left and the lower edge of each triangle."""
+        """The left and the lower edge of each picture."""
         sides = (
             _inline(_PLACES)
-            .transform_calculate(top="0", bottom=_FILLED, right=f"datum.left + {_FILLED}")
+            .transform_calculate(top="0", bottom=_FILLED, right=f"datum.left + {_FILLED_ACROSS}")
             .mark_rule(stroke=FAINT, tooltip=None)
         )
         return [
@@ -357,12 +460,13 @@ class _View:
 
     def dt_bars(self) -> list[alt.Chart]:
         """The dt of each key below the decay: how strongly it was written; its largest stands beside."""
-        base = f"side * {_FILLED} + {_DT_HEIGHT * self.scale + 4}"
+        base = f"{_BOTTOM} + {_DT_HEIGHT * self.scale + 4}"
         bars: alt.Chart = (
-            rows_of("positions")
+            rows_of("keys")
+            .transform_window(place="row_number()")
             .transform_calculate(
-                x=f"{_left(1)} + (datum.i - first) / slots",
-                x_end="datum.x + 0.85 / slots",
+                x=f"{_left(1)} + (datum.place - 1) / key_slots",
+                x_end="datum.x + 0.85 / key_slots",
                 base=base,
                 top=f"{base} - datum.dt / dt_limit * {_DT_HEIGHT * self.scale}",
             )
@@ -376,7 +480,7 @@ class _View:
             {"line": "up to ", "up": 5},
         ]
         name = self._text(words, 12, QUIET, align="left", dx=5).transform_calculate(
-            x=f"{_left(1)} + {_FILLED}",
+            x=f"{_left(1)} + {_FILLED_ACROSS}",
             y=f"{base} - datum.up",
             text="datum.line + (datum.up === 5 ? format(dt_limit, '.2~g') : '')",
         )
@@ -388,20 +492,21 @@ class _View:
             _inline(_PLACES)
             .transform_filter("row >= 0")
             .transform_calculate(
-                i="first + row",
-                j="first + key",
-                query="labels[row]",
-                key="labels[key]",
+                i="query_starts[row]",
+                query="query_places[row]",
+                query_text="query_texts[row]",
+                key="key_places[key]",
+                key_text="key_texts[key]",
                 content="contents[cell]",
                 decay="decays[cell]",
                 dt="dts[key]",
-                attention="attention",
-                x="datum.left + key / slots",
-                x_end="datum.x + 1 / slots",
-                row_end="datum.left + (row + 1) / slots",
-                y="row / slots",
-                y_end="(row + 1) / slots",
-                top="key / slots",
+                attention="attentions[cell]",
+                x="datum.left + key / key_slots",
+                x_end="datum.x + 1 / key_slots",
+                row_end="datum.left + reach[row] / key_slots",
+                y="row / row_slots",
+                y_end="(row + 1) / row_slots",
+                top="tops[key] / row_slots",
                 bottom=_FILLED,
             )
         )
@@ -416,10 +521,10 @@ class _View:
                 y=_down("y"),
                 y2="y_end",
                 tooltip=[
-                    alt.Tooltip("i:Q", title="query i"),
-                    alt.Tooltip("query:N", title="query token"),
-                    alt.Tooltip("j:Q", title="key j"),
-                    alt.Tooltip("key:N", title="key token"),
+                    alt.Tooltip("query:N", title="query i"),
+                    alt.Tooltip("query_text:N", title="query token"),
+                    alt.Tooltip("key:N", title="key j"),
+                    alt.Tooltip("key_text:N", title="key token"),
                     alt.Tooltip("content:Q", format=".3~g"),
                     alt.Tooltip("decay:Q", format=".3~g"),
                     alt.Tooltip("dt:Q", title="dt of key", format=".3~g"),
@@ -429,35 +534,126 @@ class _View:
         ]
 
     def words(self) -> list[alt.Chart]:
-        """Titles, the figures of the pointed cell and the operators, in the empty upper triangles."""
+        """Titles, operators and the figures of the pointed cell, in the empty upper triangles or above."""
         gaps = [_right(place) + _GAP / 2 for place in (0, 1)]
         names = ["content", "decay", "attention_dt" if self.with_dt else "attention"]
-        titles = [{"x": _right(place), "y": 12, "text": _TITLES[name]} for place, name in enumerate(names)]
+        titles = [
+            {"place": place, "y": 12, "y_above": 10, "text": _TITLES[name]}
+            for place, name in enumerate(names)
+        ]
+        figures = [
+            {"place": place, "y": 94, "y_above": 10, "name": name} for place, name in enumerate(_PANELS)
+        ]
+        notes = [
+            {"place": place, "y": 70, "y_above": 70, "statistic": statistic}
+            for place, statistic in enumerate(("mean", "mean", "RMS" if self.unsigned else "mean"))
+        ]
+        sentence = [
+            {"place": 0, "y": 116, "y_above": 38, "verb": "query ", "of": "row"},
+            {"place": 0, "y": 133, "y_above": 55, "verb": "reads key ", "of": "key"},
+        ]
         operators = [{"x": gaps[0], "y": 60, "text": "∘"}, {"x": gaps[1], "y": 60, "text": "="}]
         times_dt = [{"x": gaps[1], "y": 34, "text": "· dt"}] if self.with_dt else []
-        figures = [{"x": _right(place), "y": 92, "name": name} for place, name in enumerate(_PANELS)]
-        sentence = [
-            {"x": _right(0), "y": 114, "verb": "query ", "place": "row"},
-            {"x": _right(0), "y": 131, "verb": "reads key ", "place": "key"},
-        ]
         return [
-            self._text(titles, 17, INK, align="right", fontWeight="bold"),
-            self._text(operators, 34, QUIET, align="center"),
-            self._text(times_dt, 20, QUIET, align="center"),
-            self._text(figures, 20, ACCENT, align="right", fontWeight="bold")
-            .transform_filter("row >= 0")
-            .transform_calculate(
-                value="datum.name === 'attention' ? attention"
-                " : datum.name === 'decay' ? decays[cell] : contents[cell]",
-                text="format(datum.value, '.3~g')",
-            ),
-            self._text(sentence, 13, ACCENT, align="right")
-            .transform_filter("row >= 0")
-            .transform_calculate(
-                at="datum.place === 'row' ? row : key",
-                text="datum.verb + (datum.at + first) + '  ' + labels[datum.at]",
-            ),
+            self._beside(titles, 17, INK, left_above=True, fontWeight="bold"),
+            # The mean of a product is not the product of the means.
+            self._text(operators, 34, QUIET, align="center").transform_filter("note === ''"),
+            self._text(times_dt, 20, QUIET, align="center").transform_filter("note === ''"),
+            self._beside(notes, 12, QUIET, text="replace(note, '{}', datum.statistic)"),
+            self._beside(
+                figures,
+                20,
+                ACCENT,
+                fontWeight="bold",
+                text="format(datum.name === 'attention' ? attentions[cell]"
+                " : datum.name === 'decay' ? decays[cell] : contents[cell], '.3~g')",
+            ).transform_filter("row >= 0"),
+            self._beside(
+                sentence,
+                13,
+                ACCENT,
+                left_above=True,
+                limit=alt.ExprRef(f"side - {140 * self.scale}"),
+                text="datum.verb + (datum.of === 'row' ? query_places[row] + '  ' + query_texts[row]"
+                " : key_places[key] + '  ' + key_texts[key])",
+            ).transform_filter("row >= 0"),
         ]
+
+    def brush(self) -> list[alt.Chart]:
+        """What is brushed; and, over everything, what holds its window while the pointer is let go."""
+        once = rows_of("scene").transform_filter("dragged")
+        edge = f"brushed_panel * {1 + _GAP}"
+        band = once.transform_calculate(
+            x=f"{edge} + key_from / key_slots",
+            x_end=f"{edge} + key_to / key_slots",
+            y="query_from / row_slots",
+            y_end="query_to / row_slots",
+        ).mark_rect(fill=ACCENT, fillOpacity=0.25, stroke=ACCENT, strokeWidth=2, tooltip=None)
+        let_go = alt.selection_point(
+            name=OPEN_WINDOW,
+            fields=["query_start", "query_stop", "key_start", "key_stop", "brush"],
+            on="pointerup",
+            clear=False,
+            toggle=False,
+        )
+        cover = (
+            once.transform_calculate(
+                query_start="query_starts[query_from]",
+                query_stop="query_stops[query_to - 1]",
+                key_start="key_starts[key_from]",
+                key_stop="key_stops[key_to - 1]",
+                brush="now()",
+                left=f"{-30 * self.scale}",
+                right=f"width + {EDGE['right']}",
+                top="0",
+                bottom="strip_top",
+            )
+            .mark_rect(opacity=0)
+            .encode(
+                x=alt.X("left:Q", scale=None, axis=None),
+                x2="right",
+                y=alt.Y("top:Q", scale=None, axis=None),
+                y2="bottom",
+                tooltip=alt.value(None),
+            )
+            .add_params(let_go)
+        )
+        return [band.encode(x=_across("x"), x2="x_end", y=_down("y"), y2="y_end"), cover]
+
+    def _beside(
+        self,
+        rows: list[dict[str, Any]],
+        size: int,
+        colour: Any,
+        *,
+        left_above: bool = False,
+        text: str = "datum.text",
+        **mark: Any,
+    ) -> alt.Chart:
+        """Text at the right edge of its panel, at `y`; or above it at `y_above`, perhaps at the left edge."""
+        at = [
+            {**row, "right": _right(row["place"]), "left": _left(row["place"])}
+            | {y: row[y] * self.scale for y in ("y", "y_above")}
+            for row in rows
+        ]
+        leftwards = "head_room > 0" if left_above else "false"
+        words: alt.Chart = (
+            _inline(at)
+            .transform_calculate(
+                x=f"{leftwards} ? datum.left : datum.right",
+                height="head_room > 0 ? datum.y_above : datum.y",
+                words=text,
+            )
+            .mark_text(
+                fontSize=size * self.scale,
+                color=colour,
+                baseline="middle",
+                align=alt.ExprRef(f"{leftwards} ? 'left' : 'right'"),
+                tooltip=None,
+                **mark,
+            )
+        )
+        return words.encode(x=_across("x"), y=alt.Y("height:Q", scale=None, axis=None), text="words:N")
 
     def _text(self, rows: list[dict[str, Any]], size: int, colour: Any, **mark: Any) -> alt.Chart:
         """Rows of text in pixels from the top: type keeps its size on every screen."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from math import ceil
 from typing import Any, Literal
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
-from components.charts.colours import ACCENT, FAINT, INK, diverging
+from components.charts.colours import ACCENT, FAINT, INK, amount, diverging
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.tables import HeadCells
+from components.charts.window import in_figures, tiles_of
 
 _HEIGHT = 170
 _WIDTH = 1000
@@ -24,50 +26,56 @@ _NAMES = {"attention": "attention  M", "attention_dt": "attention  M·dt"}
 
 
 def row_chart(
-    cells: pd.DataFrame,
-    tokens: Sequence[str],
+    cells: HeadCells,
     query: int,
     *,
-    first: int = 0,
     value: Literal["attention", "attention_dt"] = "attention",
     limit: float | None = None,
     larger: bool = False,
 ) -> Figure:
-    """Signed bars over the key positions j that query position `query` reads, coloured as in the panels.
+    """Bars over the keys that query position `query` reads, coloured as in the panels.
 
-    `cells` is a `cell_table`, `tokens` and `first` those of `panels_chart`. With `limit` the axis runs from
-    −limit to +limit and colours are full there, so that rows of several heads compare; without, the axis fits
-    the row and colours are full at the head's largest. `larger` type is for a projector.
+    With `limit` the axis runs from −limit to +limit and colours are full there, so that rows of several heads
+    compare; without, the axis fits the row and colours are full at the head's largest. In a pooled window it
+    is the row of tiles that holds the query. `larger` type is for a projector.
     """
-    length, slots = len(tokens), max(len(tokens), _FEWEST_SLOTS)
-    row = cells[cells["i"] == query].rename(columns={value: "value"})[["i", "j", "query", "key", "value"]]
-    full = limit or float(cells[value].abs().max()) or 1.0
+    keys = cells.keys
+    length, slots = len(keys), max(len(keys), _FEWEST_SLOTS)
+    row = cells.row(query).rename(columns={value: "value"})[["column", "query", "key", "value"]]
+    full = limit or float(cells.cells[value].abs().max()) or 1.0
     low, high = (
         (-full, full) if limit else (min(float(row["value"].min()), 0), max(float(row["value"].max()), 0))
     )
     if not low < high:
         low, high = -full, full
-    facts = {"first": first, "length": length, "slots": slots, "read_by": query}
+    if cells.unsigned:
+        low = 0
+    tile = tiles_of(cells.window.queries)[cells.row_of(query)]
+    labels = [f"{start:,}" for start in keys["start"]] if cells.pooled else keys["text"]
+    places = [in_figures(range(*ends)) for ends in zip(keys["start"], keys["stop"], strict=True)]
     # Labels are thinned out evenly here: what Vega drops as overlapping depends on the text.
-    facts["every"] = ceil(slots * 13 * type_scale(larger) / _WIDTH)
+    every = ceil(slots * 13 * type_scale(larger) / _WIDTH)
     tables = {
-        "scene": scene(**facts, limit=full, low=low, high=high),
-        "row": row,
-        "positions": pd.DataFrame({"text": list(tokens)}),
+        "scene": scene(length=length, slots=slots, every=every, limit=full, low=low, high=high),
+        "row": row.assign(at=in_figures(tile), place=[places[column] for column in row["column"]]),
+        "keys": pd.DataFrame({"text": labels}),
+        # where the query itself stands, if it is among the keys
+        "here": pd.DataFrame({"end": [float(np.clip(cells.column_of(tile[-1]) + 1, 0, length))]}),
     }
-    return Figure(_chart(value, limit is not None, larger), tables)
+    return Figure(_chart(value, cells.unsigned, limit is not None, larger), tables)
 
 
 @cache
-def _chart(value: str, locked: bool, larger: bool) -> dict[str, Any]:
+def _chart(value: str, unsigned: bool, locked: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
-    positions = alt.Scale(domain=[alt.ExprRef("first"), alt.ExprRef("first + slots")], nice=False, zero=False)
+    positions = alt.Scale(domain=[0, alt.ExprRef("slots")], nice=False, zero=False)
+    colours = amount("limit") if unsigned else diverging("limit")
     values = alt.Scale(domain=[alt.ExprRef("low"), alt.ExprRef("high")], nice=not locked, clamp=True)
     keys = readable_axis(
         "key j",
         scale,
-        values=alt.ExprRef("sequence(first + 0.5, first + length, every)"),
-        labelExpr="labels[floor(datum.value) - first]",
+        values=alt.ExprRef("sequence(0.5, length, every)"),
+        labelExpr="labels[floor(datum.value)]",
         labelOverlap=False,
         labelFontSize=alt.ExprRef(f"clamp(width / slots, {11 * scale}, {14 * scale})"),
         labelAngle=-90,
@@ -79,7 +87,7 @@ def _chart(value: str, locked: bool, larger: bool) -> dict[str, Any]:
     )
     bars = (
         rows_of("row")
-        .transform_calculate(start="datum.j + 0.1", end="datum.j + 0.9")
+        .transform_calculate(start="datum.column + 0.1", end="datum.column + 0.9")
         .mark_rect(stroke=FAINT, strokeWidth=1)  # an edge, so that a pale bar still has a height
         .encode(
             x=alt.X("start:Q", scale=positions, axis=keys),
@@ -87,14 +95,14 @@ def _chart(value: str, locked: bool, larger: bool) -> dict[str, Any]:
             y=alt.Y(
                 "value:Q",
                 scale=values,
-                axis=readable_axis(_NAMES[value], scale, tickCount=5, format=".2~r"),
+                axis=readable_axis(_NAMES[value], scale, tickCount=5, format=".2~g"),
             ),
             y2=alt.datum(0),
-            color=alt.Color("value:Q", scale=diverging("limit"), legend=None),
+            color=alt.Color("value:Q", scale=colours, legend=None),
             tooltip=[
-                alt.Tooltip("i:Q", title="query i"),
+                alt.Tooltip("at:N", title="query i"),
                 alt.Tooltip("query:N", title="query token"),
-                alt.Tooltip("j:Q", title="key j"),
+                alt.Tooltip("place:N", title="key j"),
                 alt.Tooltip("key:N", title="key token"),
                 alt.Tooltip("value:Q", title=_NAMES[value], format=".3~g"),
             ],
@@ -103,15 +111,15 @@ def _chart(value: str, locked: bool, larger: bool) -> dict[str, Any]:
     once = rows_of("scene")
     zero = once.mark_rule(stroke=INK, tooltip=None).encode(y=alt.datum(0))
     here = (
-        once.transform_calculate(end="datum.read_by + 1")
+        rows_of("here")
         .mark_rule(stroke=ACCENT, strokeDash=[4, 4], strokeWidth=1.5, tooltip=None)
         .encode(x=alt.X("end:Q", scale=positions, axis=keys))  # one axis: another's defaults would join it
     )
     return built(
-        alt.LayerChart(layer=[bars, zero, here, undrawn("positions")])
+        alt.LayerChart(layer=[bars, zero, here, undrawn("keys")])
         .add_params(
-            *(scene_param(name) for name in ("first", "length", "slots", "every", "limit", "low", "high")),
-            read("labels", "positions", "text"),
+            *(scene_param(name) for name in ("length", "slots", "every", "limit", "low", "high")),
+            read("labels", "keys", "text"),
         )
         .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )

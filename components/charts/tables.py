@@ -3,99 +3,279 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float32, Int
 
-from components.ssd import SSDTerms, content, decay, effective_attention, half_life, mean_distance
+from components.charts.window import MOST_TILES, Window, in_figures, tiles_of
+from components.ssd import (
+    SSDTerms,
+    content,
+    decay,
+    effective_attention,
+    half_life,
+    mean_distance,
+    pooled_attention,
+    pooled_content,
+    pooled_decay,
+)
+
+Statistic = Literal["mean", "rms"]
+
+TILE_LETTERS = 60
+"""Of the text of a tile."""
+
+MOST_LAGS = MOST_TILES
+"""Points of a decay curve."""
 
 
-def cell_table(terms: SSDTerms, head: int, tokens: Sequence[str], first: int = 0) -> pd.DataFrame:
-    """One row per cell on or below the diagonal of one head, for the positions in `terms` (one text).
+@dataclass(frozen=True, eq=False)
+class HeadCells:
+    """One head, seen through a window: a row for each tile of queries, a column for each tile of keys.
 
-    Columns: query position `i` and key position `j` (counted from `first`, the position in the whole text of
-    the first one given), their tokens `query` and `key`, `content` C·B, `decay` L, `attention` M = L·C·B,
-    `attention_dt` M·dt and `dt` of the key. `tokens` are the texts of the positions, ready for display.
+    In a window of no more than MOST_TILES tokens each tile is one token. `queries` and `keys` have one row
+    per tile: its positions `start` to `stop` − 1, its `text`, ready for display, and of keys the mean `dt`.
+
+    `cells` has one row per cell on or below the diagonal, row by row: `row` and `column`, the first query
+    position `i` and key position `j`, their texts `query` and `key`, `content` C·B, `decay` L, `attention` M,
+    `attention_dt` M·dt, and `dt` of the key. Of larger tiles these are the exact means over the tile, entries
+    above the diagonal counting as zero; if `statistic` is "rms", attention is the root mean square.
     """
-    rows, columns = np.tril_indices(terms.length)
-    names = np.asarray(tokens, dtype=object)
-    matrices = {
-        "content": content(terms, heads=[head]),
-        "decay": decay(terms, heads=[head]),
-        "attention": effective_attention(terms, heads=[head]),
-        "attention_dt": effective_attention(terms, heads=[head], include_dt_scaling=True),
+
+    window: Window
+    statistic: Statistic
+    queries: pd.DataFrame
+    keys: pd.DataFrame
+    cells: pd.DataFrame
+
+    @property
+    def pooled(self) -> bool:
+        """Whether some tile is larger than a token."""
+        return self.window.pooled
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether attention has lost its sign: the root mean square of several entries."""
+        return self.pooled and self.statistic == "rms"
+
+    def row_of(self, query: int) -> int:
+        """The row that holds a query position of the window."""
+        return int(np.searchsorted(self.queries["start"], query, side="right")) - 1
+
+    def column_of(self, key: int) -> int:
+        """The column that holds a key position of the window."""
+        return int(np.searchsorted(self.keys["start"], key, side="right")) - 1
+
+    def row(self, query: int) -> pd.DataFrame:
+        """The cells of the row that holds a query position, by column."""
+        return self.cells[self.cells["row"] == self.row_of(query)]
+
+    def matrix(self, values: pd.Series[float]) -> Float32[np.ndarray, "row column"]:
+        """A column of `cells` as a matrix, zero above the diagonal."""
+        matrix = np.zeros((len(self.queries), len(self.keys)), dtype=np.float32)
+        matrix[self.cells["row"], self.cells["column"]] = values
+        return matrix
+
+
+def head_cells(
+    terms: SSDTerms,
+    head: int,
+    tokens: Sequence[str],
+    window: Window | None = None,
+    *,
+    statistic: Statistic = "mean",
+) -> HeadCells:
+    """What a window shows of one head; by default the whole text. See `HeadCells`.
+
+    `terms` and `tokens` are those of the whole text (one), the latter ready for display. Raises ValueError
+    when nothing of the window is on or below the diagonal.
+    """
+    window = window or Window.whole(terms.length)
+    seen = window.within(terms.length)
+    if seen is None:
+        raise ValueError(
+            f"{window} shows nothing of {terms.length} tokens: no query in it reads a key in it."
+        )
+    rows, columns = tiles_of(seen.queries), tiles_of(seen.keys)
+    read = np.array([part.stop for part in rows])[:, None] > np.array([part.start for part in columns])
+    row, column = np.nonzero(read)
+    at: dict[str, Any] = {
+        "heads": [head],
+        "queries": slice(seen.queries.start, seen.queries.stop),
+        "keys": slice(seen.keys.start, seen.keys.stop),
     }
+    if seen.pooled:
+        matrices = {
+            "content": pooled_content(terms, **at),
+            "decay": pooled_decay(terms, **at),
+            "attention": pooled_attention(terms, statistic=statistic, **at),
+            "attention_dt": pooled_attention(terms, statistic=statistic, include_dt_scaling=True, **at),
+        }
+    else:
+        matrices = {
+            "content": content(terms, **at),
+            "decay": decay(terms, **at),
+            "attention": effective_attention(terms, **at),
+            "attention_dt": effective_attention(terms, include_dt_scaling=True, **at),
+        }
+    queries, keys = _tile_table(rows, tokens), _tile_table(columns, tokens)
+    dt = terms.dt[0, at["keys"], head].cpu().numpy()
+    sums = np.add.reduceat(dt, keys["start"].to_numpy() - seen.keys.start)
+    keys["dt"] = (sums / (keys["stop"] - keys["start"])).astype(np.float32)
+    cells = pd.DataFrame(
+        {
+            "row": row.astype(np.int16),
+            "column": column.astype(np.int16),
+            "i": queries["start"].to_numpy()[row],
+            "j": keys["start"].to_numpy()[column],
+            "query": queries["text"].to_numpy()[row],
+            "key": keys["text"].to_numpy()[column],
+            **{name: matrix[0, 0].cpu().numpy()[row, column] for name, matrix in matrices.items()},
+            "dt": keys["dt"].to_numpy()[column],
+        }
+    )
+    return HeadCells(seen, statistic, queries, keys, cells)
+
+
+def _tile_table(tiles: Sequence[range], tokens: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "i": (rows + first).astype(np.int32),
-            "j": (columns + first).astype(np.int32),
-            "query": names[rows],
-            "key": names[columns],
-            **{name: matrix[0, 0].cpu().numpy()[rows, columns] for name, matrix in matrices.items()},
-            "dt": terms.dt[0, :, head].cpu().numpy()[columns],
+            "start": np.array([tile.start for tile in tiles], dtype=np.int32),
+            "stop": np.array([tile.stop for tile in tiles], dtype=np.int32),
+            "text": pd.Series([tile_text(tokens, tile) for tile in tiles], dtype=object),
         }
     )
 
 
-def row_table(cells: pd.DataFrame, query: int) -> pd.DataFrame:
+def tile_text(tokens: Sequence[str], tile: range) -> str:
+    """How the text of a tile begins; a tile of one token is that token."""
+    if len(tile) == 1:
+        return tokens[tile.start]
+    text = ""
+    for token in tokens[tile.start : tile.stop]:
+        text += token
+        if len(text) > TILE_LETTERS:
+            return f"{text[:TILE_LETTERS]}…"
+    return text
+
+
+def row_table(cells: HeadCells, query: int) -> pd.DataFrame:
     """What the query position `query` reads, one row per key position in their order, with readable names.
 
-    `cells` is a `cell_table`. Columns: key position, key token, content, decay, dt, attention, attention·dt.
-    Empty if the query is not among the cells.
+    Columns: key position, key token, content, decay, dt, attention, attention·dt. In a pooled window, what
+    the tile of that query reads, one row per tile of keys: their positions, and how their text begins.
     """
     names = {"j": "key position", "key": "key token", "attention_dt": "attention·dt"}
+    row = cells.row(query)
+    if cells.pooled:
+        names |= {"j": "key positions", "key": "key text"}
+        ranges = [range(*ends) for ends in zip(cells.keys["start"], cells.keys["stop"], strict=True)]
+        row = row.assign(j=[in_figures(ranges[column]) for column in row["column"]])
     columns = ["j", "key", "content", "decay", "dt", "attention", "attention_dt"]
-    row = cells.loc[cells["i"] == query, columns].sort_values("j")
-    return row.rename(columns=names).reset_index(drop=True)
+    return row[columns].rename(columns=names).reset_index(drop=True)
 
 
-def locked_limits(layers: Mapping[int, SSDTerms], with_dt: bool = False) -> dict[str, float]:
-    """Largest |content| and |attention| (|M·dt| if `with_dt`) over all heads of all given layers.
+def strongest_tile(terms: SSDTerms, head: int, window: Window, *, with_dt: bool = False) -> Window:
+    """The tile of a window with the largest root mean square of M, or of M·dt.
+
+    Tile maxima cannot be had without building M; the RMS is what is called strongest.
+    """
+    strength = pooled_attention(
+        terms,
+        heads=[head],
+        queries=slice(window.queries.start, window.queries.stop),
+        keys=slice(window.keys.start, window.keys.stop),
+        statistic="rms",
+        include_dt_scaling=with_dt,
+    )[0, 0]
+    row, column = divmod(int(strength.argmax()), strength.shape[1])
+    return Window(tiles_of(window.queries)[row], tiles_of(window.keys)[column])
+
+
+def locked_limits(
+    layers: Mapping[int, SSDTerms],
+    window: Window | None = None,
+    *,
+    with_dt: bool = False,
+    statistic: Statistic = "mean",
+) -> dict[str, float]:
+    """Largest |content| and |attention| (|M·dt| if `with_dt`) over all heads of all given layers in a window.
 
     `layers` maps a layer's index to its terms (one text). One such pair of limits makes the colours of
-    different heads comparable.
+    different heads comparable. In a pooled window it is the largest of the tiles.
     """
     limits = {"content": 0.0, "attention": 0.0}
     for terms in layers.values():
-        matrices = {
-            "content": content(terms),
-            "attention": effective_attention(terms, include_dt_scaling=with_dt),
+        seen = (window or Window.whole(terms.length)).within(terms.length)
+        if seen is None:
+            continue
+        at: dict[str, Any] = {
+            "queries": slice(seen.queries.start, seen.queries.stop),
+            "keys": slice(seen.keys.start, seen.keys.stop),
         }
+        of_groups = range(0, terms.heads, terms.heads_per_group)  # heads of a group share their content
+        matrices = (
+            {
+                "content": pooled_content(terms, heads=of_groups, **at),
+                "attention": pooled_attention(terms, statistic=statistic, include_dt_scaling=with_dt, **at),
+            }
+            if seen.pooled
+            else {
+                "content": content(terms, heads=of_groups, **at),
+                "attention": effective_attention(terms, include_dt_scaling=with_dt, **at),
+            }
+        )
         limits = {name: max(limits[name], float(matrix.abs().max())) for name, matrix in matrices.items()}
     return limits
 
 
 def measure_table(layers: Mapping[int, SSDTerms]) -> pd.DataFrame:
-    """One row per layer and head: `half_life` and `mean_distance`, both in tokens, over the given positions.
+    """One row per layer and head: `half_life` and `mean_distance`, both in tokens, over the whole text.
 
-    `layers` maps a layer's index to its terms (one text).
+    `mean_distance_error` is the standard error of the latter; zero where it is exact. `layers` maps a layer's
+    index to its terms (one text).
     """
-    parts = [
-        pd.DataFrame(
-            {
-                "layer": layer,
-                "head": np.arange(terms.heads),
-                "half_life": half_life(terms)[0].cpu().numpy(),
-                "mean_distance": mean_distance(effective_attention(terms))[0].cpu().numpy(),
-            }
+    parts = []
+    for layer, terms in layers.items():
+        distance = mean_distance(terms)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "layer": layer,
+                    "head": np.arange(terms.heads),
+                    "half_life": half_life(terms)[0].cpu().numpy(),
+                    "mean_distance": distance.value[0].cpu().numpy(),
+                    "mean_distance_error": distance.error[0].cpu().numpy(),
+                }
+            )
         )
-        for layer, terms in layers.items()
-    ]
     return pd.concat(parts, ignore_index=True)
 
 
-def survival_table(terms: SSDTerms) -> pd.DataFrame:
-    """One row per head and lag: `survival` L of what the first position wrote, `lag` tokens later.
+def survival_table(terms: SSDTerms, key: int = 0) -> pd.DataFrame:
+    """One row per head and lag: `survival` L of what position `key` wrote, `lag` tokens later.
 
-    `half_life` repeats the head's, in tokens.
+    Of more than MOST_LAGS tokens, lags that are evenly spread on a logarithmic axis. `half_life` repeats the
+    head's, in tokens.
     """
-    survival = decay(terms, keys=slice(0, 1))[0, :, :, 0].cpu().numpy()
-    heads, length = survival.shape
+    lags = _spread(terms.length - key)
+    survival = decay(terms, keys=[key], queries=(key + lags).tolist())[0, :, :, 0].cpu().numpy()
+    heads, count = survival.shape
     return pd.DataFrame(
         {
-            "head": np.repeat(np.arange(heads, dtype=np.int16), length),
-            "lag": np.tile(np.arange(length, dtype=np.int32), heads),
+            "head": np.repeat(np.arange(heads, dtype=np.int16), count),
+            "lag": np.tile(lags.astype(np.int32), heads),
             "survival": survival.ravel(),
-            "half_life": np.repeat(half_life(terms)[0].cpu().numpy(), length),
+            "half_life": np.repeat(half_life(terms)[0].cpu().numpy(), count),
         }
     )
+
+
+def _spread(count: int) -> Int[np.ndarray, " lag"]:
+    """Lags from zero to count − 1: all, or MOST_LAGS of them at most, ever farther apart."""
+    if count <= MOST_LAGS:
+        return np.arange(count)
+    return np.unique(np.concatenate([[0], np.geomspace(1, count - 1, MOST_LAGS - 1).round()]).astype(int))

@@ -12,7 +12,8 @@ def visible_tokens(tokens: Sequence[str]) -> list[str]:
     Direction marks and other format characters are named rather than obeyed, so that a token cannot
     rearrange the text around it. An empty token reads "∅".
     """
-    return ["".join(map(_visible, token)) or "∅" for token in tokens]
+    shown = {token: "".join(map(_visible, token)) or "∅" for token in set(tokens)}
+    return [shown[token] for token in tokens]
 
 
 def _visible(character: str) -> str:

@@ -3,36 +3,63 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 
+from components.charts.tables import HeadCells
+from components.charts.window import in_figures
+
 
 def head_in_words(
-    cells: pd.DataFrame, layer: int, head: int, half_life: float, query: int, *, with_dt: bool = False
+    cells: HeadCells, layer: int, head: int, half_life: float, query: int, *, with_dt: bool = False
 ) -> str:
     """One plain sentence, such as "Layer 2, head 5 halves every 6.1 tokens; 31 % of its weight is negative;
     'have' reads 'map' most (+0.42)."
 
-    `cells` is the `cell_table` of the head, `half_life` is in tokens. The negative part is Σ|M < 0| / Σ|M|
-    over all cells, and `query` reads most where |M| is largest, or, `with_dt`, where |M·dt| is.
+    `half_life` is in tokens. The negative part is Σ|M < 0| / Σ|M| over all cells, and `query` reads most
+    where |M| is largest, or, `with_dt`, where |M·dt| is. Of a pooled window it names positions, and the
+    statistic; signs within a tile are not told, since a mean hides them.
     """
     value = "attention_dt" if with_dt else "attention"
-    weight = cells[value].abs().astype("float64")
+    weight = cells.cells[value].abs().astype("float64")
     total = float(weight.sum())
     parts = [f"Layer {layer}, head {head} {_half_life(half_life)}"]
-    if total > 0:
-        parts.append(f"{_percent(float(weight[cells[value] < 0].sum()) / total)} of its weight is negative")
-    else:
+    if total == 0:
         parts.append("it has no weight here")
-    row = cells[cells["i"] == query]
-    if len(row):
-        cell = row.iloc[int(row[value].abs().to_numpy().argmax())]
-        if cell[value]:
-            what = "itself" if cell["i"] == cell["j"] else f"'{cell['key']}'"
-            parts.append(f"'{cell['query']}' reads {what} most ({_signed(float(cell[value]))})")
-        elif total > 0:
-            parts.append(f"'{cell['query']}' reads nothing")
+    elif not cells.pooled:
+        negative = float(weight[cells.cells[value] < 0].sum())
+        parts.append(f"{_percent(negative / total)} of its weight is negative")
+    row = cells.row(query)
+    cell = row.iloc[int(row[value].abs().to_numpy().argmax())]
+    if not cell[value]:
+        parts += [f"{_reader(cells, cell)} nothing"] if total > 0 else []
+    else:
+        figure = _signed(float(cell[value]))
+        if cells.pooled:
+            figure = f"RMS {figure.lstrip('+')}" if cells.unsigned else f"mean {figure}"
+        parts.append(f"{_reader(cells, cell)} {_read(cells, cell)} most ({figure})")
     return "; ".join(parts) + "."
+
+
+def _reader(cells: HeadCells, cell: pd.Series[Any]) -> str:
+    if not cells.pooled:
+        return f"'{cell['query']}' reads"
+    tile = cells.queries.iloc[cell["row"]]
+    return _positions("query", tile) + (" reads" if tile["stop"] - tile["start"] == 1 else " read")
+
+
+def _read(cells: HeadCells, cell: pd.Series[Any]) -> str:
+    if not cells.pooled:
+        return "itself" if cell["i"] == cell["j"] else f"'{cell['key']}'"
+    return _positions("key", cells.keys.iloc[cell["column"]])
+
+
+def _positions(what: str, tile: pd.Series[Any]) -> str:
+    """As "queries 1,024–1,055", or "query 7"."""
+    several = {"query": "queries", "key": "keys"}[what]
+    positions = range(tile["start"], tile["stop"])
+    return f"{what if len(positions) == 1 else several} {in_figures(positions)}"
 
 
 def _half_life(tokens: float) -> str:

@@ -1,12 +1,13 @@
 """The mathematics of one Mamba-2 layer: tensors in, tensors out. The glossary stands in `terms`."""
 
 from components.ssd.attention import content, decay, effective_attention
-from components.ssd.measures import Estimate, half_life, mean_distance
+from components.ssd.measures import MEASURED_ROWS, Estimate, half_life, mean_distance
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
 from components.ssd.terms import SSDTerms
 
 __all__ = [
+    "MEASURED_ROWS",
     "Estimate",
     "SSDTerms",
     "content",

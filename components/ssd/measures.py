@@ -12,7 +12,7 @@ from torch import Tensor
 from components.ssd.attention import effective_attention
 from components.ssd.terms import SSDTerms
 
-ROWS = 256
+MEASURED_ROWS = 256
 """Rows of M that are looked at for a measure of a whole text."""
 
 _ROOM = 2**25
@@ -35,7 +35,7 @@ class Estimate:
     error: Float32[Tensor, "batch head"]
 
 
-def mean_distance(terms: SSDTerms, *, rows: int = ROWS) -> Estimate:
+def mean_distance(terms: SSDTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
     """Tokens between a query and what it reads: mean over i of Σ_j p[i,j]·(i − j), p = |M| over its row sum.
 
     Source: DeciMamba, arXiv 2406.14528, section 4. Rows that read nothing (all zero, as at padding) do not

@@ -1,5 +1,6 @@
 """The explorer's page: pick a model and a prompt, pick a head, see its content ∘ decay = attention."""
 
+import math
 from functools import partial
 
 import streamlit as st
@@ -7,9 +8,16 @@ import streamlit as st
 from components.demo.presets import PRESETS
 from components.models import CATALOGUE, ModelLoadError
 from explorer import jobs, resources
-from explorer.figures import head_figures, picked
-from explorer.selection import first_selection, selection_of
+from explorer.figures import head_figures
+from explorer.picks import picked
+from explorer.selection import Selection, first_selection, selection_of
 from explorer.settings import settings
+from explorer.uploads import text_of_file
+from explorer.waiting import wait_for
+
+# (As docstrings these two would stand on the page.)
+SHORT_BYTES = 1024  # Of a prompt. Running one that is no longer costs nothing worth a word.
+ASK_SECONDS = 10  # A run that takes longer is not begun unasked.
 
 LABELS = {entry.name: entry.label for entry in CATALOGUE}
 FIRST_MODEL = settings().offered[0]
@@ -57,23 +65,29 @@ def stop_running() -> None:
     st.session_state.selection = st.session_state.get("drawn") or first_selection(FIRST_MODEL)
 
 
-def wait_for(key: tuple[str, ...], work: jobs.Work, first_words: str, on_stop: jobs.Callback) -> None:
-    """Wait for a job; once that takes time, say what it does and offer to stop it."""
-    place = st.empty()
-    bar = None
+def agree() -> None:
+    """Run a prompt of which the page has said what it will cost."""
+    st.session_state.agreed = st.session_state.model, st.session_state.prompt
+    take_prompt()
 
-    def show(text: str, part: float | None) -> None:
-        nonlocal bar
-        if bar is None:
-            with place.container(horizontal=True, vertical_alignment="center"):
-                bar = st.empty()
-                st.button("Stop", key=f"stop_{key[0]}", icon=":material/stop:", on_click=on_stop)
-        bar.progress(part or 0.0, text=text)
 
+def take_file() -> None:
+    """Put the text of the uploaded file into the box, and run it."""
+    file = st.session_state.upload
+    if file is None:
+        return
+    most = settings().most_upload_kilobytes
     try:
-        jobs.watch(key, work, show, first_words)
-    finally:
-        place.empty()
+        if file.size > most * 1024:
+            raise ValueError(
+                f'"{file.name}" has {file.size / 1024:,.0f} KB. At most {most:,} KB are read. '
+                "Choose a shorter text."
+            )
+        st.session_state.prompt = text_of_file(file.name, file.getvalue())
+    except ValueError as error:
+        st.session_state.upload_error = str(error)
+    else:
+        take_prompt()
 
 
 # While a session's first model is being loaded, the browser has time to fetch what draws charts.
@@ -108,13 +122,26 @@ with prompt_column:
         on_change=take_prompt,
         help="Ctrl + Enter, or a click beside it, applies it.",
     )
-    st.pills(
-        "Presets",
-        [preset.name for preset in PRESETS],
-        key="preset",
-        on_change=take_preset,
-        label_visibility="collapsed",
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.pills(
+            "Presets",
+            [preset.name for preset in PRESETS],
+            key="preset",
+            on_change=take_preset,
+            label_visibility="collapsed",
+            width="content",
+        )
+        with st.popover("Open a text", icon=":material/upload_file:"):
+            st.file_uploader(
+                "A text file, .txt or .md, in UTF-8",
+                type=["txt", "md"],
+                max_upload_size=math.ceil(settings().most_upload_kilobytes / 1024),
+                key="upload",
+                on_change=take_file,
+            )
+    if "upload_error" in st.session_state:
+        st.warning("This file cannot be read.", icon=":material/upload_file:")
+        st.text(st.session_state.pop("upload_error"))
     prompt_slot = st.container()
 
 # Load
@@ -138,26 +165,44 @@ first_chart.empty()
 
 # Run
 
+drawn: Selection | None = st.session_state.get("drawn")
 with prompt_slot:
+    key = selection.model, selection.prompt
+    waits = ""
     try:
-        wait_for(
-            ("prompt", selection.model, selection.prompt),
-            partial(resources.capture, selection.model, selection.prompt),
-            "Running the prompt through the model",
-            stop_running,
-        )
+        if len(selection.prompt.encode(errors="replace")) > SHORT_BYTES:
+            wait_for(("cost", *key), partial(resources.cost, *key), "Counting the tokens", stop_running)
+            cost = resources.cost(*key)
+            known = drawn is not None and key == (drawn.model, drawn.prompt)
+            if (cost.seconds or 0) > ASK_SECONDS and not known and st.session_state.get("agreed") != key:
+                waits = f"{cost.in_words()}."
+            else:
+                st.caption(f":material/timer: {cost.in_words()}")
+        if not waits:
+            wait_for(
+                ("prompt", *key),
+                partial(resources.capture, *key),
+                "Running the prompt through the model",
+                stop_running,
+            )
     except ModelLoadError as error:
         st.text(str(error))
         st.stop()
     except ValueError as error:
-        st.warning("There is nothing to draw yet.", icon=":material/edit:")
+        if drawn is None or not selection.prompt:
+            st.warning("There is nothing to draw yet.", icon=":material/edit:")
+            st.text(str(error))
+            st.stop()
+        st.warning("This prompt is not run. Below is still the one before.", icon=":material/edit:")
         st.text(str(error))
-        st.stop()
-
-    if st.session_state.prompt != selection.prompt:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption("Stopped. Below is still the prompt before.", width="content")
-            st.button("Run the prompt", on_click=take_prompt)
+        selection = st.session_state.selection = drawn
+    else:
+        if waits or st.session_state.prompt != selection.prompt:
+            if waits:
+                selection = st.session_state.selection = drawn or first_selection(FIRST_MODEL)
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.caption(f"{waits or 'Stopped.'} Below is still the prompt before.", width="content")
+                st.button("Run the prompt", on_click=agree, icon=":material/play_arrow:")
 
 # Figures
 

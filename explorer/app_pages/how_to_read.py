@@ -15,7 +15,7 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from components.charts import cell_table, decay_curves_chart, panels_chart, survival_table, visible_tokens
+from components.charts import decay_curves_chart, head_cells, panels_chart, survival_table, visible_tokens
 from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.colours import ACCENT, NEGATIVE, POSITIVE
 from components.demo.presets import PRESETS
@@ -96,11 +96,12 @@ def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, fl
 with st.spinner("Running the example through the embedded model"):
     example = capture(DEMO, PROMPT)
     swapped = capture(DEMO, PROMPT.replace(*SWAP))
-    errors = {layer: faithfulness(DEMO, PROMPT, layer) for layer in example.terms}
+    errors = {layer: faithfulness(DEMO, PROMPT, layer) for layer in example.layers}
 
-tokens, terms = example.tokens, example.terms[LAYER]
+tokens, terms = example.tokens, example.terms(LAYER)
 query = len(tokens) - 1
-cells = cell_table(terms, HEAD, tokens)
+shown = head_cells(terms, HEAD, tokens)
+cells = shown.cells
 row = cells[cells["i"] == query]
 cell = row.iloc[int(row["attention"].abs().to_numpy().argmax())]
 key = int(cell["j"])
@@ -176,7 +177,7 @@ page.markdown(
 )
 with page:
     draw(
-        panels_chart(cells, tokens, pointed=(query, key)),
+        panels_chart(shown, pointed=(query, key)),
         key="panels",
         alt=f"Content times decay is attention, for layer {LAYER}, head {HEAD}. "
         f"Query {query} {tokens[query]} reads key {key} {tokens[key]} most: "
@@ -250,8 +251,8 @@ figure.altair_chart(
     f"{lowest_cell['attention']:.3g} at key {lowest_cell['j']} {lowest_cell['key']}.",
 )
 
-first_layer = min(example.terms)
-before, after = example.terms[first_layer].B[0], swapped.terms[first_layer].B[0]
+first_layer = min(example.layers)
+before, after = example.terms(first_layer).B[0], swapped.terms(first_layer).B[0]
 changes = ((after - before).norm(dim=(-1, -2)) / before.norm(dim=(-1, -2))).tolist()
 changed = [place for place, change in enumerate(changes) if change > 1e-6]
 text, figure = page.columns([5, 6], gap="large")

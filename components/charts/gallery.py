@@ -1,0 +1,260 @@
+"""The gallery: every layer and head of a model at once, each as a small picture; a click picks the head.
+
+All pictures are one image, soon sent and soon drawn; a grid of invisible rectangles above it feels clicks.
+
+The unit is a cell: a picture and the gap to the next. A picture is `dots` pixels of the image wide and the
+gap one, transparent, with a hairline in its middle. On the page a cell is `side` pixels wide, a whole number,
+so that equal pictures are drawn equally wherever they stand.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import isqrt
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32, Int, UInt8
+
+from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
+from components.charts.colours import ACCENT, FAINT, INK, glaze_levels, glaze_palette
+from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.head_map import Measure
+from components.charts.picture import png_address
+
+PICK_FROM_GALLERY = "gallery_head"
+"""Name of the point selection; it holds `layer` and `head` of the clicked picture."""
+
+_PIXELS = 590_000
+"""Pixels that all pictures have together: 576 heads of 32 × 32."""
+_FEWEST_TILES, _MOST_TILES = 8, 64
+
+_PAGE = 1000
+"""Width in pixels of the page for which sorted pictures are put in rows."""
+_MOST_SIDE = 120
+"""Largest side of a cell in pixels: a few heads do not become posters."""
+_LEAST_NAMED = 70
+"""Least side in pixels of a cell with room for its name."""
+
+_TYPES: dict[str, Any] = {
+    "layer": np.int16,
+    "head": np.int16,
+    "place": np.int16,
+    "mean_distance": np.float32,
+    "half_life": np.float32,
+}
+
+
+def gallery_tiles(heads: int) -> int:
+    """Pixels of a side of each picture: those of all `heads` together make an image that is soon sent."""
+    return min(max(isqrt(_PIXELS // heads), _FEWEST_TILES), _MOST_TILES)
+
+
+def gallery_chart(
+    pictures: Float32[np.ndarray, "head tile tile"],
+    measures: pd.DataFrame,
+    picked: tuple[int, int],
+    *,
+    sort: Measure | None = None,
+    locked: bool = False,
+    larger: bool = False,
+) -> Figure:
+    """Pooled |M| of each head, zero above the diagonal, and the `picked` (layer, head) framed.
+
+    `measures` is a `measure_table` with a row for each of the `pictures`. They stand at their layer and head
+    or, with `sort`, row by row from the head with the most of that measure to the least. Each has full colour
+    at its own largest or, if `locked`, at the largest of all. `larger` type is for a projector.
+    """
+    heads = measures[["layer", "head", "mean_distance", "half_life"]].reset_index(drop=True)
+    layers, layer = np.unique(heads["layer"].to_numpy(), return_inverse=True)
+    across = int(heads["head"].max()) + 1
+    place = layer * across + heads["head"].to_numpy()
+    if sort is not None:
+        across = _columns(len(heads), across)
+        place = np.empty(len(heads), dtype=np.int64)
+        place[np.argsort(-measures[sort.column].to_numpy(), kind="stable")] = np.arange(len(heads))
+    tiles = _magnified(glaze_levels(_strengths(pictures, locked)), gallery_tiles(len(heads)))
+    dots = tiles.shape[-1]
+    address = png_address(_mosaic(tiles, place, across), glaze_palette())
+    # Small types: beside the image, these rows are most of what a page is sent.
+    heads = heads.assign(place=place).astype(_TYPES)
+    is_picked = (heads["layer"] == picked[0]) & (heads["head"] == picked[1])
+    down, last = int(place.max()) // across + 1, int(place.max()) % across + 1
+    tables = {
+        "scene": scene(across=across, down=down, dots=dots),
+        # Half a gap up and to the left: each hairline stands in the middle of its gap.
+        "picture": pd.DataFrame([{"left": -0.5 / (dots + 1), "top": -0.5 / (dots + 1), "url": address}]),
+        "lines": _lines(across, down, last),
+        "heads": heads,
+        "picked": heads.loc[is_picked, ["place"]],
+    }
+    if sort is None:
+        tables["layers"] = pd.DataFrame({"layer": layers})
+    return Figure(_chart(sort is not None, larger), tables)
+
+
+def _columns(heads: int, per_layer: int) -> int:
+    """Pictures in a row when sorted: a layer's, unless they would be too large or too small for the page."""
+    return min(max(per_layer, _PAGE // _MOST_SIDE), _PAGE // (gallery_tiles(heads) + 1), heads)
+
+
+def _strengths(
+    pictures: Float32[np.ndarray, "head tile tile"], locked: bool
+) -> Float32[np.ndarray, "head tile tile"]:
+    """From zero to one, the largest of all pictures or of each."""
+    limits = pictures.max(axis=None if locked else (1, 2), keepdims=True)
+    return pictures / np.where(limits > 0, limits, np.float32(1))
+
+
+def _magnified(levels: UInt8[np.ndarray, "head tile tile"], least: int) -> UInt8[np.ndarray, "head dot dot"]:
+    """The pictures of a very short text at about the size of others, for gaps as narrow as theirs."""
+    times = max(least // levels.shape[-1], 1)
+    return levels.repeat(times, axis=1).repeat(times, axis=2)
+
+
+def _mosaic(
+    levels: UInt8[np.ndarray, "head dot dot"], place: Int[np.ndarray, " head"], across: int
+) -> UInt8[np.ndarray, "row column"]:
+    """All pictures at their places, counted row by row, with gaps of one pixel above and left of each."""
+    pitch = levels.shape[-1] + 1
+    down = int(place.max()) // across + 1
+    cells = np.zeros((down * across, pitch, pitch), dtype=np.uint8)
+    cells[place, 1:, 1:] = levels
+    rows = cells.reshape(down, across, pitch, pitch).transpose(0, 2, 1, 3)
+    return rows.reshape(down * pitch, across * pitch)
+
+
+def _lines(across: int, down: int, last: int) -> pd.DataFrame:
+    """The hairlines around all cells, in cells; the lowest row has `last` of them."""
+    level = [
+        {"left": 0, "right": last if k == down else across, "top": k, "bottom": k} for k in range(down + 1)
+    ]
+    upright = [
+        {"left": k, "right": k, "top": 0, "bottom": down if k <= last else down - 1}
+        for k in range(across + 1)
+    ]
+    return pd.DataFrame(level + upright, dtype=np.int16)
+
+
+@cache
+def _chart(in_order: bool, larger: bool) -> dict[str, Any]:
+    """The specification in this look; pictures that stand `in_order` of a measure have names, not axes."""
+    scale = type_scale(larger)
+    pick = alt.selection_point(
+        name=PICK_FROM_GALLERY, fields=["layer", "head"], on="click", clear=False, toggle=False
+    )
+    corner: dict[str, Any] = {
+        "x": alt.X("left:Q", scale=_cells("across"), axis=None if in_order else _heads(scale)),
+        "y": alt.Y("top:Q", scale=_cells("down"), axis=None if in_order else _layers(scale)),
+    }
+    area = {**corner, "x2": "right", "y2": "bottom"}
+    picture = (
+        rows_of("picture")
+        .mark_image(
+            align="left",
+            baseline="top",
+            width=alt.ExprRef("side * across"),
+            height=alt.ExprRef("side * down"),
+            aspect=False,
+            smooth=alt.ExprRef("side < dots"),  # on a narrow page a line of one pixel must not get lost
+            tooltip=None,
+        )
+        .encode(**corner, url="url:N")
+    )
+    lines = rows_of("lines").mark_rule(stroke=FAINT, strokeWidth=1, opacity=0.6, tooltip=None).encode(**area)
+    feeler = (
+        _placed("heads")
+        .mark_rect(opacity=0, cursor="pointer")
+        .encode(
+            **area,
+            tooltip=[
+                alt.Tooltip("layer:O"),
+                alt.Tooltip("head:O"),
+                alt.Tooltip("mean_distance:Q", title="mean distance", format=".3~r"),
+                alt.Tooltip("half_life:Q", title="half-life", format=".3~r"),
+            ],
+        )
+        .add_params(pick)
+    )
+    frame = _placed("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**area)
+    labels = _names(scale).encode(**corner) if in_order else undrawn("layers")
+    params = [
+        *(scene_param(name) for name in ("across", "down", "dots")),
+        alt.param(name="side", expr=f"clamp(floor(width / across), 1, {_MOST_SIDE * scale})"),
+        *([] if in_order else [read("layers", "layers", "layer")]),
+    ]
+    return built(
+        alt.LayerChart(layer=[picture, lines, labels, feeler, frame, undrawn("scene")])
+        .add_params(*params)
+        .properties(
+            height=1,  # the pictures hang from the top; their height is `side * down`
+            # Once more after the axes have taken their part of the width, which makes the whole less high.
+            autosize=alt.AutoSizeParams(**FILL_WIDTH.to_dict(), resize=True),
+            padding=EDGE,
+            usermeta=CANVAS,
+        )
+    )
+
+
+def _cells(count: str) -> alt.Scale:
+    """From cells to pixels; `count` is the parameter that says how many cells there are in this direction."""
+    pixels: list[Any] = [0, alt.ExprRef(f"side * {count}")]
+    return alt.Scale(domain=[0, alt.ExprRef(count)], range=pixels, nice=False, zero=False)
+
+
+def _heads(scale: float) -> alt.Axis:
+    return _numbers(
+        "head", "across", "floor(datum.value)", scale, orient="top", labelAngle=0, labelSeparation=4
+    )
+
+
+def _layers(scale: float) -> alt.Axis:
+    return _numbers("layer", "down", "layers[floor(datum.value)]", scale, orient="left")
+
+
+def _numbers(title: str, count: str, label: str, scale: float, **options: Any) -> alt.Axis:
+    """A number at the middle of each row or column."""
+    return readable_axis(
+        title,
+        scale,
+        values=alt.ExprRef(f"sequence(0.5, {count})"),
+        labelExpr=label,
+        labelFlush=False,
+        grid=False,
+        ticks=False,
+        domain=False,
+        **options,
+    )
+
+
+def _placed(table: str) -> alt.Chart:
+    """The rows of a table with the edges, in cells, of where they stand."""
+    placed: alt.Chart = rows_of(table).transform_calculate(
+        left="datum.place % across",
+        right="datum.left + 1",
+        top="floor(datum.place / across)",
+        bottom="datum.top + 1",
+    )
+    return placed
+
+
+def _names(scale: float) -> alt.Chart:
+    """Layer and head in the empty upper triangle of each picture, if that has room for them."""
+    names: alt.Chart = (
+        _placed("heads")
+        .transform_filter(f"side >= {_LEAST_NAMED * scale}")
+        .transform_calculate(name="'L' + datum.layer + ' H' + datum.head")
+        .mark_text(
+            align="right",
+            baseline="top",
+            dx=alt.ExprRef("side - 5"),
+            dy=5,
+            fontSize=11 * scale,
+            color=INK,
+            tooltip=None,
+        )
+        .encode(text="name:N")
+    )
+    return names

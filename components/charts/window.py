@@ -1,0 +1,66 @@
+"""A window onto the matrix of a text: which queries and which keys a picture shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from components.ssd import tile_edges
+
+MOST_TILES = 128
+"""Rows and columns of a picture, at most: a browser draws as many without a pause."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Ranges of query and key positions, without a step. In front of a longer range stand tiles."""
+
+    queries: range
+    keys: range
+
+    @staticmethod
+    def whole(length: int) -> Window:
+        """Everything."""
+        return Window(range(length), range(length))
+
+    @property
+    def pooled(self) -> bool:
+        """Whether some tile is larger than a token."""
+        return max(len(self.queries), len(self.keys)) > MOST_TILES
+
+    @property
+    def on_diagonal(self) -> bool:
+        """Whether queries and keys are the same: a triangle."""
+        return self.queries == self.keys
+
+    def within(self, length: int) -> Window | None:
+        """The part of it that a text of `length` tokens fills: queries that read a key, keys that are read.
+
+        None if nothing of it is on or below the diagonal.
+        """
+        queries = range(max(self.queries.start, self.keys.start, 0), min(self.queries.stop, length))
+        keys = range(max(self.keys.start, 0), min(self.keys.stop, queries.stop))
+        return Window(queries, keys) if len(queries) and len(keys) else None
+
+    def around(self, least: int, length: int) -> Window:
+        """It, or as much more on all sides that it holds at least `least` queries and keys of the text."""
+        grown = Window(_grown(self.queries, least, length), _grown(self.keys, least, length))
+        return grown.within(length) or self
+
+
+def tiles_of(positions: range) -> list[range]:
+    """The rows or columns of a picture: at most MOST_TILES, cut as `pooled_attention` cuts them."""
+    edges = (positions.start + tile_edges(len(positions), MOST_TILES)).tolist()
+    return [range(*ends) for ends in pairwise(edges)]
+
+
+def in_figures(positions: range) -> str:
+    """The first and the last of them, such as "1,024–1,055"; one alone stands alone."""
+    first, last = positions[0], positions[-1]
+    return f"{first:,}" if first == last else f"{first:,}–{last:,}"
+
+
+def _grown(positions: range, least: int, length: int) -> range:
+    missing = max(least - len(positions), 0)
+    start = max(min(positions.start - missing // 2, length - least), 0)
+    return range(min(start, positions.start), min(max(start + least, positions.stop), length))

@@ -1,0 +1,105 @@
+"""What running a prompt takes, before it is run: memory from the model's shape, time from earlier runs."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from components.bridge import ModelBridge
+
+RUNS_REMEMBERED = 5
+"""Runs whose median is a model's rate."""
+
+_SCRATCH = 8
+"""Arrays of the size of B and C, in float32, that reading one layer takes for the moment."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What running a prompt will take."""
+
+    tokens: int
+    seconds: float | None
+    """None where nothing has been measured, as for short prompts."""
+    gigabytes: float
+
+    def in_words(self) -> str:
+        """As "12,000 tokens, about 3 s and 0.4 GB of memory"."""
+        return (
+            f"{self.tokens:,} tokens, about {_time(self.seconds or 0)} and {self.gigabytes:.2g} GB of memory"
+        )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1g} h"
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes per token and layer of what is kept of a run; all layers are alike."""
+
+    layers: int
+    projected: int
+    """What a mixer projects for B, C and dt, in the model's dtype."""
+    given: int
+    """What it was given, in the model's dtype."""
+    terms: int
+    """The terms that follow: B, C and dt in float32, the cumulative decay in float64."""
+    scratch: int
+    """While they are derived."""
+
+    @staticmethod
+    def of(bridge: ModelBridge) -> Footprint:
+        """That of a loaded model."""
+        layers = bridge.ssm_layers()
+        mixer: Any = bridge.blocks[layers[0]].mixer.original_component
+        grouped, heads = 2 * mixer.n_groups * mixer.ssm_state_size, mixer.num_heads
+        item = bridge.model.dtype.itemsize
+        return Footprint(
+            layers=len(layers),
+            projected=(grouped + heads) * item,
+            given=bridge.model.config.hidden_size * item,
+            terms=(grouped + heads) * 4 + heads * 8,
+            scratch=grouped * 4 * _SCRATCH,
+        )
+
+    def layers_at_once(self, tokens: int, most: int) -> int:
+        """Layers that one run keeps within `most` bytes: all with what they were given, or fewer without."""
+        if tokens * self.layers * (self.terms + self.given) <= most:
+            return self.layers
+        return min(max(int(most // (tokens * self.projected)), 1), self.layers - 1 or 1)
+
+    def runs(self, tokens: int, most: int) -> int:
+        """How often the text goes through the model: once, or for some layers at a time and one in use."""
+        at_once = self.layers_at_once(tokens, most)
+        return 1 if at_once == self.layers else ceil(self.layers / at_once) + 1
+
+    def gigabytes(self, tokens: int, most: int) -> float:
+        """Most memory that is taken at a time."""
+        at_once = self.layers_at_once(tokens, most)
+        whole = at_once == self.layers
+        kept = at_once * (self.projected + (self.given + self.terms if whole else 0))
+        return tokens * (kept + (0 if whole else self.terms) + self.scratch) / 1e9
+
+
+_lock = threading.Lock()
+_rates: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RUNS_REMEMBERED))
+
+
+def remember_rate(model: str, seconds: float, tokens: int) -> None:
+    """Take note of how long a model took for how many tokens."""
+    with _lock:
+        _rates[model].append(seconds / tokens)
+
+
+def measured_rate(model: str) -> float | None:
+    """Seconds per token of a model, the median of its last runs; None before the first."""
+    with _lock:
+        return statistics.median(_rates[model]) if _rates[model] else None

@@ -1,0 +1,117 @@
+"""Windows onto a long text: opened by a brush, a button or in figures; left by the trail that led to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from components.charts import Window, in_figures, overview_picture, strongest_tile
+from explorer.picks import picked
+from explorer.resources import Capture, overview
+
+OVERVIEW_WIDTH = 128
+"""Pixels of the small picture of the whole text."""
+
+LEAST_OPENED = 64
+"""Tokens around the strongest tile that are opened with it, at least."""
+
+
+def shown_window(capture: Capture) -> Window:
+    """The last opened window, as far as the text fills it; the whole text, if none is open."""
+    opened = picked().windows
+    found = opened[-1].within(capture.length) if opened else None
+    return found or Window.whole(capture.length)
+
+
+def take_brush(brushed: Sequence[Mapping[str, Any]]) -> Window | None:
+    """The window that a brush has just left; None if it left none, or that has been taken before."""
+    brush = brushed[0].get("brush") if brushed else None
+    if brush is None or brush == st.session_state.get("brush"):
+        return None
+    st.session_state.brush = brush
+    ends = {name: int(brushed[0][name]) for name in ("query_start", "query_stop", "key_start", "key_stop")}
+    return Window(range(ends["query_start"], ends["query_stop"]), range(ends["key_start"], ends["key_stop"]))
+
+
+def trail(capture: Capture, layer: int, head: int, window: Window) -> None:
+    """The windows that led here, each a click back, and the way to the strongest tile."""
+    opened = picked().windows
+    if not opened and not window.pooled:
+        return
+    if opened:
+        picture = overview_picture(
+            overview(capture.model, capture.prompt, layer, head), capture.length, opened
+        )
+        st.image(
+            picture,
+            width=OVERVIEW_WIDTH,
+            alt=f"The whole text in head {head} of layer {layer}, RMS, and in it the window: {_name(window)}.",
+        )
+    names = [f"Whole text, {capture.length:,} tokens", *map(_name, opened)]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for depth, name in enumerate(names[:-1]):
+            st.button(
+                name,
+                key=f"back_to_{depth}",
+                type="tertiary",
+                icon=":material/zoom_out_map:" if depth == 0 else ":material/chevron_right:",
+                on_click=_back_to,
+                args=(depth,),
+            )
+        st.markdown(f"**{names[-1]}**", width="content")
+        if window.pooled:
+            st.button(
+                "Open the strongest tile",
+                key="strongest",
+                icon=":material/center_focus_strong:",
+                help="Strongest means the largest root mean square over a tile: of M, or with Times dt of M·dt.",
+                on_click=_open_strongest,
+                args=(capture, layer, head, window),
+            )
+
+
+def window_lists(capture: Capture, window: Window) -> None:
+    """A window in figures, for the keyboard."""
+    st.caption("Window: first and last position")
+    ends = {
+        "first_query": window.queries[0],
+        "last_query": window.queries[-1],
+        "first_key": window.keys[0],
+        "last_key": window.keys[-1],
+    }
+    columns = st.columns(2)
+    for place, (name, position) in enumerate(ends.items()):
+        st.session_state[name] = position
+        with columns[place % 2]:
+            st.number_input(
+                name.replace("_", " ").capitalize(), 0, capture.length - 1, key=name, on_change=_choose_window
+            )
+
+
+def _name(window: Window) -> str:
+    if window.on_diagonal:
+        return f"positions {in_figures(window.queries)}"
+    return f"queries {in_figures(window.queries)} · keys {in_figures(window.keys)}"
+
+
+def _back_to(depth: int) -> None:
+    st.session_state.selection = picked().back_to(depth)
+
+
+def _open_strongest(capture: Capture, layer: int, head: int, window: Window) -> None:
+    tile = strongest_tile(capture.terms(layer), head, window, with_dt=picked().view.dt)
+    st.session_state.selection = picked().with_window(tile.around(LEAST_OPENED, capture.length))
+
+
+def _choose_window() -> None:
+    """Take the figures in place of the window that is shown."""
+    state = st.session_state
+    queries = range(state.first_query, state.last_query + 1)
+    keys = range(state.first_key, state.last_key + 1)
+    if len(queries) and len(keys) and queries[-1] >= keys[0]:
+        opened = picked().windows
+        state.selection = (
+            picked().back_to(len(opened) - 1 if opened else 0).with_window(Window(queries, keys))
+        )
