@@ -31,7 +31,7 @@ class Cost:
     def in_words(self) -> str:
         """As "12,000 tokens, about 3 s and 0.4 GB of memory"."""
         return (
-            f"{self.tokens:,} tokens, about {_time(self.seconds or 0)} and {self.gigabytes:.2g} GB of memory"
+            f"{self.tokens:,} tokens, about {_time(self.seconds or 0.0)} and {self.gigabytes:.2g} GB of memory"
         )
 
 

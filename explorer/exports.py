@@ -251,7 +251,7 @@ def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         name: getattr(provenance, name)
         for name in ("model", "revision", "dtype", "prompt", "layer", "head", "with_dt")
     }
-    facts |= {name: [each[0], each[-1]] for name, each in _ranges(provenance).items()}
+    facts |= {name: f"{each[0]}-{each[-1]}" for name, each in _ranges(provenance).items()}
     facts |= {"statistic": provenance.statistic} if window.pooled else {}
     facts |= {f"version of {package}": number for package, number in provenance.versions.items()}
     lines = [f"# {name}: {_one_cell(value)}" for name, value in facts.items()]

@@ -71,7 +71,7 @@ def _press() -> None:
     """Open the window that was brushed, or take the pressed row; a press beside both changes nothing."""
     pressed = st.session_state.panels.selection
     row = pressed[PICK_QUERY]
-    if window := take_brush(pressed[OPEN_WINDOW]):
+    if window := take_brush(pressed[OPEN_WINDOW], st.session_state):
         st.session_state.selection = picked().with_window(window)
     if row and row[0].get("i", -1) >= 0:
         st.session_state.selection = picked().with_query(int(row[0]["i"]))
@@ -311,8 +311,8 @@ def _how_to_read(cells: HeadCells) -> str:
     what = "root mean square" if cells.unsigned else "mean"
     return (
         f"Each cell is a tile of queries and keys: the exact {what} of M over it, beside the means of "
-        "content and decay. **Drag over cells to open them as a window**, down to single tokens. Each box below the "
-        "panels is a tile of the text, shaded by what the marked queries read in it."
+        "content and decay. **Drag over cells to open them as a window**, down to single tokens. Each box "
+        "below the panels is a tile of the text, shaded by what the marked queries read in it."
     )
 
 
@@ -382,7 +382,7 @@ def _measure(capture: Capture, measure: Measure, of_head: pd.Series[float]) -> N
     tokens, error = float(of_head[measure.column]), float(of_head.get(f"{measure.column}_error", 0))
     meaning = measure.meaning
     if error > 0:
-        meaning += f" From {MEASURED_ROWS} of {capture.length:,} rows, spread evenly; standard error {error:.2g} tokens."
+        meaning += f" From {MEASURED_ROWS} of {capture.length:,} rows; standard error {error:.2g} tokens."
     st.metric(
         measure.label,
         _tokens(tokens),

@@ -95,7 +95,7 @@ class Capture:
 
     def holds(self, layer: int) -> bool:
         """Whether the terms of a layer are at hand."""
-        return _layers.get((self.model, self.prompt, layer)) is not None
+        return _held().get((self.model, self.prompt, layer)) is not None
 
     @cached_property
     def pictures(self) -> Float32[np.ndarray, "head tile tile"]:
@@ -209,10 +209,10 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
 
 def layer_of(model: str, prompt: str, layer: int, _report: Report = untold) -> Layer:
     """One layer of a prompt that has been captured; if it is not held, the prompt runs once more for it."""
-    found = _layers.get((model, prompt, layer))
+    found = _held().get((model, prompt, layer))
     if found is None:
         with _running:  # sessions that want the same layer wait for it
-            found = _layers.get((model, prompt, layer))
+            found = _held().get((model, prompt, layer))
             if found is None:
                 layers, (ids, _) = bridge(model).ssm_layers(), encoded(model, prompt)
                 all_fit = _footprint(model).layers_at_once(ids.shape[1], HELD_BYTES) == len(layers)
@@ -256,7 +256,12 @@ def _limits(
     return locked_limits(terms, window, with_dt=with_dt, statistic=statistic)
 
 
-_layers: Held[Layer] = Held(HELD_BYTES)
+@st.cache_resource(show_spinner=False)
+def _held() -> Held[Layer]:
+    """Layers by model, prompt and index."""
+    return Held(HELD_BYTES)
+
+
 _running = threading.Lock()
 
 
@@ -278,7 +283,7 @@ def _hold(model: str, prompt: str, layers: Sequence[int], report: Report) -> dic
     for layer in layers:
         report(f"Reading layer {layer}", None)
         held[layer] = Layer(kept.ssd_terms(layer, with_x=False), kept[f"blocks.{layer}.mixer.hook_in"])
-        _layers.put((model, prompt, layer), held[layer], held[layer].nbytes)
+        _held().put((model, prompt, layer), held[layer], held[layer].nbytes)
     return held
 
 

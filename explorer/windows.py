@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -25,12 +25,15 @@ def shown_window(capture: Capture) -> Window:
     return found or Window.whole(capture.length)
 
 
-def take_brush(brushed: Sequence[Mapping[str, Any]]) -> Window | None:
-    """The window that a brush has just left; None if it left none, or that has been taken before."""
+def take_brush(brushed: Sequence[Mapping[str, Any]], state: MutableMapping[Any, Any]) -> Window | None:
+    """The window that a brush has just left; None if it left none, or that has been taken before.
+
+    `brushed` is the chart's selection OPEN_WINDOW, which stays there; `state` remembers which one was taken.
+    """
     brush = brushed[0].get("brush") if brushed else None
-    if brush is None or brush == st.session_state.get("brush"):
+    if brush is None or brush == state.get("brush"):
         return None
-    st.session_state.brush = brush
+    state["brush"] = brush
     ends = {name: int(brushed[0][name]) for name in ("query_start", "query_stop", "key_start", "key_stop")}
     return Window(range(ends["query_start"], ends["query_stop"]), range(ends["key_start"], ends["key_stop"]))
 
@@ -47,7 +50,7 @@ def trail(capture: Capture, layer: int, head: int, window: Window) -> None:
         st.image(
             picture,
             width=OVERVIEW_WIDTH,
-            alt=f"The whole text in head {head} of layer {layer}, RMS, and in it the window: {_name(window)}.",
+            alt=f"The whole text in layer {layer}, head {head}; framed in it {_name(window)}.",
         )
     names = [f"Whole text, {capture.length:,} tokens", *map(_name, opened)]
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -66,7 +69,7 @@ def trail(capture: Capture, layer: int, head: int, window: Window) -> None:
                 "Open the strongest tile",
                 key="strongest",
                 icon=":material/center_focus_strong:",
-                help="Strongest means the largest root mean square over a tile: of M, or with Times dt of M·dt.",
+                help="Strongest: of the largest root mean square (RMS), of M or, with Times dt, of M·dt.",
                 on_click=_open_strongest,
                 args=(capture, layer, head, window),
             )

@@ -1,4 +1,4 @@
-"""Where the opened windows lie in the whole text: one small picture, for a page that shows the last of them."""
+"""Where the opened windows lie in the whole text: a small picture for a page that shows the last one."""
 
 from __future__ import annotations
 

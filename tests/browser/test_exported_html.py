@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from components.charts import cell_table, panels_chart, visible_tokens
+from components.charts import head_cells, panels_chart, visible_tokens
 from components.models import load_bridge
 from explorer.exports import picture_html
 
@@ -20,7 +20,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bridge = load_bridge("demo", device="cpu")
     tokens = visible_tokens(bridge.to_str_tokens(PROMPT))
     terms = bridge.run_with_cache(PROMPT)[1].ssd_terms(2)
-    chart = panels_chart(cell_table(terms, 2, tokens), tokens)
+    chart = panels_chart(head_cells(terms, 2, tokens))
     file = tmp_path_factory.mktemp("export") / "picture.html"
     file.write_bytes(picture_html(chart, f"Layer 2, head 2: {PROMPT}"))
     return file

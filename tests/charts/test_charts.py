@@ -6,18 +6,20 @@ from itertools import pairwise
 
 import altair as alt
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from components.charts import (
     MEASURES,
+    OPEN_WINDOW,
     PICK,
     PICK_QUERY,
     Figure,
+    HeadCells,
     Measure,
-    cell_table,
+    Window,
     decay_curves_chart,
+    head_cells,
     head_map_chart,
     locked_limits,
     measure_table,
@@ -28,21 +30,29 @@ from components.charts import (
 )
 from components.charts.colours import amount_levels, amount_palette, diverging_levels, diverging_palette
 from components.charts.picture import png_address
-from components.charts.strip import COLUMNS, token_places
+from components.charts.strip import COLUMNS, text_columns, token_places
 from components.ssd import SSDTerms
 from tests.charts.conftest import random_terms
 
 
-def panels(length: int, first: int = 0) -> tuple[pd.DataFrame, Figure]:
+def cells_of(length: int, head: int = 0, window: Window | None = None) -> HeadCells:
     tokens = [f"·token{k}" for k in range(length)]
-    cells = cell_table(random_terms(length), 0, tokens, first)
-    last = first + length - 1
-    return cells, panels_chart(cells, tokens, first=first, pointed=(last, first))
+    return head_cells(random_terms(length), head, tokens, window)
 
 
-def cells_of(length: int) -> tuple[pd.DataFrame, list[str]]:
-    tokens = [f"·token{k}" for k in range(length)]
-    return cell_table(random_terms(length), 0, tokens), tokens
+def panels(length: int, window: Window | None = None) -> tuple[HeadCells, Figure]:
+    cells = cells_of(length, window=window)
+    return cells, panels_chart(cells, pointed=(cells.window.queries[-1], cells.window.keys[0]))
+
+
+WINDOWS = {
+    "one token": (1, None),
+    "a text": (30, None),
+    "as many as are drawn": (128, None),
+    "tiles": (300, None),
+    "away from the diagonal": (300, Window(range(200, 260), range(20, 50))),
+    "across the diagonal": (300, Window(range(10, 290), range(0, 200))),
+}
 
 
 def pixels(address: str) -> np.ndarray:
@@ -63,30 +73,30 @@ def fact(figure: Figure, name: str) -> object:
     return figure.tables["scene"].loc[0, name]
 
 
-@pytest.mark.parametrize("length", [1, 2, 30, 128])
-def test_panels_are_a_valid_chart_of_three_pictures(length: int) -> None:
-    _, figure = panels(length)
+@pytest.mark.parametrize(("length", "window"), WINDOWS.values(), ids=WINDOWS)
+def test_panels_are_a_valid_chart_of_three_pictures(length: int, window: Window | None) -> None:
+    _, figure = panels(length, window)
     alt.LayerChart.from_dict(figure.specification())
     assert len(figure.tables["pictures"]) == 3
 
 
 def test_every_head_and_text_has_the_same_chart() -> None:
-    for length, first in ((1, 0), (30, 0), (128, 7)):
-        assert panels(length, first)[1].chart is panels(64)[1].chart
+    for length, window in WINDOWS.values():
+        assert panels(length, window)[1].chart is panels(64)[1].chart
     terms = random_terms(9)
-    survival, (cells, tokens) = survival_table(terms), cells_of(9)
+    survival, cells = survival_table(terms), cells_of(9)
     assert decay_curves_chart(survival, 0, 2.0).chart is decay_curves_chart(survival, 2, 1e6).chart
-    assert row_chart(cells, tokens, 3).chart is row_chart(cells, tokens, 8).chart
+    assert row_chart(cells, 3).chart is row_chart(cells, 8).chart
     measures = measure_table({0: terms})
     heads = [head_map_chart(measures, MEASURES[0], (0, head)) for head in (0, 1)]
     assert heads[0].chart is heads[1].chart
 
 
 def test_every_table_that_a_chart_names_is_there() -> None:
-    terms, (cells, tokens) = random_terms(9), cells_of(9)
+    terms = random_terms(9)
     for figure in (
         panels(9)[1],
-        row_chart(cells, tokens, 8),
+        row_chart(cells_of(9), 8),
         decay_curves_chart(survival_table(terms), 0, 2.0),
         head_map_chart(measure_table({0: terms}), MEASURES[0], (0, 0)),
     ):
@@ -137,20 +147,61 @@ def test_a_png_holds_its_pixels() -> None:
 
 
 def test_the_marked_cell_is_the_one_asked_for() -> None:
-    _, figure = panels(6, first=10)
-    assert (fact(figure, "kept_row"), fact(figure, "kept_key")) == (5, 0)
+    figure = panels_chart(cells_of(40, window=Window(range(10, 16), range(4, 12))), pointed=(13, 9))
+    assert (fact(figure, "kept_row"), fact(figure, "kept_key")) == (3, 5)
+    tiles = panels_chart(cells_of(300), pointed=(299, 150))
+    assert (fact(tiles, "kept_row"), fact(tiles, "kept_key")) == (127, 64)
 
 
-def test_the_browser_gets_the_numbers_row_by_row() -> None:
-    cells, figure = panels(40, first=3)
-    i, j = 20, 7
-    cell = cells[(cells["i"] == i + 3) & (cells["j"] == j + 3)].iloc[0]
-    sent = figure.tables["cells"].iloc[i * (i + 1) // 2 + j]
-    assert sent["content"] == cell["content"]
-    assert sent["decay"] == cell["decay"]
-    assert sent["content"] * sent["decay"] == pytest.approx(cell["attention"], rel=1e-6)
-    position = figure.tables["positions"].iloc[j]
-    assert (position["text"], position["dt"]) == (cell["key"], cell["dt"])
+@pytest.mark.parametrize(("length", "window"), WINDOWS.values(), ids=WINDOWS)
+def test_the_browser_gets_the_numbers_row_by_row(length: int, window: Window | None) -> None:
+    cells, figure = panels(length, window)
+    rows, columns = figure.tables["queries"], figure.tables["keys"]
+    assert rows["reach"].sum() == len(figure.tables["cells"]) == len(cells.cells)
+    row, key = len(rows) // 2, len(columns) // 3
+    key = min(key, rows["reach"][row] - 1)
+    cell = cells.cells[(cells.cells["row"] == row) & (cells.cells["column"] == key)].iloc[0]
+    sent = figure.tables["cells"].iloc[rows["before"][row] + key]
+    for name in ("content", "decay", "attention"):
+        assert sent[name] == cell[name]
+    assert (columns["text"][key], columns["dt"][key]) == (cell["key"], cell["dt"])
+    assert (rows["text"][row], rows["i"][row]) == (cell["query"], cell["i"])
+    # The first row that reaches a column is where its mark begins.
+    top = columns["top"][key]
+    assert rows["reach"][top] > key
+    assert top == 0 or rows["reach"][top - 1] <= key
+
+
+def test_a_window_that_fills_its_panels_has_its_titles_above() -> None:
+    for length, window in WINDOWS.values():
+        cells, figure = panels(length, window)
+        assert (fact(figure, "head_room") > 0) == (cells.window.queries != cells.window.keys)
+
+
+def test_tiles_say_what_they_are_and_tokens_do_not() -> None:
+    assert fact(panels(128)[1], "note") == ""
+    assert fact(panels(300)[1], "note") == "{} over 3 × 3 entries"
+    assert figure_labels(panels(300)[1])[:3] == ["0", "2", "4"]
+    assert figure_labels(panels(30)[1])[:2] == ["·token0", "·token1"]
+
+
+def figure_labels(figure: Figure) -> list[str]:
+    return figure.tables["keys"]["label"].tolist()
+
+
+def test_a_root_mean_square_has_the_colours_of_an_amount() -> None:
+    tokens = ["a"] * 300
+    cells = head_cells(random_terms(300), 0, tokens, statistic="rms")
+    figure = panels_chart(cells)
+    assert figure.chart is not panels(300)[1].chart
+    matrix = cells.matrix(cells.cells["attention"])
+    assert matrix.min() >= 0
+    expected = amount_palette(True)[amount_levels(matrix / matrix.max())]
+    np.testing.assert_array_equal(drawn(figure, 2, "dark"), expected)
+    assert fact(row_chart(cells, 299), "low") == 0
+    # A tile of one entry is that entry: it keeps its sign.
+    single = head_cells(random_terms(30), 0, tokens[:30], statistic="rms")
+    assert panels_chart(single).chart is panels(30)[1].chart
 
 
 def test_no_mark_per_cell() -> None:
@@ -160,24 +211,30 @@ def test_no_mark_per_cell() -> None:
     assert [layer["transform"] for layer in drawn_from_cells] == [[{"filter": "false"}]]
     others = [table for name, table in figure.tables.items() if name != "cells"]
     assert max(map(len, others)) <= 128
+    away = panels(900, Window(range(500, 900), range(0, 300)))[1]
+    assert len(away.tables["cells"]) == 128 * 128
+    assert max(len(table) for name, table in away.tables.items() if name != "cells") <= 2 * 128 + 1
 
 
-def test_a_click_holds_the_query() -> None:
-    _, figure = panels(5)
-    pick = next(each for each in figure.chart["params"] if each["name"] == PICK_QUERY)["select"]
-    assert (pick["type"], pick["on"], pick["fields"]) == ("point", "click", ["i"])
+def test_a_press_holds_the_query_and_a_brush_its_window() -> None:
+    selections = {each["name"]: each.get("select") for each in panels(5)[1].chart["params"]}
+    pick, window = selections[PICK_QUERY], selections[OPEN_WINDOW]
+    assert (pick["type"], pick["on"], pick["fields"]) == ("point", "pointerdown", ["i"])
+    ends = ["query_start", "query_stop", "key_start", "key_stop"]
+    assert (window["type"], window["on"], window["fields"]) == ("point", "pointerup", [*ends, "brush"])
     assert not pick["clear"]
+    assert not window["clear"]
 
 
 @pytest.mark.parametrize("length", [1, 12, 128])
 @pytest.mark.parametrize("larger", [False, True])
 def test_panels_with_dt_show_the_reconstruction_form(length: int, larger: bool) -> None:
-    cells, tokens = cells_of(length)
-    figure = panels_chart(cells, tokens, with_dt=True, larger=larger)
+    cells = cells_of(length)
+    figure = panels_chart(cells, with_dt=True, larger=larger)
     text = json.dumps(figure.chart, ensure_ascii=False)
     assert all(words in text for words in ("attention  M·dt", "· dt", "dt of key j"))
     matrix = np.zeros((length, length), dtype=np.float32)
-    matrix[np.tril_indices(length)] = cells["attention_dt"]
+    matrix[np.tril_indices(length)] = cells.cells["attention_dt"]
     expected = diverging(matrix, float(np.abs(matrix).max()), False)
     np.testing.assert_array_equal(drawn(figure, 2, "light"), expected)
 
@@ -186,31 +243,61 @@ def test_panels_with_dt_show_the_reconstruction_form(length: int, larger: bool) 
 def test_locked_limits_give_one_value_one_colour_in_every_head(with_dt: bool) -> None:
     terms = random_terms(16)
     tokens = [f"t{k}" for k in range(16)]
-    limits = locked_limits({0: terms, 3: random_terms(9)}, with_dt)
+    limits = locked_limits({0: terms, 3: random_terms(9)}, with_dt=with_dt)
     value = "attention_dt" if with_dt else "attention"
     for head in range(terms.heads):
-        cells = cell_table(terms, head, tokens)
-        figure = panels_chart(cells, tokens, limits=limits, with_dt=with_dt)
+        cells = head_cells(terms, head, tokens)
+        figure = panels_chart(cells, limits=limits, with_dt=with_dt)
         for place, name in ((0, "content"), (2, "attention")):
             matrix = np.zeros((16, 16), dtype=np.float32)
-            matrix[np.tril_indices(16)] = cells[value if name == "attention" else name]
+            matrix[np.tril_indices(16)] = cells.cells[value if name == "attention" else name]
             expected = diverging(matrix, limits[name], True)
             np.testing.assert_array_equal(drawn(figure, place, "dark"), expected)
 
 
 def test_hostile_tokens_stay_whole_in_the_strip() -> None:
     tokens = visible_tokens(["🦊", "\u202eabc", "\u0007", " <b>x</b>", "\n", "x" * 300, "日本語", "e\u0301"])
-    cells = cell_table(random_terms(8), 0, tokens)
-    assert panels_chart(cells, tokens).tables["positions"]["text"].tolist() == tokens
-    assert row_chart(cells, tokens, 7).tables["positions"]["text"].tolist() == tokens
-    places = token_places(tokens, 5)
-    assert [place["text"] for place in places] == tokens
-    assert [place["i"] for place in places] == list(range(5, 13))
+    cells = head_cells(random_terms(8), 0, tokens)
+    assert panels_chart(cells).tables["text"]["letters"].tolist() == tokens
+    assert row_chart(cells, 7).tables["keys"]["text"].tolist() == tokens
+    places = token_places(tokens)
+    assert [place["letters"] for place in places] == tokens
     assert all(place["column"] + place["columns"] <= COLUMNS for place in places)
     assert [places[k]["columns"] for k in (0, 5, 6, 7)] == [2, COLUMNS, 6, 1]
     for before, after in pairwise(places):
         follows = (before["line"], before["column"] + before["columns"])
         assert (after["line"], after["column"]) in (follows, (before["line"] + 1, 0))
+
+
+@pytest.mark.parametrize(("length", "window"), WINDOWS.values(), ids=WINDOWS)
+def test_the_strip_holds_every_key_and_every_query_once(length: int, window: Window | None) -> None:
+    cells, figure = panels(length, window)
+    text = figure.tables["text"]
+    for of, tiles, start in (("key", cells.keys, "at"), ("row", cells.queries, "i")):
+        shown = text[text[of] >= 0]
+        assert shown[of].tolist() == list(range(len(tiles)))
+        assert shown[start].tolist() == tiles["start"].tolist()
+        assert shown["text"].tolist() == tiles["text"].tolist()
+    places = text[["line", "column", "columns"]].to_numpy()
+    for (line, column, columns), (next_line, next_column, _) in pairwise(places.tolist()):
+        assert column + columns <= COLUMNS
+        assert (next_line, next_column) in ((line, column + columns), (line + 1, 0))
+
+
+def test_queries_that_do_not_follow_the_keys_stand_below_a_line_that_says_where() -> None:
+    _, figure = panels(300, Window(range(200, 260), range(20, 50)))
+    text = figure.tables["text"]
+    (between,) = text[(text["key"] < 0) & (text["row"] < 0)]["text"]
+    assert between == "⋯ queries 200–259"
+    assert (text[text["row"] >= 0]["line"] > text[text["key"] >= 0]["line"].max()).all()
+
+
+def test_the_boxes_of_tiles_are_alike_and_hold_what_fits() -> None:
+    tokens = ["日本語"] * 300
+    figure = panels_chart(head_cells(random_terms(300), 0, tokens))
+    text = figure.tables["text"]
+    assert text["columns"].nunique() == 1
+    assert text["letters"].map(text_columns).max() < text["columns"].max()
 
 
 @pytest.mark.parametrize(("length", "query"), [(1, 0), (9, 4), (128, 127)])
@@ -219,11 +306,12 @@ def test_hostile_tokens_stay_whole_in_the_strip() -> None:
 def test_row_chart_has_the_bars_of_one_query(
     length: int, query: int, value: str, limit: float | None
 ) -> None:
-    cells, tokens = cells_of(length)
-    figure = row_chart(cells, tokens, query, value=value, limit=limit, larger=True)
+    cells = cells_of(length)
+    figure = row_chart(cells, query, value=value, limit=limit, larger=True)
     bars = figure.tables["row"]
-    assert bars["j"].tolist() == list(range(query + 1))
-    np.testing.assert_array_equal(bars["value"], cells.loc[cells["i"] == query, value])
+    assert bars["column"].tolist() == list(range(query + 1))
+    np.testing.assert_array_equal(bars["value"], cells.row(query)[value])
+    assert figure.tables["here"]["end"].tolist() == [query + 1]
     low, high = fact(figure, "low"), fact(figure, "high")
     assert low <= 0 <= high
     assert limit is None or (low, high) == (-limit, limit)
@@ -260,7 +348,19 @@ def test_decay_curves_name_the_half_life(terms: SSDTerms, half_life: float, log:
 
 
 def test_decay_curves_of_one_token() -> None:
-    assert fact(decay_curves_chart(survival_table(random_terms(1)), 0, 3.0), "last") == 1
+    for log_time in (False, True):
+        figure = decay_curves_chart(survival_table(random_terms(1)), 0, 3.0, log_time=log_time)
+        assert fact(figure, "last") == 1
+        alt.LayerChart.from_dict(figure.specification())
+
+
+def test_a_logarithmic_time_begins_one_token_after_writing() -> None:
+    survival = survival_table(random_terms(5000))
+    figure = decay_curves_chart(survival, 1, 0.2, log_time=True)
+    alt.LayerChart.from_dict(figure.specification())
+    assert figure.tables["survival"]["lag"].min() == 1
+    assert (fact(figure, "last"), fact(figure, "name_lag")) == (4999, 1)
+    assert (figure.tables["halves"]["lag"] >= 1).all()
 
 
 def test_decay_curves_mark_the_half_lives_of_the_other_heads(terms: SSDTerms) -> None:
@@ -271,12 +371,12 @@ def test_decay_curves_mark_the_half_lives_of_the_other_heads(terms: SSDTerms) ->
 
 def test_larger_type_is_larger_everywhere(terms: SSDTerms) -> None:
     measures, survival = measure_table({0: terms}), survival_table(terms)
-    cells, tokens = cells_of(9)
+    cells = cells_of(9)
     for small, large in (
         (head_map_chart(measures, MEASURES[0], (0, 0), larger=larger) for larger in (False, True)),
         (decay_curves_chart(survival, 0, 2.0, larger=larger) for larger in (False, True)),
-        (row_chart(cells, tokens, 8, larger=larger) for larger in (False, True)),
-        (panels_chart(cells, tokens, larger=larger) for larger in (False, True)),
+        (row_chart(cells, 8, larger=larger) for larger in (False, True)),
+        (panels_chart(cells, larger=larger) for larger in (False, True)),
     ):
         sizes = [type_sizes(figure.chart) for figure in (small, large)]
         assert sizes[0]

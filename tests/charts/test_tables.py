@@ -1,23 +1,39 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.charts import (
-    cell_table,
+    Statistic,
+    Window,
+    head_cells,
     locked_limits,
     measure_table,
     row_table,
+    strongest_tile,
     survival_table,
     visible_tokens,
 )
-from components.ssd import SSDTerms, content, decay, effective_attention, half_life, mean_distance
+from components.charts.window import MOST_TILES, tiles_of
+from components.ssd import (
+    SSDTerms,
+    content,
+    decay,
+    effective_attention,
+    half_life,
+    mean_distance,
+    pooled_attention,
+    pooled_content,
+    pooled_decay,
+)
 from tests.charts.conftest import random_terms
 
 TOKENS = [f"t{k}" for k in range(9)]
 
 
 def test_cells_are_the_engines_numbers(terms: SSDTerms) -> None:
-    cells = cell_table(terms, 1, TOKENS)
+    cells = head_cells(terms, 1, TOKENS).cells
     assert len(cells) == 9 * 10 // 2
     place = (cells["i"].to_numpy(), cells["j"].to_numpy())
     for name, engine in (("content", content), ("decay", decay), ("attention", effective_attention)):
@@ -27,39 +43,127 @@ def test_cells_are_the_engines_numbers(terms: SSDTerms) -> None:
     np.testing.assert_array_equal(cells["dt"], terms.dt[0, :, 1].numpy()[place[1]])
 
 
-def test_cells_name_their_positions_in_the_whole_text(terms: SSDTerms) -> None:
-    cells = cell_table(terms, 0, TOKENS, first=100)
-    assert cells["i"].min() == cells["j"].min() == 100
+def test_cells_of_a_window_name_their_positions_in_the_whole_text() -> None:
+    terms, tokens = random_terms(200), [f"t{k}" for k in range(200)]
+    shown = head_cells(terms, 0, tokens, Window(range(105, 180), range(100, 120)))
+    cells = shown.cells
+    assert (cells["i"].min(), cells["i"].max(), cells["j"].min(), cells["j"].max()) == (105, 179, 100, 119)
     assert (cells["i"] >= cells["j"]).all()
     row = cells[(cells["i"] == 105) & (cells["j"] == 102)].iloc[0]
-    assert (row["query"], row["key"]) == ("t5", "t2")
+    assert (row["query"], row["key"]) == ("t105", "t102")
+    assert row["attention"] == effective_attention(terms, heads=[0])[0, 0, 105, 102]
+    assert (shown.row_of(107), shown.column_of(103)) == (2, 3)
+    assert not shown.pooled
+
+
+@pytest.mark.parametrize("statistic", ["mean", "rms"])
+def test_cells_of_a_large_window_are_the_engines_pooled_numbers(statistic: Statistic) -> None:
+    terms, tokens = random_terms(400), [f"t{k}" for k in range(400)]
+    window = Window(range(50, 390), range(20, 300))
+    shown = head_cells(terms, 2, tokens, window, statistic=statistic)
+    at = {"heads": [2], "queries": slice(50, 390), "keys": slice(20, 300)}
+    place = (shown.cells["row"].to_numpy(), shown.cells["column"].to_numpy())
+    for name, expected in (
+        ("content", pooled_content(terms, **at)),
+        ("decay", pooled_decay(terms, **at)),
+        ("attention", pooled_attention(terms, statistic=statistic, **at)),
+        ("attention_dt", pooled_attention(terms, statistic=statistic, include_dt_scaling=True, **at)),
+    ):
+        np.testing.assert_array_equal(shown.cells[name], expected[0, 0].numpy()[place])
+        np.testing.assert_array_equal(shown.matrix(shown.cells[name]), expected[0, 0].numpy())
+    assert shown.unsigned == (statistic == "rms")
+    tile = shown.keys.iloc[7]
+    dt = terms.dt[0, tile["start"] : tile["stop"], 2].mean()
+    assert tile["dt"] == pytest.approx(float(dt), rel=1e-6)
+    assert tile["text"] == "".join(tokens[tile["start"] : tile["stop"]])
+    assert shown.keys["stop"].iloc[-1] == 300
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 400), st.lists(st.integers(0, 450), min_size=4, max_size=4))
+def test_every_row_and_column_of_a_window_has_a_cell(length: int, ends: list[int]) -> None:
+    i, j, more_i, more_j = ends
+    seen = Window(range(i, i + more_i), range(j, j + more_j)).within(length)
+    readable = any(k <= q for q in (min(i + more_i, length) - 1,) if q >= i for k in (j,) if k < j + more_j)
+    assert (seen is not None) == readable
+    if seen is not None:
+        rows, columns = tiles_of(seen.queries), tiles_of(seen.keys)
+        assert rows[0].stop > columns[0].start
+        assert rows[-1].stop > columns[-1].start
+        assert max(len(rows), len(columns)) <= MOST_TILES
+        assert set(seen.queries) <= set(range(i, i + more_i)) & set(range(length))
+        assert set(seen.keys) <= set(range(j, j + more_j))
+
+
+@given(st.integers(1, 300), st.integers(0, 299), st.integers(1, 80), st.integers(1, 100))
+def test_a_window_grows_around_its_place(length: int, start: int, size: int, least: int) -> None:
+    window = Window(range(start, start + size), range(start, start + size)).within(length)
+    if window is not None:
+        grown = window.around(least, length)
+        assert set(window.queries) <= set(grown.queries)
+        assert set(window.keys) <= set(grown.keys)
+        assert len(grown.queries) >= min(least, length)
+        assert grown.within(length) == grown
+
+
+def test_a_window_without_a_cell_is_refused(terms: SSDTerms) -> None:
+    with pytest.raises(ValueError, match="shows nothing of 9 tokens"):
+        head_cells(terms, 0, TOKENS, Window(range(0, 3), range(4, 9)))
 
 
 def test_the_row_of_one_query_reads_like_a_table(terms: SSDTerms) -> None:
-    cells = cell_table(terms, 1, TOKENS, first=10)
-    row = row_table(cells.sample(frac=1, random_state=0), 14)
+    row = row_table(head_cells(terms, 1, TOKENS, Window(range(2, 9), range(1, 9))), 4)
     names = ["key position", "key token", "content", "decay", "dt", "attention", "attention·dt"]
     assert list(row.columns) == names
-    assert list(row["key position"]) == [10, 11, 12, 13, 14]
-    assert list(row["key token"]) == TOKENS[:5]
-    np.testing.assert_array_equal(
-        row["attention·dt"], effective_attention(terms, heads=[1], include_dt_scaling=True)[0, 0, 4, :5]
-    )
-    assert row_table(cells, 99).empty
+    assert list(row["key position"]) == [1, 2, 3, 4]
+    assert list(row["key token"]) == TOKENS[1:5]
+    expected = effective_attention(terms, heads=[1], include_dt_scaling=True)[0, 0, 4, 1:5]
+    np.testing.assert_allclose(row["attention·dt"], expected, rtol=1e-6)
+
+
+def test_the_row_of_a_tile_names_the_positions_of_its_keys() -> None:
+    cells = head_cells(random_terms(300), 0, ["a"] * 300)
+    row = row_table(cells, 299)
+    assert len(row) == 128
+    assert row["key positions"].tolist()[:2] == ["0–1", "2–3"]
+    assert row["key text"].tolist()[0] == "aa"
+
+
+@pytest.mark.parametrize("with_dt", [False, True])
+def test_the_strongest_tile_is_that_of_the_largest_rms(with_dt: bool) -> None:
+    terms = random_terms(300)
+    window = Window(range(100, 300), range(0, 200))
+    tile = strongest_tile(terms, 1, window, with_dt=with_dt)
+    M = effective_attention(terms, heads=[1], include_dt_scaling=with_dt)[0, 0].double()
+
+    def strength(rows: range, columns: range) -> float:
+        return float(M[rows.start : rows.stop, columns.start : columns.stop].square().mean().sqrt())
+
+    others = [strength(i, j) for i in tiles_of(window.queries) for j in tiles_of(window.keys)]
+    assert strength(tile.queries, tile.keys) == pytest.approx(max(others), rel=1e-5)
 
 
 @pytest.mark.parametrize("with_dt", [False, True])
 def test_locked_limits_are_the_largest_of_all_heads_and_layers(terms: SSDTerms, with_dt: bool) -> None:
     layers = {0: terms, 5: random_terms(4)}
     tables = [
-        cell_table(each, head, TOKENS[: each.length])
+        head_cells(each, head, TOKENS[: each.length]).cells
         for each in layers.values()
         for head in range(each.heads)
     ]
     value = "attention_dt" if with_dt else "attention"
-    limits = locked_limits(layers, with_dt)
+    limits = locked_limits(layers, with_dt=with_dt)
     assert limits["content"] == max(table["content"].abs().max() for table in tables)
     assert limits["attention"] == pytest.approx(max(table[value].abs().max() for table in tables))
+
+
+@pytest.mark.parametrize("statistic", ["mean", "rms"])
+def test_limits_of_a_large_window_are_those_of_its_tiles(statistic: Statistic) -> None:
+    terms, window = random_terms(300), Window(range(100, 300), range(0, 200))
+    limits = locked_limits({0: terms, 1: random_terms(50)}, window, statistic=statistic)
+    cells = [head_cells(terms, head, ["a"] * 300, window, statistic=statistic).cells for head in range(3)]
+    for name in ("content", "attention"):
+        assert limits[name] == pytest.approx(max(each[name].abs().max() for each in cells), rel=1e-5)
 
 
 def test_measures_of_every_layer_and_head(terms: SSDTerms) -> None:
@@ -67,7 +171,23 @@ def test_measures_of_every_layer_and_head(terms: SSDTerms) -> None:
     assert list(measures["layer"]) == [0, 0, 0, 4, 4, 4]
     assert list(measures["head"]) == [0, 1, 2, 0, 1, 2]
     np.testing.assert_array_equal(measures["half_life"][:3], half_life(terms)[0])
-    np.testing.assert_array_equal(measures["mean_distance"][3:], mean_distance(effective_attention(terms))[0])
+    np.testing.assert_array_equal(measures["mean_distance"][3:], mean_distance(terms).value[0])
+    assert not measures["mean_distance_error"].any()
+
+
+def test_measures_of_a_long_text_tell_their_error() -> None:
+    assert (measure_table({0: random_terms(2000)})["mean_distance_error"] > 0).any()
+
+
+def test_survival_of_a_long_text_is_told_at_lags_ever_farther_apart() -> None:
+    terms = random_terms(20_000, heads=2)
+    lags = survival_table(terms, key=100).query("head == 1")["lag"].to_numpy()
+    assert (lags[0], lags[1], lags[-1]) == (0, 1, 19_899)
+    assert len(lags) <= 128
+    assert (np.diff(lags) > 0).all()
+    found = survival_table(terms, key=100).query("head == 1")["survival"].to_numpy()
+    expected = decay(terms, heads=[1], keys=[100], queries=(100 + lags).tolist())[0, 0, :, 0]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_survival_is_the_first_column_of_the_decay(terms: SSDTerms) -> None:

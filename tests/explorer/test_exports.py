@@ -20,8 +20,10 @@ from PIL import Image
 from components.bridge import ModelBridge
 from components.charts import (
     Figure,
-    cell_table,
+    Statistic,
+    Window,
     decay_curves_chart,
+    head_cells,
     panels_chart,
     survival_table,
     visible_tokens,
@@ -29,7 +31,7 @@ from components.charts import (
 from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
 from components.models import load_bridge
-from components.ssd import SSDTerms, effective_attention
+from components.ssd import SSDTerms, effective_attention, pooled_attention
 from explorer.exports import (
     PIXELS_PER_UNIT,
     WIDTH,
@@ -69,21 +71,26 @@ def bridge() -> ModelBridge:
 class Example:
     """One head of one prompt: the matrix, its provenance and its chart."""
 
-    def __init__(self, bridge: ModelBridge, prompt: str, *, first: int = 0, with_dt: bool = False) -> None:
+    def __init__(
+        self,
+        bridge: ModelBridge,
+        prompt: str,
+        *,
+        window: Window | None = None,
+        with_dt: bool = False,
+        statistic: Statistic = "mean",
+    ) -> None:
         layer, head = PRESETS[0].layer, PRESETS[0].head
-        self.tokens = visible_tokens(bridge.to_str_tokens(prompt)[first:])
         self.terms: SSDTerms = bridge.run_with_cache(prompt)[1].ssd_terms(layer)
-        shown = slice(first, None)
-        self.matrix = effective_attention(
-            self.terms, heads=[head], queries=shown, keys=shown, include_dt_scaling=with_dt
-        )[0, 0].numpy()
+        self.tokens = visible_tokens(bridge.to_str_tokens(prompt))
+        self.cells = head_cells(self.terms, head, self.tokens, window, statistic=statistic)
+        self.matrix = self.cells.matrix(self.cells.cells["attention_dt" if with_dt else "attention"])
         self.provenance = provenance_of(
-            bridge, "demo", prompt, self.tokens, layer=layer, head=head, first=first, with_dt=with_dt
+            bridge, "demo", prompt, self.cells, layer=layer, head=head, with_dt=with_dt
         )
 
     def chart(self) -> Figure:
-        cells = cell_table(self.terms, self.provenance.head, self.tokens)
-        return panels_chart(cells, self.tokens, pointed=(len(self.tokens) - 1, 0))
+        return panels_chart(self.cells, pointed=(self.cells.window.queries[-1], self.cells.window.keys[0]))
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +180,7 @@ def test_hostile_prompts_in_pictures(hostile: Example) -> None:
     specification = re.search(r'^vegaEmbed\("#chart", (\{.*\}), \{actions: .*\}\);$', page, re.MULTILINE)
     assert specification
     assert set(specification[1]) <= set(map(chr, range(0x20, 0x7F))) - {"<"}
-    positions = json.loads(specification[1])["datasets"]["positions"]
+    positions = json.loads(specification[1])["datasets"]["keys"]
     assert [position["text"] for position in positions] == hostile.tokens
 
 
@@ -184,17 +191,39 @@ def test_a_title_that_is_no_unicode_text(example: Example) -> None:
 # Matrix
 
 
-@pytest.mark.parametrize(("first", "with_dt"), [(0, False), (7, True)])
-def test_npz_is_the_engines_matrix(bridge: ModelBridge, first: int, with_dt: bool) -> None:
-    example = Example(bridge, PRESETS[1].prompt, first=first, with_dt=with_dt)
+LONG = " ".join(preset.prompt for preset in PRESETS) * 2
+CASES: dict[str, dict[str, Any]] = {
+    "a text": {"prompt": PRESETS[1].prompt},
+    "a window": {"prompt": LONG, "window": Window(range(100, 180), range(20, 50)), "with_dt": True},
+    "tiles": {"prompt": LONG, "statistic": "rms"},
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_npz_is_the_engines_matrix(bridge: ModelBridge, case: dict[str, Any]) -> None:
+    example = Example(bridge, **case)
+    window, cells = example.cells.window, example.cells
+    if not window.pooled:
+        engine = effective_attention(
+            example.terms,
+            heads=[PRESETS[0].head],
+            queries=slice(window.queries.start, window.queries.stop),
+            keys=slice(window.keys.start, window.keys.stop),
+            include_dt_scaling=example.provenance.with_dt,
+        )
+    else:
+        engine = pooled_attention(example.terms, heads=[PRESETS[0].head], statistic="rms")
     with np.load(BytesIO(matrix_npz(example.matrix, example.provenance)), allow_pickle=False) as file:
         assert file["attention"].dtype == np.float32
-        np.testing.assert_array_equal(file["attention"], example.matrix)
-        np.testing.assert_array_equal(file["queries"], np.arange(first, first + len(example.tokens)))
-        np.testing.assert_array_equal(file["keys"], file["queries"])
-        assert file["tokens"].tolist() == example.tokens
-        assert str(file["prompt"]) == PRESETS[1].prompt
+        np.testing.assert_array_equal(file["attention"], engine[0, 0].numpy())
+        for name, tiles in (("queries", cells.queries), ("keys", cells.keys)):
+            np.testing.assert_array_equal(file[name], tiles["start"])
+        assert file["query_texts"].tolist() == cells.queries["text"].tolist()
+        assert file["key_texts"].tolist() == cells.keys["text"].tolist()
+        assert str(file["statistic"]) == ("rms" if window.pooled else "")
+        assert str(file["prompt"]) == case["prompt"]
         assert (str(file["model"]), str(file["revision"]), str(file["dtype"])) == ("demo", "", "float32")
+        with_dt = case.get("with_dt", False)
         assert (int(file["layer"]), int(file["head"]), bool(file["with_dt"])) == (2, 2, with_dt)
         assert set(json.loads(str(file["versions"]))) == {
             "mamba2-explorer",
@@ -202,6 +231,18 @@ def test_npz_is_the_engines_matrix(bridge: ModelBridge, first: int, with_dt: boo
             "transformers",
             "altair",
         }
+
+
+def test_csv_of_a_window_names_its_tiles(bridge: ModelBridge) -> None:
+    example = Example(bridge, **CASES["tiles"])
+    file = matrix_csv(example.matrix, example.provenance)
+    table = read_csv(file)
+    np.testing.assert_array_equal(table.to_numpy(dtype=np.float32), example.matrix)
+    second = example.cells.queries.iloc[1]
+    assert table.index[1] == f"query {second['start']}-{second['stop'] - 1} {second['text']}"
+    facts = dict(re.findall(r"^# ([^:]+): (.*)$", file.decode("utf-8-sig"), re.MULTILINE))
+    assert json.loads(facts["queries"]) == f"0-{example.terms.length - 1}"
+    assert json.loads(facts["statistic"]) == "rms"
 
 
 def test_csv_gives_the_matrix_back_exactly(example: Example) -> None:
@@ -227,7 +268,7 @@ def test_matrices_keep_hostile_prompts(hostile: Example) -> None:
     assert json.loads(facts["prompt"]) == hostile.provenance.prompt
     assert json.loads(facts["revision"]) is None
     with np.load(BytesIO(matrix_npz(hostile.matrix, hostile.provenance)), allow_pickle=False) as archive:
-        assert archive["tokens"].tolist() == hostile.tokens
+        assert archive["key_texts"].tolist() == hostile.tokens
         assert str(archive["prompt"]) == hostile.provenance.prompt
 
 
@@ -241,27 +282,27 @@ def test_no_cell_of_the_csv_is_a_formula(hostile: Example, delimiters: str) -> N
         assert not re.search(rf"[{delimiters}]-[^\d.]", whole)
 
 
-def test_tokens_of_another_window_are_refused(example: Example) -> None:
-    wrong = replace(example.provenance, tokens=example.tokens[:-1])
+def test_a_matrix_of_another_window_is_refused(example: Example) -> None:
+    wrong = replace(example.provenance, window=Window(range(5, 30), range(30)))
     for export in (matrix_csv, matrix_npz):
-        with pytest.raises(ValueError, match="30 × 30, but there are 29 tokens"):
+        with pytest.raises(ValueError, match="30 × 30, but the window has 25 × 30 cells"):
             export(example.matrix, wrong)
 
 
 # Provenance and program
 
 
-def test_a_hub_model_is_named_with_its_commit(tmp_path: Path) -> None:
+def test_a_hub_model_is_named_with_its_commit(tmp_path: Path, example: Example) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     folder = shutil.copytree(MODEL_FOLDER, tmp_path / "models--a--b" / "snapshots" / commit)
-    provenance = provenance_of(load_bridge(folder), "a/b", "x", ["x"], layer=0, head=0)
+    provenance = provenance_of(load_bridge(folder), "a/b", "x", example.cells, layer=0, head=0)
     assert provenance.revision == commit
     assert f"load_bridge('a/b', revision='{commit}', dtype='float32')" in snippet(provenance)
 
 
-@pytest.mark.parametrize(("first", "with_dt"), [(0, False), (7, True)])
-def test_the_program_makes_the_matrix(bridge: ModelBridge, first: int, with_dt: bool) -> None:
-    example = Example(bridge, PRESETS[2].prompt, first=first, with_dt=with_dt)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_program_makes_the_matrix(bridge: ModelBridge, case: dict[str, Any]) -> None:
+    example = Example(bridge, **case)
     np.testing.assert_array_equal(run(snippet(example.provenance)), example.matrix)
 
 
@@ -301,10 +342,10 @@ def test_every_prompt_survives_as_a_literal(prompt: str, example: Example) -> No
     ],
 )
 def test_file_names_are_safe(model: str, expected: str) -> None:
-    provenance = Provenance(model, None, "float32", ["a"], "a", layer=2, head=5)
+    provenance = Provenance(model, None, "float32", "a", 2, 5, Window.whole(1), ["a"], ["a"])
     assert file_name(provenance, "svg") == file_name(provenance, ".svg") == expected
 
 
 def test_file_names_tell_dt() -> None:
-    provenance = Provenance("demo", None, "float32", ["a"], "a", layer=0, head=1, with_dt=True)
+    provenance = Provenance("demo", None, "float32", "a", 0, 1, Window.whole(1), ["a"], ["a"], with_dt=True)
     assert file_name(provenance, "npz") == "mamba2-demo-layer0-head1-dt.npz"

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from components.charts import Window, strongest_tile
 from components.demo.presets import PRESETS
 from explorer import resources
 from explorer.settings import settings
+from explorer.windows import take_brush
 from tests.explorer.conftest import ROOT
 
 CHARTS = ("head_map", "panels", "row", "decay_curves")
@@ -76,7 +78,8 @@ def test_a_head_that_the_model_lacks_becomes_the_nearest_one(page: AppTest) -> N
     page.run()
     assert not page.exception
     capture = resources.capture("demo", PRESETS[0].prompt)
-    assert page.subheader[0].value == f"Layer {max(capture.terms)}, head {capture.terms[0].heads - 1}"
+    last = max(capture.layers)
+    assert page.subheader[0].value == f"Layer {last}, head {capture.terms(last).heads - 1}"
 
 
 def test_every_preset_is_drawn_and_fills_in_its_prompt(page: AppTest) -> None:
@@ -137,11 +140,160 @@ def test_any_text_is_drawn(page: AppTest, prompt: str) -> None:
     assert not any(element.allow_html for element in (*page.markdown, *page.caption))
 
 
-def test_a_long_prompt_shows_its_last_128_tokens_and_says_so(page: AppTest) -> None:
-    page.text_area(key="prompt").set_value("word " * 2_000).run(timeout=120)
+LONG = " ".join(f"word {k * k}" for k in range(200))
+"""Some 1,200 tokens of the tiny model."""
+
+
+@pytest.fixture
+def long(page: AppTest) -> AppTest:
+    page.text_area(key="prompt").set_value(LONG).run()
     assert not page.exception
-    length = resources.capture("demo", "word " * 2_000).length
-    assert f"The prompt has {length:,} tokens. Shown are the last 128" in shown_words(page)
+    return page
+
+
+def length_of(prompt: str) -> int:
+    return resources.capture("demo", prompt).length
+
+
+def labels(page: AppTest) -> list[str]:
+    return [button.label for button in page.button]
+
+
+def test_a_long_prompt_is_shown_whole_as_tiles(long: AppTest) -> None:
+    assert table(long, "panels", "scene").loc[0, ["rows", "columns"]].tolist() == [128, 128]
+    assert f"**Whole text, {length_of(LONG):,} tokens**" in [each.value for each in long.markdown]
+    assert "window" not in long.query_params
+    side = -(-length_of(LONG) // 128)
+    assert f"over {side} × {side}" in table(long, "panels", "scene").loc[0, "note"]
+    assert any("tokens, about 1 s" in caption.value for caption in long.caption)
+
+
+def test_a_window_is_opened_in_figures_and_left_by_the_trail(long: AppTest) -> None:
+    open_lists(long)
+    long.number_input(key="first_query").set_value(500).run()
+    long.number_input(key="last_query").set_value(599).run()
+    long.number_input(key="last_key").set_value(49).run()
+    assert not long.exception
+    assert long.query_params["window"] == ["500-599x0-49"] or long.query_params["window"] == "500-599x0-49"
+    assert table(long, "panels", "scene").loc[0, ["rows", "columns"]].tolist() == [100, 50]
+    assert "**queries 500–599 · keys 0–49**" in [each.value for each in long.markdown]
+    assert described(long, "panels").startswith("Queries 500–599, keys 0–49. ")
+    long.button(key="back_to_0").click().run()
+    assert "window" not in long.query_params
+    assert table(long, "panels", "scene").loc[0, ["rows", "columns"]].tolist() == [128, 128]
+
+
+def test_the_strongest_tile_is_a_click_away_until_tokens_are_single(long: AppTest) -> None:
+    long.button(key="strongest").click().run()
+    (window,) = long.session_state.selection.windows
+    assert len(window.queries) >= 64
+    capture = resources.capture("demo", LONG)
+    layer, head = long.session_state.selection.layer, long.session_state.selection.head
+    tile = strongest_tile(capture.terms(min(layer, 1)), head, Window.whole(capture.length))
+    assert set(tile.queries) <= set(window.queries)
+    assert set(tile.keys) <= set(window.keys)
+    assert "Open the strongest tile" not in labels(long)
+    assert table(long, "panels", "scene").loc[0, "note"] == ""
+
+
+def test_a_brush_opens_its_window_once(long: AppTest) -> None:
+    brush = {"query_start": 256, "query_stop": 512, "key_start": 0, "key_stop": 128, "brush": 17}
+    assert take_brush([brush], {}) == Window(range(256, 512), range(128))
+    assert take_brush([brush], {"brush": 17}) is None
+    assert take_brush([{}], {}) is None
+    assert take_brush([], {}) is None
+
+
+def test_rms_is_shown_and_said(long: AppTest) -> None:
+    long.toggle(key="rms").set_value(True).run()
+    assert long.query_params["view"] in ("rms", ["rms"])
+    assert "(RMS " in described(long, "panels")
+    assert table(long, "row", "row")["value"].min() >= 0
+    open_lists(long)
+    long.button(key="strongest").click().run()
+    assert "RMS" not in [toggle.label for toggle in long.toggle]  # of single tokens it would be |M|
+
+
+def test_half_lives_are_told_in_the_text_s_own_words(page: AppTest) -> None:
+    words = [metric.delta for metric in page.metric]
+    assert words[0].startswith(("about ", "less than ", "longer than ", "far longer than ", "for ever"))
+
+
+def test_a_link_opens_its_window() -> None:
+    page = at(prompt="one two three four five", window="2-4x0-3_3-4x1-2")
+    assert not page.exception
+    assert table(page, "panels", "scene").loc[0, ["rows", "columns"]].tolist() == [2, 2]
+    assert "positions" not in described(page, "panels")
+    assert labels(page)[:1] == [f"Whole text, {length_of('one two three four five'):,} tokens"]
+    assert "queries 2–4 · keys 0–3" in labels(page)
+
+
+def test_a_window_beyond_the_text_shows_the_whole() -> None:
+    page = at(prompt="one two", window="900-999x900-999")
+    assert not page.exception
+    assert table(page, "panels", "scene").loc[0, "rows"] == length_of("one two")
+
+
+def test_a_run_that_takes_long_is_asked_for_first(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = described(page, "panels")
+    monkeypatch.setattr("explorer.resources.measured_rate", lambda model: 1.0)
+    page.text_area(key="prompt").set_value(LONG).run()
+    assert not page.exception
+    assert described(page, "panels") == before
+    told = next(caption.value for caption in page.caption if "Below is still" in caption.value)
+    assert re.match(r"[\d,]+ tokens, about \d+ min and [\d.e-]+ GB of memory\.", told)
+    assert page.text_area(key="prompt").value == LONG
+    next(button for button in page.button if button.label == "Run the prompt").click().run()
+    assert described(page, "panels") != before
+    assert page.session_state.selection.prompt == LONG
+
+
+def test_a_run_beyond_the_limit_is_refused_and_the_picture_stays(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = described(page, "panels")
+    monkeypatch.setenv("EXPLORER_MAX_GIGABYTES", "0.000001")
+    settings.cache_clear()
+    page.text_area(key="prompt").set_value(LONG).run()
+    settings.cache_clear()
+    assert not page.exception
+    assert "for one run. Shorten the text." in shown_words(page)
+    assert described(page, "panels") == before
+    assert page.text_area(key="prompt").value == LONG
+
+
+def test_an_uploaded_text_is_run(page: AppTest) -> None:
+    page.get_by_key("upload").upload("story.txt", b"Mia has the key.", "text/plain").run()
+    assert not page.exception
+    assert page.text_area(key="prompt").value == "Mia has the key."
+    assert page.session_state.selection.prompt == "Mia has the key."
+
+
+def test_an_uploaded_file_in_another_encoding_is_told(page: AppTest) -> None:
+    before = described(page, "panels")
+    page.get_by_key("upload").upload("story.txt", "Käse".encode("latin-1"), "text/plain").run()
+    assert not page.exception
+    assert "cannot be read as UTF-8" in shown_words(page)
+    assert described(page, "panels") == before
+    page.run()
+    assert "UTF-8" not in shown_words(page)
+
+
+def test_the_gallery_shows_every_head_and_sorts_them(page: AppTest) -> None:
+    page.toggle(key="gallery").set_value(True).run()
+    assert not page.exception
+    gallery = page.get("vega_lite_chart")[1].proto
+    heads = {
+        dataset.name: pa.ipc.open_stream(dataset.data.data).read_pandas() for dataset in gallery.datasets
+    }
+    capture = resources.capture("demo", PRESETS[0].prompt)
+    assert len(heads["heads"]) == len(capture.measures) == len(capture.pictures)
+    page.get_by_key("sort").set_value("half_life").run()
+    assert not page.exception
+    assert {
+        page.query_params[name][0] if isinstance(page.query_params[name], list) else page.query_params[name]
+        for name in ("sort", "view")
+    } == {"half_life", "gallery"}
 
 
 def test_a_picture_that_does_not_rebuild_the_model_is_flagged(

@@ -1,13 +1,20 @@
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+import streamlit as st
 import torch
 
+from components.charts import Window, locked_limits
 from components.models import ModelLoadError, load_bridge
 from components.ssd import effective_attention
-from explorer import resources
+from explorer import costs, resources
 from explorer.jobs import StoppedError
-from explorer.resources import SHOWN_TOKENS, capture
+from explorer.resources import capture
 
 LONG = "abc " * 200
 
@@ -17,22 +24,95 @@ def test_a_capture_is_shared() -> None:
     assert capture("demo", "one two") is not capture("demo", "one two three")
 
 
-def test_a_window_of_a_long_text_is_exact() -> None:
+def test_a_long_text_is_held_whole_and_exact() -> None:
     shown = capture("demo", LONG)
     _, cache = load_bridge("demo").run_with_cache(LONG)
-    assert len(shown.tokens) == SHOWN_TOKENS
-    assert shown.first == shown.length - SHOWN_TOKENS
-    for layer, terms in shown.terms.items():
-        last = slice(-SHOWN_TOKENS, None)
-        whole = effective_attention(cache.ssd_terms(layer), queries=last, keys=last)
-        torch.testing.assert_close(effective_attention(terms), whole, rtol=1e-5, atol=1e-7)
+    assert shown.length == len(shown.tokens) == cache.ssd_terms(0).length
+    for layer in shown.layers:
+        whole = effective_attention(cache.ssd_terms(layer))
+        torch.testing.assert_close(effective_attention(shown.terms(layer)), whole, rtol=1e-5, atol=1e-7)
 
 
-def test_a_capture_holds_no_more_than_is_shown() -> None:
-    terms = next(iter(capture("demo", LONG).terms.values()))
-    for tensor in (terms.x, terms.B, terms.C, terms.dt, terms.cum_log_decay):
-        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+def test_a_layer_holds_no_more_than_it_needs() -> None:
+    layer = resources.layer_of("demo", LONG, capture("demo", LONG).layers[0])
+    terms = layer.terms
+    held = [terms.B, terms.C, terms.dt, terms.cum_log_decay, layer.given]
+    assert layer.nbytes == sum(tensor.numel() * tensor.element_size() for tensor in held)
+    for tensor in (terms.dt, terms.cum_log_decay, layer.given):
+        assert tensor.untyped_storage().nbytes() <= tensor.numel() * tensor.element_size()
     assert terms.x.numel() == 0
+
+
+def runs_of(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
+    """The layers that are kept of each run from now on."""
+    runs, run = [], resources._run
+
+    def watched(model: str, ids: torch.Tensor, layers: Sequence[int], *rest: Any) -> Any:
+        runs.append(set(layers))
+        return run(model, ids, layers, *rest)
+
+    monkeypatch.setattr(resources, "_run", watched)
+    return runs
+
+
+def test_a_text_that_fits_goes_through_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = runs_of(monkeypatch)
+    shown = capture("demo", LONG)
+    assert shown.pictures.shape[0] == len(shown.measures)
+    assert all(shown.holds(layer) for layer in shown.layers)
+    assert runs == [set(shown.layers)]
+
+
+def test_of_a_text_without_room_only_the_layers_in_use_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    roomy = capture("demo", LONG)
+    expected, pictures = roomy.measures, roomy.pictures
+    small = resources.layer_of("demo", LONG, 0).nbytes
+    st.cache_resource.clear()
+    monkeypatch.setattr(resources, "HELD_BYTES", small)
+    runs = runs_of(monkeypatch)
+    shown = capture("demo", LONG)
+    assert set.union(*runs) == set(shown.layers)
+    assert max(map(len, runs)) < len(shown.layers)
+    pd.testing.assert_frame_equal(shown.measures, expected)
+    np.testing.assert_allclose(shown.pictures, pictures, rtol=1e-5)
+    assert not any(shown.holds(layer) for layer in shown.layers)
+    runs.clear()
+    for layer in (1, 1, 0):
+        assert shown.terms(layer).length == shown.length
+    assert runs == [{1}, {0}]
+    assert shown.holds(0)
+    assert not shown.holds(1)
+    assert resources.faithfulness("demo", LONG, 0) < 1e-5
+
+
+def test_what_was_let_go_of_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = capture("demo", LONG)
+    resources._held().clear()
+    runs = runs_of(monkeypatch)
+    assert shown.terms(1).length == shown.length
+    assert runs == [set(shown.layers)]  # all of them fit, so the next head costs nothing
+
+
+def test_colours_are_locked_over_all_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, window = capture("demo", LONG), Window(range(100, 164), range(0, 64))
+    layers = {layer: shown.terms(layer) for layer in shown.layers}
+    found = resources.limits_of(shown, 0, window, True, False)
+    assert found == locked_limits(layers, window, with_dt=True)
+    monkeypatch.setattr(resources, "LOCKED_TOKENS", 10)
+    assert resources.limits_of(shown, 0, window, True, False) == locked_limits(
+        {0: layers[0]}, window, with_dt=True
+    )
+
+
+def test_the_cost_is_told_from_a_measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "_rates", defaultdict(lambda: deque(maxlen=5)))
+    assert resources.cost("demo", "one two").seconds is None
+    cost = resources.cost("demo", LONG)  # measured on the beginning of this text
+    assert cost.tokens == capture("demo", LONG).length
+    assert cost.seconds is not None
+    assert 0 < cost.seconds < 60
+    kept = sum(resources.layer_of("demo", LONG, layer).nbytes for layer in capture("demo", LONG).layers)
+    assert kept / 1e9 < cost.gigabytes < 10 * kept / 1e9
 
 
 def test_models_and_captures_are_bounded() -> None:
@@ -50,7 +130,9 @@ def test_a_run_tells_its_layers_and_can_be_stopped() -> None:
     told: list[tuple[str, float | None]] = []
     capture("demo", "one two three", lambda text, part: told.append((text, part)))
     layers = len(resources.bridge("demo").blocks)
-    assert [part for text, part in told if "layer" in text] == [each / layers for each in range(layers)]
+    assert [part for text, part in told if "through layer" in text] == [
+        each / layers for each in range(layers)
+    ]
 
     def stopped(text: str, part: float | None) -> None:
         raise StoppedError

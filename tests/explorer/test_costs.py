@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.models import load_bridge
+from explorer.costs import Cost, Footprint, measured_rate, remember_rate
+
+FOOTPRINT = Footprint(layers=4, projected=100, given=200, terms=150, scratch=1000)
+
+
+def test_the_footprint_is_that_of_the_model() -> None:
+    bridge = load_bridge("demo", device="cpu")
+    terms = bridge.run_with_cache("one two three")[1].ssd_terms(0, with_x=False)
+    footprint = Footprint.of(bridge)
+    tensors = (terms.B, terms.C, terms.dt, terms.cum_log_decay)
+    assert footprint.terms == sum(tensor.nbytes for tensor in tensors) / terms.length
+    assert footprint.given == 4 * bridge.model.config.hidden_size
+    assert footprint.layers == len(bridge.blocks)
+
+
+def test_a_short_text_goes_through_once_and_a_long_one_a_few_layers_at_a_time() -> None:
+    assert FOOTPRINT.layers_at_once(1000, 1_400_000) == 4
+    assert FOOTPRINT.runs(1000, 1_400_000) == 1
+    assert FOOTPRINT.layers_at_once(1000, 200_000) == 2
+    assert FOOTPRINT.runs(1000, 200_000) == 3  # twice two layers, and the one in use
+    assert FOOTPRINT.layers_at_once(1000, 10) == 1
+    assert Footprint(1, 100, 200, 150, 1000).runs(1000, 10) == 1
+
+
+@given(st.integers(1, 200_000), st.integers(1, 10**10))
+def test_memory_grows_with_the_text_and_stays_near_the_room(tokens: int, most: int) -> None:
+    taken = FOOTPRINT.gigabytes(tokens, most) * 1e9
+    assert taken >= tokens * (FOOTPRINT.scratch + FOOTPRINT.projected)
+    assert taken <= 1.3 * most + tokens * (FOOTPRINT.scratch + FOOTPRINT.projected + FOOTPRINT.terms)
+
+
+def test_the_rate_is_the_median_of_the_last_runs() -> None:
+    assert measured_rate("some model") is None
+    for seconds in (100.0, 1.0, 2.0, 3.0, 4.0, 5.0):
+        remember_rate("some model", seconds, 10)
+    assert measured_rate("some model") == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(None, "1 s"), (0.2, "1 s"), (41.6, "42 s"), (200.0, "3 min"), (7200.0, "2 h")]
+)
+def test_a_cost_in_words(seconds: float | None, told: str) -> None:
+    assert Cost(12_000, seconds, 0.4321).in_words() == f"12,000 tokens, about {told} and 0.43 GB of memory"
