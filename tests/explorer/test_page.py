@@ -188,8 +188,8 @@ def test_the_strongest_tile_is_a_click_away_until_tokens_are_single(long: AppTes
     (window,) = long.session_state.selection.windows
     assert len(window.queries) >= 64
     capture = resources.capture("demo", LONG)
-    layer, head = long.session_state.selection.layer, long.session_state.selection.head
-    tile = strongest_tile(capture.terms(min(layer, 1)), head, Window.whole(capture.length))
+    layer, head = map(int, re.findall(r"Layer (\d+), head (\d+)", long.subheader[0].value)[0])
+    tile = strongest_tile(capture.terms(layer), head, Window.whole(capture.length))
     assert set(tile.queries) <= set(window.queries)
     assert set(tile.keys) <= set(window.keys)
     assert "Open the strongest tile" not in labels(long)

@@ -130,9 +130,8 @@ def test_a_run_tells_its_layers_and_can_be_stopped() -> None:
     told: list[tuple[str, float | None]] = []
     capture("demo", "one two three", lambda text, part: told.append((text, part)))
     layers = len(resources.bridge("demo").blocks)
-    assert [part for text, part in told if "through layer" in text] == [
-        each / layers for each in range(layers)
-    ]
+    parts = [part for text, part in told if "through layer" in text]
+    assert parts == [each / layers for each in range(layers)]
 
     def stopped(text: str, part: float | None) -> None:
         raise StoppedError
