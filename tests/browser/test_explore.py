@@ -131,7 +131,7 @@ def test_one_token_draws_one_cell(explorer: Explorer) -> None:
     assert explorer.page.get_by_test_id("stException").count() == 0
 
 
-def test_a_long_prompt_says_that_the_last_128_tokens_are_shown(explorer: Explorer) -> None:
+def test_a_long_prompt_is_shown_whole(explorer: Explorer) -> None:
     explorer.type_prompt("Leo is in the garden. " * 40)
-    expect(explorer.page.get_by_text("Shown are the last 128")).to_be_visible()
+    expect(explorer.page.get_by_text("Whole text, 2")).to_be_visible()
     assert explorer.pixels().coloured(0) > 500
