@@ -30,9 +30,8 @@ class Cost:
 
     def in_words(self) -> str:
         """As "12,000 tokens, about 3 s and 0.4 GB of memory"."""
-        return (
-            f"{self.tokens:,} tokens, about {_time(self.seconds or 0.0)} and {self.gigabytes:.2g} GB of memory"
-        )
+        time, memory = _time(self.seconds or 0.0), f"{self.gigabytes:.2g} GB of memory"
+        return f"{self.tokens:,} tokens, about {time} and {memory}"
 
 
 def _time(seconds: float) -> str:

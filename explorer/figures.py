@@ -39,7 +39,7 @@ from explorer.resources import Capture, faithfulness, layer_of, limits_of, use_t
 from explorer.selection import Selection
 from explorer.sharing import export_menu, share_menu, write_url
 from explorer.waiting import wait_for
-from explorer.windows import shown_window, take_brush, trail, window_lists
+from explorer.windows import shown_window, take_brush, trail, where_in_the_text, window_lists
 
 TRUSTED_BELOW = 1e-4
 """Faithfulness above this is flagged: the picture does not rebuild what the model computed."""
@@ -255,16 +255,20 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
     words = head_in_words(cells, layer, head, half_life, query, with_dt=view.dt)
     limits = limits_of(capture, layer, window, view.dt, view.rms) if view.locked else None
     panels = panels_chart(cells, pointed=(query, key), limits=limits, with_dt=view.dt, larger=view.large)
-    trail(capture, layer, head, window)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(_plain(words), width="content")
-        if window.pooled:
-            _toggle(
-                "rms",
-                "RMS",
-                "Root mean square of each tile of attention: where a head looks strongest, "
-                "whatever the sign. Without it the mean, in which signs may cancel.",
-            )
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        where_in_the_text(capture, layer, head)
+        with st.container(gap="xsmall"):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                trail(capture, layer, head, window)
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.markdown(_plain(words), width="content")
+                if window.pooled:
+                    _toggle(
+                        "rms",
+                        "RMS",
+                        "Root mean square of each tile of attention: where a head looks strongest, whatever "
+                        "the sign. Without it the mean, in which signs may cancel.",
+                    )
     draw(panels, key="panels", on_select=_press, selection_mode=[PICK_QUERY, OPEN_WINDOW], alt=PANELS)
     st.caption(_how_to_read(cells))
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -43,36 +43,37 @@ def trail(capture: Capture, layer: int, head: int, window: Window) -> None:
     opened = picked().windows
     if not opened and not window.pooled:
         return
-    if opened:
-        picture = overview_picture(
-            overview(capture.model, capture.prompt, layer, head), capture.length, opened
-        )
-        st.image(
-            picture,
-            width=OVERVIEW_WIDTH,
-            alt=f"The whole text in layer {layer}, head {head}; framed in it {_name(window)}.",
-        )
     names = [f"Whole text, {capture.length:,} tokens", *map(_name, opened)]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        for depth, name in enumerate(names[:-1]):
-            st.button(
-                name,
-                key=f"back_to_{depth}",
-                type="tertiary",
-                icon=":material/zoom_out_map:" if depth == 0 else ":material/chevron_right:",
-                on_click=_back_to,
-                args=(depth,),
-            )
-        st.markdown(f"**{names[-1]}**", width="content")
-        if window.pooled:
-            st.button(
-                "Open the strongest tile",
-                key="strongest",
-                icon=":material/center_focus_strong:",
-                help="Strongest: of the largest root mean square (RMS), of M or, with Times dt, of M·dt.",
-                on_click=_open_strongest,
-                args=(capture, layer, head, window),
-            )
+    for depth, name in enumerate(names[:-1]):
+        st.button(
+            name,
+            key=f"back_to_{depth}",
+            type="tertiary",
+            icon=":material/zoom_out_map:" if depth == 0 else ":material/chevron_right:",
+            on_click=_back_to,
+            args=(depth,),
+        )
+    st.markdown(f"**{names[-1]}**", width="content")
+    if window.pooled:
+        st.button(
+            "Open the strongest tile",
+            key="strongest",
+            icon=":material/center_focus_strong:",
+            help="Strongest: of the largest root mean square (RMS), of M or, with Times dt, of M·dt.",
+            on_click=_open_strongest,
+            args=(capture, layer, head, window),
+        )
+
+
+def where_in_the_text(capture: Capture, layer: int, head: int) -> None:
+    """A small picture of the whole text, with the opened windows framed."""
+    opened = picked().windows
+    if opened:
+        st.image(
+            overview_picture(overview(capture.model, capture.prompt, layer, head), capture.length, opened),
+            width=OVERVIEW_WIDTH,
+            alt=f"The whole text in layer {layer}, head {head}; framed in it {_name(opened[-1])}.",
+        )
 
 
 def window_lists(capture: Capture, window: Window) -> None:

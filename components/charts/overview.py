@@ -15,6 +15,9 @@ from components.charts.window import Window
 _ACCENT = (214, 122, 20, 255)
 """Between the accents of a light and of a dark page: a picture does not know which it is on."""
 
+_LEAST_FRAME = 18
+"""Pixels."""
+
 
 def overview_picture(
     pooled: Float32[np.ndarray, "tile tile"], length: int, windows: Sequence[Window], side: int = 256
@@ -29,12 +32,15 @@ def overview_picture(
     pen = ImageDraw.Draw(picture)
     pen.line([(0, 0), (0, side - 1), (side - 1, side - 1)], fill=(128, 128, 128, 255))
     for window in windows:
-        ends = (window.keys.start, window.queries.start, window.keys.stop, window.queries.stop)
-        left, top, right, bottom = (round(end / length * side) for end in ends)
-        # Framed from outside, at least a few pixels wide: a window of ten tokens in a book is still seen.
-        pen.rectangle(
-            (left - 2, top - 2, max(right, left + 3) + 1, max(bottom, top + 3) + 1), outline=_ACCENT, width=2
-        )
+        columns, rows = (_seen(each, side / length) for each in (window.keys, window.queries))
+        pen.rectangle((columns[0], rows[0], columns[1], rows[1]), outline=_ACCENT, width=4)
     file = BytesIO()
     picture.save(file, format="PNG")
     return file.getvalue()
+
+
+def _seen(positions: range, pixels: float) -> tuple[float, float]:
+    """First and last pixel of a range, widened until its frame can be seen: ten tokens in a book, too."""
+    first, last = positions.start * pixels, positions.stop * pixels
+    wider = max(_LEAST_FRAME - (last - first), 0) / 2
+    return first - wider, last + wider

@@ -43,7 +43,7 @@ from components.charts.figure import Figure, built, read, rows_of, scene, scene_
 from components.charts.picture import png_address
 from components.charts.strip import letter_size, strip, strip_table, text_columns
 from components.charts.tables import HeadCells
-from components.charts.window import in_figures
+from components.charts.window import TILE_LABEL_STEP, in_figures
 
 PICK_QUERY = "query"
 """Name of the point selection; it holds `i`, the first query of the pressed row, or of the pressed text."""
@@ -118,6 +118,7 @@ def panels_chart(
             row_slots=max(len(rows), _FEWEST_SLOTS),
             key_slots=max(len(columns), _FEWEST_SLOTS),
             head_room=0 if cells.window.on_diagonal else _ROOM_ABOVE * type_scale(larger),
+            step=TILE_LABEL_STEP if cells.pooled else 1,
             note=_note(cells),
             longest=max(map(text_columns, columns["label"])),
             content_limit=full["content"],
@@ -248,7 +249,7 @@ class _View:
 
         `pointer_x` and `pointer_y` are the ends in pixels of the interval `pointer`, [now, now].
         """
-        of_scene = ["rows", "columns", "row_slots", "key_slots", "head_room", "note", "longest"]
+        of_scene = ["rows", "columns", "row_slots", "key_slots", "head_room", "step", "note", "longest"]
         of_scene += ["content_limit", "attention_limit", "dt_limit", "kept_row", "kept_key"]
         scale = self.scale
         labels = f"min({88 * scale}, longest * 0.6 * {self._label_size('key')})"
@@ -415,7 +416,7 @@ class _View:
         return readable_axis(
             title,
             self.scale,
-            values=alt.ExprRef(f"sequence(0.5, {count})"),
+            values=alt.ExprRef(f"sequence(0.5, {count}, step)"),
             labelExpr=f"{labels}[floor(datum.value)]",
             labelFontSize=alt.ExprRef(self._label_size(what)),
             labelSeparation=-2,

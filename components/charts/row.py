@@ -14,7 +14,7 @@ from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type
 from components.charts.colours import ACCENT, FAINT, INK, amount, diverging
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 from components.charts.tables import HeadCells
-from components.charts.window import in_figures, tiles_of
+from components.charts.window import TILE_LABEL_STEP, in_figures, tiles_of
 
 _HEIGHT = 170
 _WIDTH = 1000
@@ -54,7 +54,7 @@ def row_chart(
     labels = [f"{start:,}" for start in keys["start"]] if cells.pooled else keys["text"]
     places = [in_figures(range(*ends)) for ends in zip(keys["start"], keys["stop"], strict=True)]
     # Labels are thinned out evenly here: what Vega drops as overlapping depends on the text.
-    every = ceil(slots * 13 * type_scale(larger) / _WIDTH)
+    every = TILE_LABEL_STEP if cells.pooled else ceil(slots * 13 * type_scale(larger) / _WIDTH)
     tables = {
         "scene": scene(length=length, slots=slots, every=every, limit=full, low=low, high=high),
         "row": row.assign(at=in_figures(tile), place=[places[column] for column in row["column"]]),

@@ -10,6 +10,9 @@ from components.ssd import tile_edges
 MOST_TILES = 128
 """Rows and columns of a picture, at most: a browser draws as many without a pause."""
 
+TILE_LABEL_STEP = 8
+"""Rows and columns of tiles to one label: positions are evenly spread, so a few tell them all."""
+
 
 @dataclass(frozen=True)
 class Window:

@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.browser import APP, FLAGS
 
-RIGHT_PADDING, TOP_PADDING = 12, 5
+RIGHT_PADDING = 12
 
 expect.set_options(timeout=30_000)
 
@@ -112,8 +112,10 @@ class Explorer:
 
     def chart(self, key: str) -> Any:
         """One of the page's charts: they stand in this order."""
-        place = ("head_map", "panels", "row", "decay_curves").index(key)
-        return self.page.get_by_test_id("stVegaLiteChart").nth(place)
+        shown = ["head_map", "panels", "row", "decay_curves"]
+        if "gallery" in self.parameters().get("view", ""):
+            shown.insert(1, "gallery")
+        return self.page.get_by_test_id("stVegaLiteChart").nth(shown.index(key))
 
     def pixels(self) -> "Panels":
         """What stands on the canvas of the three panels."""
@@ -158,6 +160,25 @@ class Explorer:
         self.page.mouse.down()
         self.page.mouse.up()
         self.settle()
+
+    def brush(self, panel: int, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag from one place in a panel to another, in parts of its width and height."""
+        self.point(panel, *start)
+        self.page.mouse.down()
+        self.point(panel, *((one + other) / 2 for one, other in zip(start, end, strict=True)))
+        self.point(panel, *end)
+        self.page.mouse.up()
+        self.settle()
+
+    def back_to(self, depth: int) -> None:
+        """Click a step of the trail: 0 is the whole text."""
+        self.page.locator(f".st-key-back_to_{depth} button").click()
+        self.settle()
+
+    def windows(self) -> list[list[int]]:
+        """First and last query, first and last key of the windows in the address bar."""
+        opened = self.parameters().get("window", "")
+        return [list(map(int, re.split("[-x]", window))) for window in filter(None, opened.split("_"))]
 
     def download(self, label: str) -> Path:
         """Export the picture or the matrix."""
@@ -236,8 +257,9 @@ class Panels:
         contrast = np.abs(self.image - self.image[2, -2]).sum(axis=-1) > 60
         heights = (grey & contrast).sum(axis=0)
         left = int(np.flatnonzero(heights > 0.6 * heights.max())[0])
+        top = int(np.flatnonzero((grey & contrast)[:, left])[0])
         width = self.image.shape[1] - RIGHT_PADDING - left
-        return left + panel * 1.14 / 3.28 * width, TOP_PADDING, width / 3.28
+        return left + panel * 1.14 / 3.28 * width, top, width / 3.28
 
 
 def _amber(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,145 @@
+"""Long texts in a real browser: brushed open down to single tokens, and every way back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from components.demo.presets import PRESETS
+from tests.browser.conftest import Explorer
+
+pytestmark = pytest.mark.browser
+
+SENTENCES = [f"{name} is in the {place}." for name in ("Leo", "Mia", "Ben") for place in ("garden", "cave")]
+LONG = " ".join(SENTENCES * 60)
+"""2,160 tokens."""
+LENGTH = 2160
+
+
+def test_a_brush_opens_windows_down_to_single_tokens_and_the_trail_leads_back(explorer: Explorer) -> None:
+    explorer.type_prompt(LONG)
+    whole = explorer.pixels().image
+    explorer.brush(0, (0.1, 0.5), (0.35, 0.75))
+    ((first, last, key, last_key),) = explorer.windows()
+    side = LENGTH / 128
+    for found, part in ((first, 0.5), (last, 0.75), (key, 0.1), (last_key, 0.35)):
+        assert abs(found - part * LENGTH) <= 1.5 * side
+    expect(explorer.page.get_by_role("img", name="The whole text in layer")).to_be_visible()
+    # In the third panel, of the window.
+    explorer.brush(2, (0.5, 0.2), (0.6, 0.3))
+    one, two = explorer.windows()
+    assert one == [first, last, key, last_key]
+    assert first <= two[0] < two[1] <= last
+    assert key <= two[2] < two[3] <= last_key
+    assert two[1] - two[0] < 128
+    assert explorer.described("panels").startswith(f"Queries {two[0]:,}–{two[1]:,}, keys {two[2]:,}–")
+    assert "reads" in explorer.described("panels")
+    explorer.back_to(1)
+    assert explorer.windows() == [one]
+    explorer.back_to(0)
+    assert explorer.windows() == []
+    assert explorer.pixels().image.shape == whole.shape
+
+
+def test_the_same_brush_opens_the_same_window_again(explorer: Explorer) -> None:
+    explorer.type_prompt(LONG)
+    for _ in range(2):
+        explorer.brush(1, (0.2, 0.6), (0.4, 0.8))
+        assert len(explorer.windows()) == 1
+        explorer.back_to(0)
+        assert explorer.windows() == []
+
+
+def test_a_press_without_a_drag_picks_a_row_and_opens_nothing(explorer: Explorer) -> None:
+    explorer.type_prompt(LONG)
+    explorer.brush(1, (0.2, 0.6), (0.4, 0.8))
+    window = explorer.windows()
+    explorer.click_cell(0.2, 0.5)
+    assert explorer.windows() == window
+    query = int(explorer.parameters()["query"])
+    first, last, *_ = window[0]
+    assert abs(query - (first + last) / 2) < 0.1 * (last - first)
+
+
+def test_a_brush_that_ends_beside_the_panel_ends_at_its_edge(explorer: Explorer) -> None:
+    explorer.type_prompt(LONG)
+    explorer.brush(0, (0.5, 0.8), (0.6, 1.04))
+    (window,) = explorer.windows()
+    assert window[1] == LENGTH - 1
+
+
+def test_a_brush_enlarges_a_short_text(explorer: Explorer) -> None:
+    explorer.brush(2, (0.02, 0.4), (0.3, 0.7))
+    (window,) = explorer.windows()
+    assert window[1] - window[0] < 15
+    assert explorer.pixels().coloured(2) > 200
+
+
+def test_a_link_opens_the_same_windows(explorer: Explorer) -> None:
+    explorer.brush(2, (0.02, 0.4), (0.5, 0.9))
+    explorer.brush(2, (0.1, 0.1), (0.6, 0.8))
+    explorer.click_cell(0.3, 0.5)  # the pointer marks where it was, also once it is away
+    link, picture, windows = explorer.copied_link(), explorer.pixels().image, explorer.windows()
+    assert len(windows) == 2
+    explorer.page.goto("about:blank")
+    explorer.open(link.removeprefix(explorer.address).lstrip("/"))
+    assert explorer.windows() == windows
+    assert (explorer.pixels().image == picture).mean() > 0.999
+
+
+def test_a_zoom_keeps_the_views_that_are_drawn(explorer: Explorer) -> None:
+    explorer.type_prompt(LONG)
+    explorer.page.evaluate(
+        "document.querySelectorAll('[data-testid=stVegaLiteChart] :is(canvas, svg)')"
+        ".forEach(view => { view.dataset.first = 'yes'; })"
+    )
+    explorer.page.get_by_role("button", name="Open the strongest tile").click()
+    explorer.settle()
+    assert len(explorer.windows()) == 1
+    assert explorer.page.locator("[data-testid=stVegaLiteChart] [data-first=yes]").count() == 4
+
+
+@pytest.mark.parametrize("explorer", [{"color_scheme": "dark"}], indirect=True)
+def test_the_gallery_picks_heads(explorer: Explorer) -> None:
+    explorer.switch("Gallery")
+    gallery = explorer.chart("gallery").locator("canvas")
+    picture = np.asarray(explorer.picture("gallery"), dtype=np.int16)
+    assert (np.ptp(picture, axis=-1) > 40).sum() > 1000
+    gallery.scroll_into_view_if_needed()
+    box = gallery.bounding_box()
+    assert box is not None
+    # Heads stand beside each other, layers below: the second row, beyond the labels.
+    explorer.page.mouse.click(box["x"] + 60, box["y"] + 0.45 * box["height"])
+    explorer.settle()
+    assert explorer.picked() == "Layer 1, head 0"
+    assert "layer 1, head 0" in explorer.described("gallery")
+    assert explorer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_text_file_is_opened_and_a_wrong_one_is_told(explorer: Explorer, tmp_path: Path) -> None:
+    good, bad = tmp_path / "chapter.md", tmp_path / "old.txt"
+    good.write_text(LONG)
+    bad.write_bytes("Käse".encode("latin-1"))
+    before = explorer.described("panels")
+    explorer.page.get_by_role("button", name="Open a text").click()
+    explorer.page.locator("input[type=file]").set_input_files(bad)
+    expect(explorer.page.get_by_text("cannot be read as UTF-8")).to_be_visible()
+    assert explorer.described("panels") == before
+    explorer.page.locator("input[type=file]").set_input_files(good)
+    expect(explorer.page.get_by_text(f"Whole text, {LENGTH:,} tokens")).to_be_visible()
+    assert explorer.page.get_by_label("Prompt", exact=True).input_value() == LONG
+
+
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_nothing_scrolls_sideways_in_a_window(explorer: Explorer, width: int) -> None:
+    explorer.page.set_viewport_size({"width": width, "height": 900})
+    explorer.type_prompt(LONG)
+    explorer.brush(0, (0.1, 0.5), (0.35, 0.75))
+    main = explorer.page.get_by_test_id("stMain")
+    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+    left, _, side = explorer.pixels().place(2)
+    canvas = explorer.chart("panels").locator("canvas").bounding_box()
+    assert canvas is not None
+    assert left + side <= canvas["width"] <= width
+    assert PRESETS[0].prompt not in explorer.page.get_by_label("Prompt", exact=True).input_value()
