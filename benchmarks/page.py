@@ -32,6 +32,12 @@ def text_of_64_tokens(turn: int = 0) -> str:
     return " ".join([*sentences[start:], *sentences[:start], f"Where is {name}?"])
 
 
+def text_of_4096_tokens() -> str:
+    """682 sentences of six tokens and a question of four."""
+    sentences = [f"{name} is in the {place}." for name in PLACES for place in PLACES.values()]
+    return " ".join([sentences[k * 7 % len(sentences)] for k in range(682)] + ["Where is Mia?"])
+
+
 SHELL = """
 import time
 
@@ -118,11 +124,16 @@ def main() -> None:
         script.write_text(SHELL)
         with serving(script) as empty, serving(APP) as address:
             shell, bare, page = opened(browser, empty), opened(browser, address), opened(browser, address)
+            long = opened(browser, address)
             type_prompt(bare, "")
+            type_prompt(long, text_of_4096_tokens())
+            long.get_by_text("Whole text, 4,096 tokens").wait_for()
             type_prompt(page, text_of_64_tokens())
             page.wait_for_timeout(1000)
             turn, prompts, blanks = itertools.count(), itertools.count(1), itertools.count(1)
-            measured: dict[str, list[float]] = {name: [] for name in ("empty", "bare", "head", "prompt")}
+            measured: dict[str, list[float]] = {
+                name: [] for name in ("empty", "bare", "head", "prompt", "zoom")
+            }
 
             def head() -> None:
                 cells = head_cells(page)
@@ -134,6 +145,12 @@ def main() -> None:
                 measured["prompt"].append(type_prompt(page, text_of_64_tokens(next(prompts))))
                 page.wait_for_timeout(300)
 
+            def zoom() -> None:
+                """In to the strongest tile, and back in the next round."""
+                step = long.locator(".st-key-strongest button, .st-key-back_to_0 button").first
+                measured["zoom"].append(until_idle(long, step.click))
+                long.wait_for_timeout(300)
+
             rounds(
                 {
                     "empty": lambda: measured["empty"].append(
@@ -144,15 +161,16 @@ def main() -> None:
                     "bare": lambda: measured["bare"].append(type_prompt(bare, " " * next(blanks))),
                     "head": head,
                     "prompt": prompt,
+                    "zoom": zoom,
                 },
                 repeats,
             )
             sent = bytes_of_head_changes(page)
             type_prompt(page, f"{text_of_64_tokens(1)} {text_of_64_tokens(2)}")
             page.wait_for_timeout(1500)
-            blocked, moves = hover(page)
+            hovers = {"128": hover(page), "4,096": hover(long)}
     print_table(
-        ["click to idle, 64 tokens", "ms, median", "to empty rerun", "to no figures"],
+        ["click to idle", "ms, median", "to empty rerun", "to no figures"],
         [
             [
                 name,
@@ -162,16 +180,18 @@ def main() -> None:
             for name, key in (
                 ("empty rerun", "empty"),
                 ("no figures", "bare"),
-                ("another head", "head"),
-                ("another prompt", "prompt"),
+                ("another head, 64 tokens", "head"),
+                ("another prompt, 64 tokens", "prompt"),
+                ("a zoom step, 4,096 tokens", "zoom"),
             )
         ],
     )
     print(f"\nOne head change sends {statistics.median(sent) / 1e3:.0f} KB (at most {max(sent) / 1e3:.0f}).")
-    print(
-        f"{moves} hovers at 128 tokens: {len(blocked)} blocked the page for 50 ms or more, "
-        f"the longest {max(blocked, default=0):.0f} ms."
-    )
+    for tokens, (blocked, moves) in hovers.items():
+        print(
+            f"{moves} hovers at {tokens} tokens: {len(blocked)} blocked the page for 50 ms or more, "
+            f"the longest {max(blocked, default=0):.0f} ms."
+        )
 
 
 def bytes_of_head_changes(page: Page, changes: int = 8) -> list[int]:
