@@ -32,10 +32,12 @@ def text_of_64_tokens(turn: int = 0) -> str:
     return " ".join([*sentences[start:], *sentences[:start], f"Where is {name}?"])
 
 
-def text_of_4096_tokens() -> str:
-    """682 sentences of six tokens and a question of four."""
+def text_of_tokens(tokens: int) -> str:
+    """Sentences of six tokens, and as much of another as is missing."""
     sentences = [f"{name} is in the {place}." for name in PLACES for place in PLACES.values()]
-    return " ".join([sentences[k * 7 % len(sentences)] for k in range(682)] + ["Where is Mia?"])
+    whole, part = divmod(tokens, 6)
+    rest = ["Leo", "is", "in", "the", "garden"][:part]
+    return " ".join([*(sentences[k * 7 % len(sentences)] for k in range(whole)), *rest])
 
 
 SHELL = """
@@ -126,7 +128,7 @@ def main() -> None:
             shell, bare, page = opened(browser, empty), opened(browser, address), opened(browser, address)
             long = opened(browser, address)
             type_prompt(bare, "")
-            type_prompt(long, text_of_4096_tokens())
+            type_prompt(long, text_of_tokens(4096))
             long.get_by_text("Whole text, 4,096 tokens").wait_for()
             type_prompt(page, text_of_64_tokens())
             page.wait_for_timeout(1000)

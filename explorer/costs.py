@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass
@@ -13,7 +12,10 @@ if TYPE_CHECKING:
     from components.bridge import ModelBridge
 
 RUNS_REMEMBERED = 5
-"""Runs whose median is a model's rate."""
+"""Runs that tell a model's rate."""
+
+_MARGIN = 1.2
+"""What comes on top of the arrays counted here; measured with `benchmarks.long_text`."""
 
 _SCRATCH = 8
 """Arrays of the size of B and C, in float32, that reading one layer takes for the moment."""
@@ -85,20 +87,21 @@ class Footprint:
         at_once = self.layers_at_once(tokens, most)
         whole = at_once == self.layers
         kept = at_once * (self.projected + (self.given + self.terms if whole else 0))
-        return tokens * (kept + (0 if whole else self.terms) + self.scratch) / 1e9
+        return _MARGIN * tokens * (kept + (0 if whole else self.terms) + self.scratch) / 1e9
 
 
 _lock = threading.Lock()
-_rates: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RUNS_REMEMBERED))
+_runs: dict[str, deque[tuple[float, int]]] = defaultdict(lambda: deque(maxlen=RUNS_REMEMBERED))
 
 
-def remember_rate(model: str, seconds: float, tokens: int) -> None:
+def remember_run(model: str, seconds: float, tokens: int) -> None:
     """Take note of how long a model took for how many tokens."""
     with _lock:
-        _rates[model].append(seconds / tokens)
+        _runs[model].append((seconds, tokens))
 
 
 def measured_rate(model: str) -> float | None:
-    """Seconds per token of a model, the median of its last runs; None before the first."""
+    """Seconds per token over a model's last runs, so that long ones count most; None before the first."""
     with _lock:
-        return statistics.median(_rates[model]) if _rates[model] else None
+        runs = list(_runs[model])
+    return sum(seconds for seconds, _ in runs) / sum(tokens for _, tokens in runs) if runs else None

@@ -20,7 +20,7 @@ import pandas as pd
 import streamlit as st
 from jaxtyping import Float32
 
-from explorer.costs import Cost, Footprint, measured_rate, remember_rate
+from explorer.costs import Cost, Footprint, measured_rate, remember_run
 from explorer.held import Held
 from explorer.jobs import Report
 from explorer.settings import settings
@@ -46,8 +46,9 @@ SMALL_WORK = 2e8
 LOCKED_TOKENS = 2048
 """Longest text whose colours are locked across layers: all heads of all layers have to be looked at."""
 OVERVIEW_TILES = 64
-RATE_TOKENS = 256
-"""Tokens from which on a run tells how fast a model reads."""
+RATE_TOKENS, MORE_RATE_TOKENS = 256, 2048
+"""Tokens from which on a run tells how fast a model reads; and how well, unless it is slow."""
+SLOW_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,14 +160,21 @@ def cost(model: str, prompt: str, _report: Report = untold) -> Cost:
 
     The seconds are those of this model's earlier runs; if there was none, of the beginning of this prompt.
     """
+    from components.bridge import matrix_inputs
+    from components.charts import measure_table
     from components.models.memory import available_memory
 
     ids, _ = encoded(model, prompt, _report)
-    length = ids.shape[1]
+    length, layers = ids.shape[1], bridge(model).ssm_layers()
     if length >= RATE_TOKENS and measured_rate(model) is None:
         _report("Measuring how fast this model reads", None)
-        for _ in range(2):  # the first run of all is slower
-            _summaries(model, ids[:, :RATE_TOKENS], bridge(model).ssm_layers(), untold)
+        for some in (RATE_TOKENS, MORE_RATE_TOKENS):
+            began, beginning = time.monotonic(), ids[:, :some]
+            kept = _run(model, beginning, layers, matrix_inputs, untold)
+            measure_table({layer: kept.ssd_terms(layer, with_x=False) for layer in layers})
+            if time.monotonic() - began > SLOW_SECONDS:
+                break
+        _remember(model, began, beginning.shape[1])  # the last one: the first run of all takes longer
     footprint, rate = _footprint(model), measured_rate(model)
     gigabytes = footprint.gigabytes(length, HELD_BYTES)
     settings().check_cost(gigabytes, available_memory(ids.device) / 1e9)
@@ -192,8 +200,11 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
         measures = measure_table({layer: each.terms for layer, each in held.items()})
         _remember(model, began, len(texts))
     else:  # each layer is looked at and let go; those in use come back one by one
-        some = [layers[start : start + at_once] for start in range(0, len(layers), at_once)]
-        summaries = [each for part in some for each in _summaries(model, ids, part, _report)]
+        summaries = []
+        for start in range(0, len(layers), at_once):
+            began = time.monotonic()
+            summaries += _summaries(model, ids, layers[start : start + at_once], _report)
+            _remember(model, began, len(texts))
         measures = pd.concat([measured for measured, _ in summaries], ignore_index=True)
         pictures = np.concatenate([small for _, small in summaries])
     return Capture(
@@ -271,7 +282,7 @@ def _footprint(model: str) -> Footprint:
 
 def _remember(model: str, began: float, tokens: int) -> None:
     if tokens >= RATE_TOKENS:
-        remember_rate(model, time.monotonic() - began, tokens)
+        remember_run(model, time.monotonic() - began, tokens)
 
 
 def _hold(model: str, prompt: str, layers: Sequence[int], report: Report) -> dict[int, Layer]:
@@ -297,7 +308,6 @@ def _summaries(
     def needed(name: str) -> bool:
         return matrix_inputs(name) and not name.endswith(".hook_in")
 
-    began = time.monotonic()
     kept = _run(model, ids, layers, needed, report)
     found = []
     for layer in layers:
@@ -305,7 +315,6 @@ def _summaries(
         terms = kept.ssd_terms(layer, with_x=False)
         tiles = gallery_tiles(terms.heads * len(bridge(model).ssm_layers()))
         found.append((measure_table({layer: terms}), _small_pictures(terms, tiles)))
-    _remember(model, began, ids.shape[1])
     return found
 
 

@@ -56,7 +56,7 @@ def trail(capture: Capture, layer: int, head: int, window: Window) -> None:
     st.markdown(f"**{names[-1]}**", width="content")
     if window.pooled:
         st.button(
-            "Open the strongest tile",
+            "Open the strongest tile (RMS)",
             key="strongest",
             icon=":material/center_focus_strong:",
             help="Strongest: of the largest root mean square (RMS), of M or, with Times dt, of M·dt.",

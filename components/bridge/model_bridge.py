@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
@@ -62,6 +63,9 @@ class ModelBridge:
                 self.hook_points[point.name] = point
             for alias, name in component.alias_names():
                 self.hook_aliases[f"{key}.{alias}"] = f"{key}.{name}"
+        # What the carried state is called; before transformers 5.24, by another name.
+        known = inspect.signature(model.forward).parameters
+        self._cache_name = "cache" if "cache" in known else "cache_params"
         self._offload_lock: AbstractContextManager[Any] = Lock() if _offloads(model) else nullcontext()
 
     def ssm_layers(self) -> list[int]:
@@ -143,7 +147,7 @@ class ModelBridge:
         with self._offload_lock, running(run):
             out = [
                 self.blocks[layer].mixer(
-                    hidden_states=hidden[:, piece], cache_params=state, attention_mask=mask
+                    hidden_states=hidden[:, piece], attention_mask=mask, **{self._cache_name: state}
                 )
                 for piece in pieces
             ]
@@ -180,11 +184,11 @@ class ModelBridge:
                 attention_mask=torch.ones_like(ids) if mask is None else mask,
                 max_new_tokens=max_new_tokens,
                 use_cache=True,
-                cache_params=state,
+                **{self._cache_name: state},
                 **sampling,
             )
             if with_cache:
-                self.model(input_ids=continued[:, -1:], cache_params=state, use_cache=True)
+                self.model(input_ids=continued[:, -1:], use_cache=True, **{self._cache_name: state})
         return (continued, self._cache(run)) if with_cache else continued
 
     def _components(self) -> Iterable[tuple[str, GeneralizedComponent]]:
@@ -216,9 +220,9 @@ class ModelBridge:
                 out = self.model(
                     input_ids=ids[:, piece],
                     attention_mask=mask,
-                    cache_params=state,
                     use_cache=state is not None,
                     logits_to_keep=max(wanted, 1),  # to the model, 0 would mean all
+                    **{self._cache_name: state},
                 )
                 logits += [out.logits] if wanted else []
         return torch.cat(logits, dim=1)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.models import load_bridge
-from explorer.costs import Cost, Footprint, measured_rate, remember_rate
+from explorer.costs import Cost, Footprint, measured_rate, remember_run
 
 FOOTPRINT = Footprint(layers=4, projected=100, given=200, terms=150, scratch=1000)
 
@@ -31,14 +31,14 @@ def test_a_short_text_goes_through_once_and_a_long_one_a_few_layers_at_a_time() 
 def test_memory_grows_with_the_text_and_stays_near_the_room(tokens: int, most: int) -> None:
     taken = FOOTPRINT.gigabytes(tokens, most) * 1e9
     assert taken >= tokens * (FOOTPRINT.scratch + FOOTPRINT.projected)
-    assert taken <= 1.3 * most + tokens * (FOOTPRINT.scratch + FOOTPRINT.projected + FOOTPRINT.terms)
+    assert taken <= 1.5 * most + 1.2 * tokens * (FOOTPRINT.scratch + FOOTPRINT.projected + FOOTPRINT.terms)
 
 
-def test_the_rate_is_the_median_of_the_last_runs() -> None:
+def test_the_rate_is_that_of_the_last_runs_and_long_ones_count_most() -> None:
     assert measured_rate("some model") is None
-    for seconds in (100.0, 1.0, 2.0, 3.0, 4.0, 5.0):
-        remember_rate("some model", seconds, 10)
-    assert measured_rate("some model") == pytest.approx(0.3)
+    for seconds, tokens in ((100.0, 10), (1.0, 10), (1.0, 10), (1.0, 10), (1.0, 10), (20.0, 1000)):
+        remember_run("some model", seconds, tokens)
+    assert measured_rate("some model") == pytest.approx(24 / 1040)
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_the_strongest_tile_is_a_click_away_until_tokens_are_single(long: AppTes
     tile = strongest_tile(capture.terms(layer), head, Window.whole(capture.length))
     assert set(tile.queries) <= set(window.queries)
     assert set(tile.keys) <= set(window.keys)
-    assert "Open the strongest tile" not in labels(long)
+    assert "Open the strongest tile (RMS)" not in labels(long)
     assert table(long, "panels", "scene").loc[0, "note"] == ""
 
 

@@ -105,7 +105,7 @@ def test_colours_are_locked_over_all_heads(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_cost_is_told_from_a_measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "_rates", defaultdict(lambda: deque(maxlen=5)))
+    monkeypatch.setattr(costs, "_runs", defaultdict(lambda: deque(maxlen=5)))
     assert resources.cost("demo", "one two").seconds is None
     cost = resources.cost("demo", LONG)  # measured on the beginning of this text
     assert cost.tokens == capture("demo", LONG).length
