@@ -12,10 +12,11 @@ one. Entries with j > i are exactly zero.
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
@@ -28,6 +29,8 @@ from components.ssd.terms import SSDTerms
 BLOCK_ROWS = 64
 # Keys at a time: a factor per key and head is held in float64, whatever the length of the text.
 BLOCK_KEYS = 8192
+# From here on an allocator takes fresh pages from the system; what is smaller it has at hand, pages and all.
+_FRESH_BYTES = 2**25
 
 
 def effective_attention(
@@ -114,10 +117,11 @@ def _lower_triangle(
         before = [slice(*ends) for ends in pairwise([*range(0, separable, BLOCK_KEYS), separable])]
         for part in (*before, slice(separable, reached)):
             if part.start < separable:
-                factor = (ref - cum_key[..., part]).exp()[..., None, :]
+                # The difference needs float64; its exponential, at most one, is as good in float32.
+                factor = (ref - cum_key[..., part]).float().exp_()[..., None, :]
             else:
                 factor = _between(cum_row, cum_key[..., part], rows, key_index[part])
-            factor = factor.to(device, torch.float32)
+            factor = factor.to(device)
             if dt is not None:
                 factor *= dt[..., None, part]
             for b, (group, members) in product(range(len(out)), groups):
@@ -152,14 +156,17 @@ def _take(tensor: Float[Tensor, ...], dim: int, index: Int64[Tensor, " index"]) 
 
 
 def _zeros(shape: tuple[int, ...], device: torch.device) -> Float32[Tensor, ...]:
-    """Zeros that on a CPU take time and memory only where something else is written.
+    """Zeros that on a CPU take time and memory only where something else is written, if they are many.
 
     The system hands out pages of zeros when they are first touched, so what lies above the diagonal costs
-    nothing. PyTorch would write the zeros itself; NumPy leaves that to the system, and asks for large pages.
+    nothing; PyTorch would write the zeros itself. (NumPy would leave them to the system too, but in large
+    pages, and the first touch of those takes some virtual machines longer than all the rest.)
     """
-    if device.type == "cpu":
-        return torch.from_numpy(np.zeros(shape, dtype=np.float32))
-    return torch.zeros(shape, device=device)
+    nbytes = 4 * math.prod(shape)
+    if device.type != "cpu" or nbytes < _FRESH_BYTES or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return torch.zeros(shape, device=device)
+    fresh = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(fresh, dtype=torch.float32).view(shape)
 
 
 def _between(

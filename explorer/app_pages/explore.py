@@ -17,7 +17,7 @@ from explorer.waiting import wait_for
 
 # (As docstrings these two would stand on the page.)
 SHORT_BYTES = 1024  # Of a prompt. Running one that is no longer costs nothing worth a word.
-ASK_SECONDS = 10  # A run that takes longer is not begun unasked.
+ASK_SECONDS = 20  # A run that takes longer is not begun unasked.
 
 LABELS = {entry.name: entry.label for entry in CATALOGUE}
 FIRST_MODEL = settings().offered[0]
@@ -76,6 +76,7 @@ def take_file() -> None:
     file = st.session_state.upload
     if file is None:
         return
+    st.session_state.upload_menu = False  # it would stand before what comes of it
     most = settings().most_upload_kilobytes
     try:
         if file.size > most * 1024:
@@ -131,7 +132,7 @@ with prompt_column:
             label_visibility="collapsed",
             width="content",
         )
-        with st.popover("Open a text", icon=":material/upload_file:"):
+        with st.popover("Open a text", icon=":material/upload_file:", key="upload_menu", on_change="rerun"):
             st.file_uploader(
                 "A text file, .txt or .md, in UTF-8",
                 type=["txt", "md"],
