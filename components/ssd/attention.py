@@ -27,8 +27,8 @@ from components.ssd.terms import SSDTerms
 # operations over all heads of a group; a head at a time stays in the cache, but is many small parallel
 # operations, and on a busy machine each of them waits for the slower core.
 BLOCK_ROWS = 64
-# Keys at a time: a factor per key and head is held in float64, whatever the length of the text.
-BLOCK_KEYS = 8192
+# Of the factor per key and head, in float64, that is held at a time, whatever the length of the text.
+BLOCK_BYTES = 2**23
 # From here on an allocator takes fresh pages from the system; what is smaller it has at hand, pages and all.
 _FRESH_BYTES = 2**25
 
@@ -108,13 +108,14 @@ def _lower_triangle(
     groups = _ranges(head_index // terms.heads_per_group)
 
     out = _zeros((len(cum), len(head_index), len(query_index), len(key_index)), device)
+    at_a_time = max(BLOCK_BYTES // (cum.element_size() * max(cum.shape[:2].numel(), 1)), BLOCK_ROWS)
     for start, stop in _blocks(query_index):
         rows = query_index[start:stop]
         cum_row = _take(cum, 2, rows)
         ref = cum_row[..., :1]
         row_factor = (cum_row - ref).exp().to(device, torch.float32)[..., None]
         separable, reached = torch.searchsorted(key_index, rows[[0, -1]], right=True).tolist()
-        before = [slice(*ends) for ends in pairwise([*range(0, separable, BLOCK_KEYS), separable])]
+        before = [slice(*ends) for ends in pairwise([*range(0, separable, at_a_time), separable])]
         for part in (*before, slice(separable, reached)):
             if part.start < separable:
                 # The difference needs float64; its exponential, at most one, is as good in float32.
