@@ -6,6 +6,7 @@ from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.hook_point import HookPoint
 from components.bridge.model_bridge import ModelBridge
+from components.bridge.softmax_attention import SoftmaxAttentionBridge
 from components.bridge.ssm2_mixer import SSM2MixerBridge
 from components.bridge.ssm_block import SSMBlockBridge
 
@@ -18,6 +19,7 @@ __all__ = [
     "ModelBridge",
     "SSM2MixerBridge",
     "SSMBlockBridge",
+    "SoftmaxAttentionBridge",
     "matrix_inputs",
     "ssd_inputs",
 ]

@@ -9,24 +9,36 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from components.bridge.attention_record import PATTERN
 from components.bridge.hook_point import Run
-from components.bridge.mixer_record import MixerRecord
-from components.ssd import SSDTerms, effective_attention, reconstruct
+from components.bridge.mixer_record import MixerRecord, gated
+from components.ssd import SoftmaxTerms, SSDTerms, effective_attention, reconstruct
 
 
 class ActivationCache(Mapping[str, Tensor]):
     """Activations by hook name or alias, over prompt and continuation.
 
     What lies inside a mixer is derived from its projection when it is asked for, so keeping it costs nothing;
-    `hook_decay` and `hook_attention` are [b, heads, seq, seq] each time.
+    `hook_decay`, `hook_attention` and the `hook_pattern` of softmax attention are [b, heads, seq, seq] each
+    time.
     """
 
-    def __init__(self, run: Run, aliases: Mapping[str, str], ssm_layers: Sequence[int], layers: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        aliases: Mapping[str, str],
+        ssm_layers: Sequence[int],
+        attention_layers: Sequence[int],
+        layers: int,
+    ) -> None:
         self._captured = run.captured
+        self._keeps = run.keeps
         mixers = (f"blocks.{layer}.mixer" for layer in ssm_layers)
         self._records = {mixer: run.mixers[mixer] for mixer in mixers if mixer in run.mixers}
+        self._attentions = run.attentions
         self._aliases = aliases
         self._ssm_layers = ssm_layers
+        self._attention_layers = attention_layers
         self._layers = layers
 
     def __getitem__(self, name: str) -> Tensor:
@@ -36,6 +48,8 @@ class ActivationCache(Mapping[str, Tensor]):
             if len(steps) > 1:
                 steps[:] = [torch.cat(steps, dim=1)]
             return steps[0]
+        if hook in self._patterns():
+            return self._attentions[hook.removesuffix(f".{PATTERN}")].pattern()
         mixer, _, inside = hook.partition(".mixer.")
         record = self._records.get(f"{mixer}.mixer")
         if record is None or inside not in record.hooks:
@@ -48,6 +62,7 @@ class ActivationCache(Mapping[str, Tensor]):
         yield from self._captured
         for mixer, record in self._records.items():
             yield from (f"{mixer}.{inside}" for inside in record.hooks)
+        yield from self._patterns()
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -69,6 +84,19 @@ class ActivationCache(Mapping[str, Tensor]):
             raise RuntimeError(_missing(layer, f"blocks.{layer}.mixer.hook_x"))
         terms = record.terms()
         return terms if with_x else replace(terms, x=terms.x[..., :0])
+
+    def softmax_terms(self, layer: int) -> SoftmaxTerms:
+        """What the softmax attention of one layer compares; its pattern, or any window of it, follows.
+
+        Raises RuntimeError naming what the cache lacks.
+        """
+        if layer not in self._attention_layers:
+            held = ", ".join(map(str, self._attention_layers)) or "none"
+            raise IndexError(f"Layer {layer} holds no softmax attention; these do: {held}.")
+        name = f"blocks.{layer}.attn.{PATTERN}"
+        if name not in self._patterns():
+            raise RuntimeError(_missing(layer, name))
+        return self._attentions[f"blocks.{layer}.attn"].terms()
 
     def compute_ssm_effective_attention(
         self, layer: int | None = None, include_dt_scaling: bool = False
@@ -93,15 +121,17 @@ class ActivationCache(Mapping[str, Tensor]):
     def faithfulness(self, layer: int) -> float:
         """Largest |M·dt·x + D·x − y| over largest |y|, y being the model's own scan output.
 
-        That is what the mixer's inner norm was given. Around 1e-6 in float32; do not trust a picture of a
-        layer above 1e-4. Raises RuntimeError naming what the cache lacks.
+        That is what the mixer's inner norm was given; in a mixer without one, both sides are times silu(z).
+        Around 1e-6 in float32; do not trust a picture of a layer above 1e-4. Raises RuntimeError naming what
+        the cache lacks.
         """
-        name = f"blocks.{layer}.mixer.inner_norm.hook_in"
+        name = f"blocks.{layer}.mixer.hook_scan"
         terms = self.ssd_terms(layer)
         if name not in self._captured:
             raise RuntimeError(_missing(layer, name))
-        y = self[name].float().reshape(terms.x.shape)
-        return float((reconstruct(terms) - y).abs().max() / y.abs().max())
+        y = self[name].float().flatten(2)
+        rebuilt = gated(reconstruct(terms).flatten(2), self._record(layer).gate())
+        return float((rebuilt - y).abs().max() / y.abs().max())
 
     @property
     def notes(self) -> list[str]:
@@ -117,6 +147,11 @@ class ActivationCache(Mapping[str, Tensor]):
                     f"being {unclamped[0]}. The terms follow what ran."
                 )
         return notes
+
+    def _patterns(self) -> list[str]:
+        """The attention patterns that this run was asked to keep."""
+        names = (f"{attention}.{PATTERN}" for attention in self._attentions)
+        return [name for name in names if name in self._keeps]
 
     def _attention(self, layer: int, include_dt_scaling: bool) -> Float32[Tensor, "batch head seq seq"]:
         return effective_attention(self.ssd_terms(layer, with_x=False), include_dt_scaling=include_dt_scaling)
@@ -134,7 +169,8 @@ class ActivationCache(Mapping[str, Tensor]):
 def matrix_inputs(name: str) -> bool:
     """Names filter that keeps just what attention, decay and content of every layer need.
 
-    With it, what each mixer was given, so that `ModelBridge.run_mixer` can run a layer again for the rest.
+    With it, what each mixer was given, so that `ModelBridge.run_mixer` can run a layer again for the rest;
+    and of softmax attention its queries and keys.
     """
     return name.endswith(_MATRIX_INPUTS)
 
@@ -144,10 +180,11 @@ def ssd_inputs(name: str) -> bool:
     return name.endswith(_SSD_INPUTS)
 
 
-_MATRIX_INPUTS = tuple(f".mixer.{name}" for name in ("hook_in", "hook_B", "hook_C", "hook_dt"))
-_SSD_INPUTS = tuple(
-    f".mixer.{name}" for name in ("hook_x", "hook_B", "hook_C", "hook_dt", "inner_norm.hook_in")
+_MATRIX_INPUTS = (
+    *(f".mixer.{name}" for name in ("hook_in", "hook_B", "hook_C", "hook_dt")),
+    f".attn.{PATTERN}",
 )
+_SSD_INPUTS = tuple(f".mixer.{name}" for name in ("hook_x", "hook_B", "hook_C", "hook_dt", "hook_scan"))
 
 
 def _missing(layer: int, name: str) -> str:

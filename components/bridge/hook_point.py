@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from components.bridge.attention_record import AttentionRecord
     from components.bridge.mixer_record import MixerRecord
 
 
@@ -58,12 +59,15 @@ class Run:
     """One forward pass, or one generation, in one thread.
 
     `hooks`: functions by hook name. `keeps`: names of the hooks whose tensors are wanted. `live`: both.
-    `mixers`: a record, by the mixer's name, of those that it has to record.
+    `mixers`, `attentions`: a record, by the component's name, of those that it has to record. `mask`: 1 at
+    the real positions of a padded batch, as far as its prompt goes.
     """
 
     hooks: Mapping[str, Sequence[HookFunction]]
     keeps: Set[str]
     mixers: Mapping[str, MixerRecord] = field(default_factory=dict)
+    attentions: Mapping[str, AttentionRecord] = field(default_factory=dict)
+    mask: Tensor | None = None
     captured: dict[str, list[Tensor]] = field(default_factory=dict)
     live: Set[str] = field(init=False)
 

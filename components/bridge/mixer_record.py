@@ -1,7 +1,8 @@
 """What one run saw of one Mamba-2 mixer, and everything between its projection and its scan.
 
-`in_proj`'s output and the parameters determine all of it: split into gate, channels and raw dt; causal
-convolution and activation of the channels; split into x, B and C; dt = softplus(raw dt + dt_bias), clamped.
+`in_proj`'s output and the parameters determine all of it: scaled, in families that do so; split into gate,
+channels and raw dt; causal convolution and activation of the channels; split into x, B and C;
+dt = softplus(raw dt + dt_bias), clamped.
 Derived in this order and in the model's dtype, x, B, C and dt are bitwise what the model's scan receives.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.ssd import SSDTerms, decay, effective_attention
@@ -58,24 +59,31 @@ class ScanParameters:
     conv_bias: Float[Tensor, " channel"] | None
     activation: Callable[[Tensor], Tensor]
     dt_limit: tuple[float, float]
+    scale: Float[Tensor, "1 1 projection"] | None
+    """By which what `in_proj` gives is multiplied."""
+    has_norm: bool
+    """Whether a norm takes the scan's output and the gate; if not, they are multiplied."""
     source: tuple[Any, ...]
     """The same, as the mixer holds them; offloading puts others in their place."""
 
     @property
     def version(self) -> int:
         """How often these tensors have been changed in place."""
-        tensors = (self.A_log, self.dt_bias, self.D, self.conv_weight, self.conv_bias)
+        tensors = (self.A_log, self.dt_bias, self.D, self.conv_weight, self.conv_bias, self.scale)
         return sum(tensor._version for tensor in tensors if tensor is not None)
 
     @staticmethod
-    def of(mixer: Any, known: ScanParameters | None = None) -> ScanParameters:
+    def of(
+        mixer: Any, projection_scale: str | None = None, known: ScanParameters | None = None
+    ) -> ScanParameters:
         """Read them from a mixer that is in its forward pass; `known` if these are still its parameters."""
         conv = mixer.conv1d
         limit, activation = mixer.time_step_limit, mixer.act
-        source = (mixer.A_log, mixer.dt_bias, mixer.D, conv.weight, conv.bias, limit, activation)
+        scale = getattr(mixer, projection_scale) if projection_scale else None
+        source = (mixer.A_log, mixer.dt_bias, mixer.D, conv.weight, conv.bias, scale, limit, activation)
         if known is not None and all(map(operator.is_, source, known.source)):
             return known
-        A_log, dt_bias, D, weight, bias, (low, high), _ = source
+        A_log, dt_bias, D, weight, bias, _, (low, high), _ = source
         return ScanParameters(
             heads=mixer.num_heads,
             head_dim=mixer.head_dim,
@@ -88,8 +96,15 @@ class ScanParameters:
             conv_bias=None if bias is None else bias.detach(),
             activation=activation,
             dt_limit=(float(low), float(high)),
+            scale=None if scale is None else scale.detach(),
+            has_norm=has_norm(mixer),
             source=source,
         )
+
+
+def has_norm(mixer: nn.Module) -> bool:
+    """Whether a mixer has an inner norm; one that may go without has an identity in its place."""
+    return not isinstance(getattr(mixer, "norm", None), nn.Identity | None)
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,8 @@ class Interior:
 class MixerStep:
     """One call of the mixer: a prefill, a piece of one, or one token.
 
-    `projected`: the channels (x, B and C before the convolution; or B and C alone) and raw dt.
+    `projected`: the channels (x, B and C before the convolution; or B and C alone) and raw dt. `gate`: z, of
+    a mixer without a norm, where it is needed to tell the scan's output.
     `recurrent`: one token after others, where the model takes one step of the recurrence and does not clamp
     dt.
     `interior`, `L` and `M` are kept when hooks ran on them, since they may have been edited.
@@ -120,6 +136,7 @@ class MixerStep:
     projected: Float[Tensor, "batch seq channels_and_dt"]
     mask: Tensor | None
     recurrent: bool
+    gate: Float[Tensor, "batch seq inner"] | None = None
     interior: Interior | None = None
     L: Float32[Tensor, "batch head seq key"] | None = None
     M: Float32[Tensor, "batch head seq key"] | None = None
@@ -141,7 +158,7 @@ class MixerRecord:
     steps: list[MixerStep] = field(default_factory=list)
     mask: Tensor | None = None
     edited: bool = False
-    scan_output: Float32[Tensor, "batch seq head dim"] | None = None
+    scan_output: Float[Tensor, "batch seq inner"] | None = None
 
     @property
     def length(self) -> int:
@@ -155,11 +172,16 @@ class MixerRecord:
         if self.parameters is None:
             self.parameters = parameters
             self.version = parameters.version
+        projected = projected.detach()
+        if parameters.scale is not None:
+            projected = projected * parameters.scale
         # A copy without the gate, and x if nobody wants it, so that the whole can be freed: what a run holds
         # on to is memory that the next layer has to take anew, and that is most of what reading costs.
         inner = self.parameters.heads * self.parameters.head_dim
-        kept = projected.detach()[..., inner if self.with_x else 2 * inner :].clone()
+        kept = projected[..., inner if self.with_x else 2 * inner :].clone()
         step = MixerStep(kept, self.mask, bool(self.steps) and projected.shape[1] == 1)
+        if self.with_x and not parameters.has_norm:
+            step.gate = projected[..., :inner].clone()
         self.steps.append(step)
         return step
 
@@ -223,6 +245,11 @@ class MixerRecord:
             D=self.scan.D.float(),
         )
 
+    def gate(self) -> Float[Tensor, "batch seq inner"] | None:
+        """The gate z over all steps of a mixer without a norm; None where a norm takes it."""
+        gates = [step.gate for step in self.steps if step.gate is not None]
+        return torch.cat(gates, dim=1) if gates else None
+
     @property
     def hooks(self) -> tuple[str, ...]:
         """Those of the DERIVED_HOOKS whose tensors this record holds."""
@@ -283,6 +310,13 @@ def records_for(hooks: Iterable[str], keeps: Iterable[str]) -> dict[str, MixerRe
     with_x = watched | {mixer for mixer, inside in kept if inside not in HOOKS_WITHOUT_X}
     recorded = watched | {mixer for mixer, _ in kept}
     return {mixer: MixerRecord(mixer in watched, mixer in with_x) for mixer in recorded}
+
+
+def gated(
+    y: Float[Tensor, "batch seq inner"], gate: Float[Tensor, "batch seq inner"] | None
+) -> Float[Tensor, "batch seq inner"]:
+    """The scan's output times silu(z), which is what `out_proj` takes in where there is no norm."""
+    return y if gate is None else y * F.silu(gate)
 
 
 def _in_mixer(hook: str) -> tuple[str, str]:

@@ -13,10 +13,13 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.bridge import tokens
 from components.bridge.activation_cache import ActivationCache
+from components.bridge.attention_record import attention_records_for
+from components.bridge.families import family_of, layers_of
 from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.hook_point import HookFunction, HookPoint, Run, running
 from components.bridge.mixer_record import records_for
@@ -34,25 +37,19 @@ class ModelBridge:
     TransformerLens, such as `blocks.3.mixer.in_proj.hook_out`; `hook_points` lists them all. Several threads
     may use one bridge at once.
 
-    Raises ValueError for a model without Mamba-2 mixers.
+    Raises ValueError for a model without Mamba-2 mixers, or of a family that is not known.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
-        if model.config.model_type != "mamba2":
-            raise ValueError(
-                f"{type(model).__name__} is a model of type {model.config.model_type!r}, which holds no "
-                "Mamba-2 mixer that can be read here. Supported: models of type 'mamba2', such as "
-                "AntonV/mamba2-130m-hf."
-            )
+        family = family_of(model)
         # While training, a fused kernel runs the whole mixer and no hook inside it fires.
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.embed = GeneralizedComponent("backbone.embeddings", model.config)
+        self.embed = GeneralizedComponent(family.embed, model.config)
         self.blocks = [
-            SSMBlockBridge(f"backbone.layers.{i}", model.config)
-            for i in range(model.config.num_hidden_layers)
+            SSMBlockBridge(name, layer, family, model.config) for name, layer in layers_of(model, family)
         ]
-        self.ln_final = GeneralizedComponent("backbone.norm_f", model.config)
+        self.ln_final = GeneralizedComponent(family.ln_final, model.config)
         self.unembed = GeneralizedComponent("lm_head", model.config)
         self.hook_points: dict[str, HookPoint] = {}
         self.hook_aliases: dict[str, str] = {}
@@ -63,14 +60,17 @@ class ModelBridge:
                 self.hook_points[point.name] = point
             for alias, name in component.alias_names():
                 self.hook_aliases[f"{key}.{alias}"] = f"{key}.{name}"
-        # What the carried state is called; before transformers 5.24, by another name.
-        known = inspect.signature(model.forward).parameters
-        self._cache_name = "cache" if "cache" in known else "cache_params"
+        self._cache_name = _name_of_cache(model)
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self._offload_lock: AbstractContextManager[Any] = Lock() if _offloads(model) else nullcontext()
 
     def ssm_layers(self) -> list[int]:
         """Indices of the layers that hold a Mamba-2 mixer."""
         return [i for i, block in enumerate(self.blocks) if "mixer" in block.real_components]
+
+    def attention_layers(self) -> list[int]:
+        """Indices of the layers that hold softmax attention, as some layers of hybrids do."""
+        return [i for i, block in enumerate(self.blocks) if "attn" in block.real_components]
 
     def to_tokens(self, prompt: Prompt) -> Int64[Tensor, "batch seq"]:
         """Token ids of a prompt, padded on the left where texts differ in length."""
@@ -144,13 +144,10 @@ class ModelBridge:
         state, mask = (
             (DynamicCache(config=self.model.config), None) if len(pieces) > 1 else (None, attention_mask)
         )
+        mixer = self.blocks[layer].mixer
+        cache = {_name_of_cache(mixer): state}
         with self._offload_lock, running(run):
-            out = [
-                self.blocks[layer].mixer(
-                    hidden_states=hidden[:, piece], attention_mask=mask, **{self._cache_name: state}
-                )
-                for piece in pieces
-            ]
+            out = [mixer(hidden_states=hidden[:, piece], attention_mask=mask, **cache) for piece in pieces]
         return torch.cat(out, dim=1), self._cache(run)
 
     @torch.no_grad()
@@ -178,6 +175,7 @@ class ModelBridge:
         ids, mask = self._inputs(prompt_or_ids, attention_mask)
         state = DynamicCache(config=self.model.config)
         run = _run(self._hooks(fwd_hooks), self._names(names_filter) if with_cache else set())
+        run.mask = mask
         with self._offload_lock, running(run):
             continued = self.model.generate(
                 ids,
@@ -188,8 +186,33 @@ class ModelBridge:
                 **sampling,
             )
             if with_cache:
-                self.model(input_ids=continued[:, -1:], use_cache=True, **{self._cache_name: state})
+                self.step(continued, continued.shape[1] - 1, state, mask)
         return (continued, self._cache(run)) if with_cache else continued
+
+    def step(
+        self,
+        ids: Int64[Tensor, "batch seq"],
+        start: int,
+        state: DynamicCache,
+        mask: Int64[Tensor, "batch prompt"] | None = None,
+        logits_to_keep: int = 1,
+    ) -> Float[Tensor, "batch kept vocab"]:
+        """Feed the ids from position `start` on, those before being in `state`: logits of the last positions.
+
+        `mask` is 1 at the real positions of a padded prompt. For who steps by hand, inside a run.
+        """
+        fed = ids[:, start:]
+        given: dict[str, Any] = {self._cache_name: state}
+        if mask is not None:
+            mask = F.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
+        if self._takes_positions:  # not every model counts what it has seen
+            real = torch.ones_like(ids) if mask is None else mask
+            given["position_ids"] = (real.cumsum(dim=1) - 1).clamp(min=0)[:, start:]
+        out = self.model(
+            input_ids=fed, attention_mask=mask, use_cache=True, logits_to_keep=logits_to_keep, **given
+        )
+        logits: Tensor = out.logits
+        return logits
 
     def _components(self) -> Iterable[tuple[str, GeneralizedComponent]]:
         yield "embed", self.embed
@@ -199,7 +222,9 @@ class ModelBridge:
         yield "unembed", self.unembed
 
     def _cache(self, run: Run) -> ActivationCache:
-        return ActivationCache(run, self.hook_aliases, self.ssm_layers(), len(self.blocks))
+        return ActivationCache(
+            run, self.hook_aliases, self.ssm_layers(), self.attention_layers(), len(self.blocks)
+        )
 
     def _forward(
         self,
@@ -210,21 +235,21 @@ class ModelBridge:
         logits_to_keep: int = 0,
     ) -> Float[Tensor, "batch kept vocab"]:
         ids, mask = self._inputs(prompt, mask)
+        run.mask = mask
         pieces = _pieces(ids.shape[1], piece_tokens, mask)
-        state, mask = (DynamicCache(config=self.model.config), None) if len(pieces) > 1 else (None, mask)
         kept = ids.shape[1] - logits_to_keep if logits_to_keep else 0
-        logits = []
         with self._offload_lock, running(run):
+            if len(pieces) == 1:
+                out = self.model(
+                    input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=logits_to_keep
+                )
+                return out.logits  # type: ignore[no-any-return]
+            logits, state = [], DynamicCache(config=self.model.config)
             for piece in pieces:
                 wanted = max(piece.stop - max(piece.start, kept), 0)
-                out = self.model(
-                    input_ids=ids[:, piece],
-                    attention_mask=mask,
-                    use_cache=state is not None,
-                    logits_to_keep=max(wanted, 1),  # to the model, 0 would mean all
-                    **{self._cache_name: state},
-                )
-                logits += [out.logits] if wanted else []
+                # To the model, 0 would mean all.
+                of_piece = self.step(ids[:, : piece.stop], piece.start, state, None, max(wanted, 1))
+                logits += [of_piece] if wanted else []
         return torch.cat(logits, dim=1)
 
     def _inputs(self, prompt: Prompt, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -287,7 +312,13 @@ class ModelBridge:
 
 
 def _run(hooks: dict[str, list[HookFunction]], keeps: set[str]) -> Run:
-    return Run(hooks, keeps, records_for(hooks, keeps))
+    return Run(hooks, keeps, records_for(hooks, keeps), attention_records_for({*hooks, *keeps}))
+
+
+def _name_of_cache(module: Any) -> str:
+    """What the carried state is called; before transformers 5.24 a mixer and its model differ in that."""
+    known = inspect.signature(module.forward).parameters
+    return next(name for name in ("cache", "cache_params", "past_key_values") if name in known)
 
 
 def _pieces(length: int, tokens: int | None, mask: Tensor | None) -> list[slice]:

@@ -14,7 +14,7 @@ from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent, show_input
 from components.bridge.hook_point import Conversion, HookPoint, Run, current_run
-from components.bridge.mixer_record import MixerRecord, MixerStep, ScanParameters
+from components.bridge.mixer_record import MixerRecord, MixerStep, ScanParameters, gated, has_norm
 from components.ssd import SSDTerms, content, decay, effective_attention, reconstruct, ssm_state, ssm_states
 
 if TYPE_CHECKING:
@@ -51,12 +51,13 @@ class SSM2MixerBridge(GeneralizedComponent):
         inside = {
             "in_proj": GeneralizedComponent("in_proj"),
             "conv1d": DepthwiseConv1DBridge("conv1d"),
-            "inner_norm": GatedRMSNormBridge("norm"),
+            "inner_norm": GatedRMSNormBridge("norm", optional=True),
             "out_proj": GeneralizedComponent("out_proj"),
         }
         super().__init__(
             name, config, {**inside, **(submodules or {})}, conversion_rule, hook_alias_overrides, optional
         )
+        self.projection_scale: str | None = None
         self._parameters: ScanParameters | None = None
         self.hook_x = HookPoint(f"{name}.hook_x")
         self.hook_B = HookPoint(f"{name}.hook_B")
@@ -92,15 +93,22 @@ class SSM2MixerBridge(GeneralizedComponent):
     def _key(self) -> str:
         return self.hook_out.name.removesuffix(".hook_out")
 
+    def set_original_component(self, module: nn.Module) -> None:
+        """Wrap a mixer; see `GeneralizedComponent`."""
+        if not has_norm(module):  # an identity in its place is never called
+            self.submodules.pop("inner_norm", None)
+        super().set_original_component(module)
+
     def _attach(self, module: nn.Module) -> list[RemovableHandle]:
         scan_output = show_input(self._pass_scan_output)
+        reads_scan = self.submodules.get("inner_norm", self.out_proj)
         return [
             module.register_forward_pre_hook(self._take_mask, with_kwargs=True),
             *super()._attach(module),
             # After in_proj's own hooks, which may edit the projection.
             module.get_submodule(self.in_proj.name).register_forward_hook(self._take_projection),
             # Before the norm's own hooks, which see what the norm is given.
-            module.get_submodule(self.inner_norm.name).register_forward_pre_hook(
+            module.get_submodule(reads_scan.name).register_forward_pre_hook(
                 scan_output, with_kwargs=True, prepend=True
             ),
         ]
@@ -118,7 +126,9 @@ class SSM2MixerBridge(GeneralizedComponent):
         if run is None or record is None:
             return
         earlier = record.conv_inputs() if record.watched else None
-        parameters = self._parameters = ScanParameters.of(self._wrapped(), self._parameters)
+        parameters = self._parameters = ScanParameters.of(
+            self._wrapped(), self.projection_scale, self._parameters
+        )
         step = record.begin_step(parameters, projected)
         if record.watched:
             self._run_hooks(run, record, step, earlier)
@@ -141,16 +151,17 @@ class SSM2MixerBridge(GeneralizedComponent):
             M = effective_attention(terms, queries=queries)
             step.M = edit("hook_attention", M if step.L is None else content(terms, queries=queries) * step.L)
         if record.edited:
-            record.scan_output = _scan_output(terms, queries, step)
+            y = _scan_output(terms, queries, step)
+            record.scan_output = gated(y.flatten(2), step.gate)
 
     def _pass_scan_output(self, y: Tensor) -> Tensor:
-        """At the norm's input: the model's own scan output, or the recomputed one, past hook_scan."""
+        """Where the scan's output is taken in: the model's own, or the recomputed one, past hook_scan."""
         run = current_run()
         if run is None:
             return y
         record = run.mixers.get(self._key)
         if record is not None and record.scan_output is not None:
-            y = record.scan_output.reshape(y.shape).to(y.dtype)
+            y = record.scan_output.to(y.dtype)
         if self.hook_scan.name not in run.live:
             return y
         heads = self._wrapped().get_parameter("D").shape[0]

@@ -1,16 +1,38 @@
-"""One layer of a Mamba-2 model: a norm and a mixer around a residual stream."""
+"""One layer of a model with Mamba-2 mixers: what it holds, around a residual stream."""
 
 from typing import Any
 
+from torch import nn
+
+from components.bridge.families import Family, is_mamba2_mixer, is_softmax_attention, place
 from components.bridge.generalized_component import GeneralizedComponent
+from components.bridge.softmax_attention import SoftmaxAttentionBridge
 from components.bridge.ssm2_mixer import SSM2MixerBridge
 
 
 class SSMBlockBridge(GeneralizedComponent):
-    """Wraps `Mamba2Block`; hook_in and hook_out are the residual stream around it, [b, s, hidden]."""
+    """Wraps one layer; hook_in and hook_out are the residual stream around it, [b, s, hidden].
+
+    `mixer` is there where the layer holds a Mamba-2 mixer, `attn` where it holds softmax attention. A layer
+    of a hybrid holds one of them, both, or neither. `norm` is the one before them.
+    """
 
     mixer: SSM2MixerBridge
+    attn: SoftmaxAttentionBridge
 
-    def __init__(self, name: str, config: Any = None) -> None:
-        inside = {"norm": GeneralizedComponent("norm"), "mixer": SSM2MixerBridge("mixer", config)}
+    def __init__(self, name: str, layer: nn.Module, family: Family, config: Any = None) -> None:
+        inside: dict[str, GeneralizedComponent] = {}
+        if norm := place(layer, family.norm):
+            inside["norm"] = GeneralizedComponent(norm)
+        if mixer := place(layer, family.mixer, is_mamba2_mixer):
+            inside["mixer"] = mixer_bridge = SSM2MixerBridge(mixer, config)
+            mixer_bridge.projection_scale = family.projection_scale
+        if attention := place(layer, family.attention, is_softmax_attention):
+            inside["attn"] = SoftmaxAttentionBridge(attention, config)
         super().__init__(name, config, inside)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("mixer", "attn") and name not in self.__dict__.get("submodules", {}):
+            kind = "Mamba-2 mixer" if name == "mixer" else "softmax attention"
+            raise AttributeError(f"Layer {self.__dict__.get('name')!r} holds no {kind}.")
+        return super().__getattr__(name)

@@ -4,12 +4,14 @@ from components.ssd.attention import content, decay, effective_attention
 from components.ssd.measures import MEASURED_ROWS, Estimate, half_life, mean_distance
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
+from components.ssd.softmax import SoftmaxTerms, softmax_attention
 from components.ssd.terms import SSDTerms
 
 __all__ = [
     "MEASURED_ROWS",
     "Estimate",
     "SSDTerms",
+    "SoftmaxTerms",
     "content",
     "decay",
     "effective_attention",
@@ -19,6 +21,7 @@ __all__ = [
     "pooled_content",
     "pooled_decay",
     "reconstruct",
+    "softmax_attention",
     "ssm_state",
     "ssm_states",
     "tile_edges",

@@ -24,7 +24,7 @@ def test_missing_entries_are_named(bridge: ModelBridge) -> None:
     ):
         with pytest.raises(RuntimeError, match=r"blocks\.1\.mixer\.in_proj\.hook_out"):
             compute()
-    with pytest.raises(RuntimeError, match=r"blocks\.0\.mixer\.inner_norm\.hook_in"):
+    with pytest.raises(RuntimeError, match=r"blocks\.0\.mixer\.hook_scan"):
         cache.faithfulness(0)
     with pytest.raises(KeyError, match=r"blocks\.0\.hook_in"):
         cache["blocks.0.hook_in"]

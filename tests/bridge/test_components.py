@@ -157,7 +157,9 @@ def test_another_kind_of_model_is_refused_by_name(tmp_path: Path) -> None:
     config = LlamaConfig(
         hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, vocab_size=11
     )
-    with pytest.raises(ValueError, match=r"LlamaForCausalLM is a model of type 'llama'.*Supported"):
+    with pytest.raises(
+        ValueError, match=r"LlamaForCausalLM cannot be read.*type 'llama'.*Nearest.*Supported"
+    ):
         ModelBridge(LlamaForCausalLM(config))
 
 

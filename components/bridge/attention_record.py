@@ -1,0 +1,92 @@
+"""What one run saw of one softmax attention layer: what its queries and keys were compared as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from components.ssd import SoftmaxTerms, softmax_attention
+
+PATTERN = "hook_pattern"
+
+
+@dataclass
+class AttentionStep:
+    """One call of the layer: queries [b, s, h, d] and the keys [b, s, g, d] that it added.
+
+    `pattern` are its rows, if hooks ran on them, since they may have been edited.
+    """
+
+    q: Float[Tensor, "batch seq head dim"]
+    k: Float[Tensor, "batch seq group dim"]
+    pattern: Float[Tensor, "batch head seq key"] | None = None
+
+
+@dataclass
+class AttentionRecord:
+    """The steps of one layer in one run, which together give the terms of one pass over the whole text."""
+
+    scale: float = 1.0
+    mask: Int[Tensor, "batch prompt"] | None = None
+    steps: list[AttentionStep] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Positions so far."""
+        return sum(step.q.shape[1] for step in self.steps)
+
+    def begin_step(
+        self,
+        q: Float[Tensor, "batch head seq dim"],
+        k: Float[Tensor, "batch group key dim"],
+        scale: float,
+        mask: Tensor | None,
+    ) -> AttentionStep:
+        """Take what the layer compares: queries of this step, and all keys so far."""
+        self.scale, self.mask = scale, mask
+        new = k[:, :, -q.shape[2] :]
+        # What a cache gives out are views of all keys; a copy of the new ones lets it grow and let go.
+        new = new if new.shape == k.shape else new.clone()
+        step = AttentionStep(q.detach().transpose(1, 2), new.detach().transpose(1, 2))
+        self.steps.append(step)
+        return step
+
+    def terms(self) -> SoftmaxTerms:
+        """The terms over all steps."""
+        if not self.steps:
+            raise RuntimeError("This attention layer has not run; there is nothing to derive.")
+        return SoftmaxTerms(
+            q=torch.cat([step.q for step in self.steps], dim=1),
+            k=torch.cat([step.k for step in self.steps], dim=1),
+            scale=self.scale,
+            valid=_valid(self.mask, self.length),
+        )
+
+    def pattern(self) -> Float[Tensor, "batch head seq key"]:
+        """The attention pattern over all steps; rows that hooks ran on are as the hooks left them."""
+        pattern = softmax_attention(self.terms())
+        start = 0
+        for step in self.steps:
+            stop = start + step.q.shape[1]
+            if step.pattern is not None:
+                pattern[:, :, start:stop, :stop] = step.pattern
+            start = stop
+        return pattern
+
+
+def attention_records_for(names: Iterable[str]) -> dict[str, AttentionRecord]:
+    """An empty record, by the layer's name, of every softmax attention layer whose pattern is wanted."""
+    ending = f".attn.{PATTERN}"
+    return {name.removesuffix(f".{PATTERN}"): AttentionRecord() for name in names if name.endswith(ending)}
+
+
+def _valid(mask: Tensor | None, length: int) -> Bool[Tensor, "batch seq"] | None:
+    """Real positions; those after the prompt are all real."""
+    if mask is None or bool(mask.all()):
+        return None
+    return F.pad(mask, (0, length - mask.shape[1]), value=1).bool()

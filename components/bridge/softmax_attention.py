@@ -1,0 +1,119 @@
+"""The bridge of a softmax attention layer, as hybrids have beside their Mamba-2 mixers."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import AttentionInterface
+
+from components.bridge.attention_record import PATTERN
+from components.bridge.generalized_component import GeneralizedComponent
+from components.bridge.hook_point import HookPoint, current_run
+from components.ssd import softmax_attention
+
+
+class SoftmaxAttentionBridge(GeneralizedComponent):
+    """Wraps a softmax attention layer without reimplementing it.
+
+    hook_in and hook_out [b, s, width] are what the layer is given and gives. hook_pattern [b, heads, s, keys]
+    are the weights its queries give to the keys, float32, zero above the diagonal and at padding. No kernel
+    returns them: they are computed from q and k, as the layer hands them to the attention interface of
+    transformers, and only when somebody asks. An edited pattern takes effect: the layer's output is then
+    pattern · v.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.hook_pattern = HookPoint(f"{self.name}.{PATTERN}")
+
+    def _attach(self, module: nn.Module) -> list[RemovableHandle]:
+        _observe(module, self.hook_pattern)
+        return super()._attach(module)
+
+
+# The hook point of each layer that a bridge wraps. A copy of such a layer has none, and runs as before.
+_points: WeakKeyDictionary[nn.Module, HookPoint] = WeakKeyDictionary()
+_OBSERVED = "observed_"
+
+
+def _observe(module: Any, point: HookPoint) -> None:
+    """Let a layer's own attention function be called through `_attend`.
+
+    A layer looks the function up in transformers' AttentionInterface, by a name in its configuration. Only
+    this layer is given a copy of the configuration, with another name; the model's own, by which masks are
+    made, stays as it is.
+    """
+    _points[module] = point
+    implementation = module.config._attn_implementation or "eager"
+    if implementation.startswith(_OBSERVED):
+        return
+    observed = copy.copy(module.config)
+    observed._attn_implementation_internal = f"{_OBSERVED}{implementation}"
+    observed.unobserved = module.config
+    AttentionInterface.register(f"{_OBSERVED}{implementation}", partial(_attend, implementation))
+    module.config = observed
+
+
+def _attend(
+    implementation: str,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The layer's own attention function, or what an edited pattern makes of it."""
+    point = _points.get(module)
+    edited = None if point is None else _edited(point, query, key, value, options["scaling"])
+    if edited is not None:
+        return edited, None
+    # The eager function is the model's own; every other one is registered.
+    eager: Callable[..., Any] = sys.modules[type(module).__module__].eager_attention_forward
+    function = AttentionInterface().get_interface(implementation, eager)
+    out: tuple[Tensor, Tensor | None] = function(
+        _AsBefore(module), query, key, value, attention_mask, **options
+    )
+    return out
+
+
+def _edited(
+    point: HookPoint,
+    q: Float[Tensor, "batch head seq dim"],
+    k: Float[Tensor, "batch group key dim"],
+    v: Float[Tensor, "batch group key width"],
+    scale: float,
+) -> Float[Tensor, "batch seq head width"] | None:
+    """Note for the current run what the layer compares; its output, if a hook edits the pattern."""
+    run = current_run()
+    record = None if run is None else run.attentions.get(point.name.removesuffix(f".{PATTERN}"))
+    if run is None or record is None:
+        return None
+    step = record.begin_step(q, k, scale, run.mask)
+    if point.name not in run.hooks:
+        return None
+    queries = slice(record.length - q.shape[2], record.length)
+    step.pattern, edited = run.edit(point, softmax_attention(record.terms(), queries=queries))
+    if not edited:
+        return None
+    v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
+    return (step.pattern.to(v.dtype) @ v).transpose(1, 2).contiguous()
+
+
+class _AsBefore:
+    """A layer as its attention function knows it: some functions read their own name in its configuration."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self.config = module.config.unobserved
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
