@@ -122,8 +122,8 @@ class ActivationCache(Mapping[str, Tensor]):
         """Largest |M·dt·x + D·x − y| over largest |y|, y being the model's own scan output.
 
         That is what the mixer's inner norm was given; in a mixer without one, both sides are times silu(z).
-        Around 1e-6 in float32; do not trust a picture of a layer above 1e-4. Raises RuntimeError naming what
-        the cache lacks.
+        Around 1e-6 in float32; do not trust a picture of a layer above `tolerance`. Raises RuntimeError
+        naming what the cache lacks.
         """
         name = f"blocks.{layer}.mixer.hook_scan"
         terms = self.ssd_terms(layer)
@@ -132,6 +132,18 @@ class ActivationCache(Mapping[str, Tensor]):
         y = self[name].float().flatten(2)
         rebuilt = gated(reconstruct(terms).flatten(2), self._record(layer).gate())
         return float((rebuilt - y).abs().max() / y.abs().max())
+
+    def tolerance(self, layer: int) -> float:
+        """Faithfulness above which a picture of a layer is not to be trusted.
+
+        1e-4, where the model's scan works in float32 on what the mixer projected. Two things round more in
+        half precision: the kernels of GPUs take dt in float32 where the terms, as the model's own PyTorch
+        code, have it in the model's precision; and decode steps give out y in that precision.
+        """
+        record = self._record(layer)
+        projected = record.steps[0].projected
+        rounds = projected.device.type != "cpu" or any(step.recurrent for step in record.steps)
+        return max(1e-4, 4 * torch.finfo(projected.dtype).eps) if rounds else 1e-4
 
     @property
     def notes(self) -> list[str]:

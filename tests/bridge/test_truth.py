@@ -84,6 +84,28 @@ def test_half_precision_weights_give_float32_terms(dtype: torch.dtype) -> None:
     assert cache.faithfulness(0) <= 5e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_kernel_that_keeps_dt_in_float32_stays_within_the_tolerance_for_it(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = modeling_mamba2.mamba2_chunk_scan
+
+    def kernel(
+        x: torch.Tensor, dt: torch.Tensor, A: torch.Tensor, *args: torch.Tensor, **options: Any
+    ) -> Any:
+        """What a GPU's kernel does with dt."""
+        dt = torch.nn.functional.softplus(dt.float() + options.pop("dt_bias").float())
+        return scan(x.float(), dt, A, *args, **options | {"dt_softplus": False})
+
+    monkeypatch.setattr(modeling_mamba2, "mamba2_chunk_scan", kernel)
+    bridge = ModelBridge(tiny_model(dtype=dtype))
+    _, cache = bridge.run_with_cache(random_ids(0, 1, 300))
+    assert cache.tolerance(0) == 1e-4  # on a CPU no such kernel runs
+    assert 1e-4 < cache.faithfulness(0) <= 4 * torch.finfo(dtype).eps
+    _, stepped = bridge.generate(random_ids(0, 1, 30), max_new_tokens=5, do_sample=False, with_cache=True)
+    assert stepped.tolerance(0) == 4 * torch.finfo(dtype).eps
+
+
 def test_head_reads_its_group() -> None:
     bridge = ModelBridge(tiny_model(n_groups=4))
     _, cache = bridge.run_with_cache(random_ids(0, 1, 6))
