@@ -8,6 +8,12 @@ from components.charts.overview import overview_picture
 from components.charts.panels import OPEN_WINDOW, PICK_QUERY, panels_chart
 from components.charts.row import row_chart
 from components.charts.spans import Spans, in_words, spans_of
+from components.charts.state import (
+    state_norm_chart,
+    state_norm_table,
+    state_shares_chart,
+    state_shares_table,
+)
 from components.charts.tables import (
     HeadCells,
     Statistic,
@@ -49,6 +55,10 @@ __all__ = [
     "row_chart",
     "row_table",
     "spans_of",
+    "state_norm_chart",
+    "state_norm_table",
+    "state_shares_chart",
+    "state_shares_table",
     "strongest_tile",
     "survival_table",
     "visible_tokens",

@@ -5,6 +5,7 @@ from components.ssd.measures import MEASURED_ROWS, Estimate, half_life, mean_dis
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
 from components.ssd.softmax import SoftmaxTerms, softmax_attention
+from components.ssd.state import state_contributions, state_norms, state_shares
 from components.ssd.terms import SSDTerms
 
 __all__ = [
@@ -24,5 +25,8 @@ __all__ = [
     "softmax_attention",
     "ssm_state",
     "ssm_states",
+    "state_contributions",
+    "state_norms",
+    "state_shares",
     "tile_edges",
 ]

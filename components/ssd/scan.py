@@ -6,13 +6,13 @@ form, between chunks the carried state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from components.ssd.attention import decay, effective_attention
+from components.ssd.attention import decay, effective_attention, resolve
 from components.ssd.terms import SSDTerms
 
 CHUNK = 64
@@ -21,10 +21,11 @@ CHUNK = 64
 def reconstruct(terms: SSDTerms, *, include_skip: bool = True) -> Float32[Tensor, "batch seq head dim"]:
     """y[i] = Σ_j M[i,j]·dt[j]·x[j] + D·x[i] in linear memory; without `include_skip`, less the D·x part."""
     y = torch.empty_like(terms.x)
-    for chunk, state in _chunks(terms):
+    heads = torch.arange(terms.heads)
+    for chunk, state in chunks(terms, heads):
         M = effective_attention(terms, queries=chunk, keys=chunk, include_dt_scaling=True)
-        C = _per_head(terms, terms.C[:, chunk])
-        kept = _left_of_state(terms, chunk)
+        C = per_head(terms, terms.C[:, chunk], heads)
+        kept = left_of_state(terms, chunk, heads)
         y[:, chunk] = torch.einsum("bhij,bjhp->bihp", M, terms.x[:, chunk])
         y[:, chunk] += torch.einsum("bihn,bhpn,bhi->bihp", C, state, kept)
     if include_skip:
@@ -32,50 +33,74 @@ def reconstruct(terms: SSDTerms, *, include_skip: bool = True) -> Float32[Tensor
     return y
 
 
-def ssm_state(terms: SSDTerms, position: int) -> Float32[Tensor, "batch head dim state"]:
-    """State after one position, S[t] = Σ_{j≤t} L[t,j]·dt[j]·x[j] ⊗ B[j].
+def ssm_state(
+    terms: SSDTerms, position: int, *, heads: slice | Sequence[int] | None = None
+) -> Float32[Tensor, "batch heads dim state"]:
+    """State after one position, S[t] = Σ_{j≤t} L[t,j]·dt[j]·x[j] ⊗ B[j]; `heads` None means all.
 
-    Negative positions count from the end; IndexError when the position does not exist.
+    Negative positions count from the end; IndexError when the position or a head does not exist.
     """
-    written = decay(terms, queries=[position], include_dt_scaling=True)[:, :, 0]
-    return torch.einsum("bhj,bjhp,bjhn->bhpn", written, terms.x, _per_head(terms, terms.B))
+    chosen = resolve("head", heads, terms.heads)
+    t = int(resolve("query position", [position], terms.length))
+    batch, _, _, dim = terms.x.shape
+    state = terms.x.new_zeros(batch, len(chosen), dim, terms.B.shape[3])
+    for chunk in spans(t + 1):
+        state += _written(terms, chunk, t, chosen)
+    return state
 
 
 def ssm_states(terms: SSDTerms) -> Float32[Tensor, "batch head seq dim state"]:
     """State after every position; its memory is seq × head_dim × state numbers per head."""
-    batch, seq, heads, dim = terms.x.shape
-    states = terms.x.new_empty(batch, heads, seq, dim, terms.B.shape[3])
-    for chunk, state in _chunks(terms):
+    batch, seq, count, dim = terms.x.shape
+    states = terms.x.new_empty(batch, count, seq, dim, terms.B.shape[3])
+    heads = torch.arange(count)
+    for chunk, state in chunks(terms, heads):
         L = decay(terms, queries=chunk, keys=chunk, include_dt_scaling=True)
-        B = _per_head(terms, terms.B[:, chunk])
+        B = per_head(terms, terms.B[:, chunk], heads)
         writes = torch.einsum("bjhp,bjhn->bhjpn", terms.x[:, chunk], B)
         states[:, :, chunk] = torch.einsum("bhij,bhjpn->bhipn", L, writes)
-        states[:, :, chunk] += _left_of_state(terms, chunk)[..., None, None] * state[:, :, None]
+        states[:, :, chunk] += left_of_state(terms, chunk, heads)[..., None, None] * state[:, :, None]
     return states
 
 
-def _chunks(terms: SSDTerms) -> Iterator[tuple[slice, Float32[Tensor, "batch head dim state"]]]:
-    """Each chunk of positions with the state before its first one."""
-    batch, _, heads, dim = terms.x.shape
-    state = terms.x.new_zeros(batch, heads, dim, terms.B.shape[3])
-    for start in range(0, terms.length, CHUNK):
-        chunk = slice(start, min(start + CHUNK, terms.length))
+def spans(length: int) -> Iterator[slice]:
+    """The first `length` positions in chunks."""
+    return (slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
+
+
+def chunks(
+    terms: SSDTerms, heads: Int64[Tensor, " heads"]
+) -> Iterator[tuple[slice, Float32[Tensor, "batch heads dim state"]]]:
+    """Each chunk of positions with the state of these heads before its first one."""
+    batch, _, _, dim = terms.x.shape
+    state = terms.x.new_zeros(batch, len(heads), dim, terms.B.shape[3])
+    for chunk in spans(terms.length):
         yield chunk, state
-        written = decay(terms, queries=[chunk.stop - 1], keys=chunk, include_dt_scaling=True)[:, :, 0]
-        B = _per_head(terms, terms.B[:, chunk])
-        carried = _left_of_state(terms, chunk)[:, :, -1, None, None] * state
-        state = carried + torch.einsum("bhj,bjhp,bjhn->bhpn", written, terms.x[:, chunk], B)
+        kept = left_of_state(terms, chunk, heads)[:, :, -1, None, None]
+        state = kept * state + _written(terms, chunk, chunk.stop - 1, heads)
 
 
-def _left_of_state(terms: SSDTerms, chunk: slice) -> Float32[Tensor, "batch head chunk"]:
+def _written(
+    terms: SSDTerms, chunk: slice, position: int, heads: Int64[Tensor, " heads"]
+) -> Float32[Tensor, "batch heads dim state"]:
+    """What the state after `position` holds of a chunk that ends there or before."""
+    left = decay(terms, heads=heads.tolist(), queries=[position], keys=chunk, include_dt_scaling=True)
+    B = per_head(terms, terms.B[:, chunk], heads)
+    return torch.einsum("bhj,bjhp,bjhn->bhpn", left[:, :, 0], terms.x[:, chunk, heads], B)
+
+
+def left_of_state(
+    terms: SSDTerms, chunk: slice, heads: Int64[Tensor, " heads"]
+) -> Float32[Tensor, "batch heads chunk"]:
     """Decay at each position of a chunk of the state before its first position."""
-    cum = terms.cum_log_decay
-    before = cum[..., chunk.start - 1, None] if chunk.start else torch.zeros_like(cum[..., :1])
-    return (cum[..., chunk] - before).exp().to(terms.x.device, torch.float32)
+    cum = terms.cum_log_decay[:, heads, chunk]
+    if chunk.start:
+        cum = cum - terms.cum_log_decay[:, heads, chunk.start - 1, None]
+    return cum.exp().to(terms.x.device, torch.float32)
 
 
-def _per_head(
-    terms: SSDTerms, grouped: Float32[Tensor, "batch chunk group state"]
-) -> Float32[Tensor, "batch chunk head state"]:
-    """B or C with each group's entry repeated for its heads."""
-    return grouped.repeat_interleave(terms.heads_per_group, dim=2)
+def per_head(
+    terms: SSDTerms, grouped: Float32[Tensor, "batch chunk group state"], heads: Int64[Tensor, " heads"]
+) -> Float32[Tensor, "batch chunk heads state"]:
+    """B or C of these heads: that of the group each of them reads."""
+    return grouped[:, :, heads // terms.heads_per_group]
