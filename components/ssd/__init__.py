@@ -1,10 +1,17 @@
-"""The mathematics of one Mamba-2 layer: tensors in, tensors out. The glossary stands in `terms`."""
+"""The mathematics of one layer, Mamba-2 or softmax: tensors in, tensors out. The glossary stands in `terms`."""
 
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.measures import MEASURED_ROWS, Estimate, half_life, mean_distance
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
-from components.ssd.softmax import SoftmaxTerms, softmax_attention
+from components.ssd.softmax import (
+    SoftmaxTerms,
+    attention_of,
+    pooled_scores,
+    pooled_softmax,
+    scores,
+    softmax_attention,
+)
 from components.ssd.state import state_contributions, state_norms, state_shares
 from components.ssd.terms import SSDTerms
 
@@ -13,6 +20,7 @@ __all__ = [
     "Estimate",
     "SSDTerms",
     "SoftmaxTerms",
+    "attention_of",
     "content",
     "decay",
     "effective_attention",
@@ -21,7 +29,10 @@ __all__ = [
     "pooled_attention",
     "pooled_content",
     "pooled_decay",
+    "pooled_scores",
+    "pooled_softmax",
     "reconstruct",
+    "scores",
     "softmax_attention",
     "ssm_state",
     "ssm_states",

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from components.ssd.attention import effective_attention
+from components.ssd.softmax import SoftmaxTerms, attention_of
 from components.ssd.terms import SSDTerms
 
 MEASURED_ROWS = 256
@@ -35,11 +35,11 @@ class Estimate:
     error: Float32[Tensor, "batch head"]
 
 
-def mean_distance(terms: SSDTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
+def mean_distance(terms: SSDTerms | SoftmaxTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
     """Tokens between a query and what it reads: mean over i of Σ_j p[i,j]·(i − j), p = |M| over its row sum.
 
-    Source: DeciMamba, arXiv 2406.14528, section 4. Rows that read nothing (all zero, as at padding) do not
-    count; NaN where no row reads anything.
+    Of softmax attention, M is its pattern P. Source: DeciMamba, arXiv 2406.14528, section 4. Rows that read
+    nothing (all zero, as at padding) do not count; NaN where no row reads anything.
 
     |M| has no sum that separates, so each row costs work in proportion to the text. Up to `rows` positions
     every row counts and the figure is exact. Of a longer text, `rows` rows, evenly spread, stand for all; the
@@ -48,7 +48,7 @@ def mean_distance(terms: SSDTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
     """
     count = min(rows, terms.length)
     chosen = ((torch.arange(count) * 2 + 1) * terms.length // (2 * count)).tolist()
-    at_a_time = max(1, _ROOM // (4 * len(terms.dt) * terms.heads * terms.length))
+    at_a_time = max(1, _ROOM // (4 * terms.batch * terms.heads * terms.length))
     distances = torch.cat(
         [
             _distances(terms, chosen[start : start + at_a_time])
@@ -64,9 +64,9 @@ def mean_distance(terms: SSDTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
     return Estimate(mean.float(), error.float())
 
 
-def _distances(terms: SSDTerms, queries: list[int]) -> Float64[Tensor, "batch head query"]:
+def _distances(terms: SSDTerms | SoftmaxTerms, queries: list[int]) -> Float64[Tensor, "batch head query"]:
     """Mean distance of what each of these queries reads; NaN if it reads nothing."""
-    weight = effective_attention(terms, queries=queries, keys=slice(0, queries[-1] + 1)).abs_()
+    weight = attention_of(terms, queries=queries, keys=slice(0, queries[-1] + 1)).abs_()
     read = weight.sum(dim=-1).double()
     positions = torch.arange(weight.shape[-1], device=weight.device)
     lags = torch.tensor(queries, device=weight.device)[:, None] - positions

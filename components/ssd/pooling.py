@@ -86,7 +86,10 @@ def pooled_attention(
     if statistic not in ("mean", "rms"):
         raise ValueError(f"There is no statistic {statistic!r}: it is 'mean' or 'rms'.")
     chosen = resolve("head", heads, terms.heads)
-    rows, columns = _range("queries", queries, terms.length), _range("keys", keys, terms.length)
+    rows, columns = (
+        position_range("queries", queries, terms.length),
+        position_range("keys", keys, terms.length),
+    )
     power = 1 if statistic == "mean" else 2
     window = _Window.of(rows, columns, tiles)
     if len(rows) * len(columns) <= DIRECT_ENTRIES:
@@ -430,7 +433,8 @@ def _own_sums(
     return sums
 
 
-def _range(what: str, positions: slice | None, length: int) -> range:
+def position_range(what: str, positions: slice | None, length: int) -> range:
+    """The positions of a window; ValueError for one with a step, or with none."""
     found = range(length)[positions or slice(None)]
     if found.step != 1 or not len(found):
         raise ValueError(

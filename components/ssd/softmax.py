@@ -1,20 +1,39 @@
-"""Softmax attention of one layer, from what it compares."""
+"""Softmax attention of one layer, as hybrids have it beside their Mamba-2 mixers, for any window of a text.
+
+For query position i and key position j ≤ i of a head h that reads group g = h // (heads / groups):
+
+    E[i,j] = scale · ⟨q[i,h], k[j,g]⟩               scores
+    P[i,j] = exp(E[i,j]) / Σ_{k≤i} exp(E[i,k])      attention, a distribution in each row
+
+Source: Vaswani et al. 2017, arXiv 1706.03762, eq. 1; grouped queries, Ainslie et al. 2023, arXiv 2305.13245.
+Entries with j > i are exactly zero, and so is what belongs to padding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from components.ssd.attention import resolve
+from components.ssd.attention import content, effective_attention, resolve
+from components.ssd.pooling import pooled_content, position_range, tile_edges
+from components.ssd.terms import SSDTerms
+
+BLOCK_BYTES = 2**25
+"""Of whole rows of P that stand in memory at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxTerms:
-    """What one softmax attention layer compares."""
+    """What one layer of softmax attention compares, over one text.
+
+    `q` and `k` are as the layer compares them, after rotary embedding and any multiplier, in the model's
+    precision; everything that follows from them is computed in float32. `valid` is False at padding, where
+    nothing is read and nothing reads; None where there is none.
+    """
 
     q: Float[Tensor, "batch seq head dim"]
     k: Float[Tensor, "batch seq group dim"]
@@ -22,9 +41,24 @@ class SoftmaxTerms:
     valid: Bool[Tensor, "batch seq"] | None = None
 
     @property
+    def batch(self) -> int:
+        """Number of texts."""
+        return self.q.shape[0]
+
+    @property
     def length(self) -> int:
         """Number of positions."""
         return self.q.shape[1]
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.q.shape[2]
+
+    @property
+    def heads_per_group(self) -> int:
+        """How many heads read the same keys."""
+        return self.heads // self.k.shape[2]
 
 
 def softmax_attention(
@@ -34,15 +68,131 @@ def softmax_attention(
     queries: slice | Sequence[int] | None = None,
     keys: slice | Sequence[int] | None = None,
 ) -> Float32[Tensor, "batch heads queries keys"]:
-    """Pattern."""
-    h = resolve("head", heads, terms.q.shape[2])
-    i = resolve("query", queries, terms.length)
-    j = resolve("key", keys, terms.length)
-    k = terms.k.repeat_interleave(terms.q.shape[2] // terms.k.shape[2], dim=2)[:, :, h]
-    s = torch.einsum("bihd,bjhd->bhij", terms.q[:, i][:, :, h].float(), k.float()) * terms.scale
-    allowed = i[:, None] >= torch.arange(terms.length)
-    allowed = allowed[None, None]
-    if terms.valid is not None:
-        allowed = allowed & terms.valid[:, None, None, :] & terms.valid[:, None, i, None]
-    p = s.masked_fill(~allowed, -torch.inf).softmax(dim=-1).nan_to_num(0.0)
-    return p[..., j]
+    """P, the attention pattern; arguments and errors as for `effective_attention`.
+
+    A row needs the scores of all keys before it, and no other row: of a window only its rows are computed.
+    Memory: the output and a constant.
+    """
+    head_index = resolve("head", heads, terms.heads)
+    query_index = resolve("query position", queries, terms.length)
+    key_index = resolve("key position", keys, terms.length)
+    shape = terms.batch, len(head_index), len(query_index), len(key_index)
+    out = torch.zeros(shape, device=terms.q.device)
+    for members, rows, P in _rows(terms, head_index, query_index):
+        read = key_index < P.shape[-1]
+        columns = torch.nonzero(read).flatten().to(out.device)
+        out[:, members, rows].index_copy_(-1, columns, P.index_select(-1, key_index[read].to(P.device)))
+    return out
+
+
+def scores(
+    terms: SoftmaxTerms,
+    *,
+    heads: slice | Sequence[int] | None = None,
+    queries: slice | Sequence[int] | None = None,
+    keys: slice | Sequence[int] | None = None,
+) -> Float32[Tensor, "batch heads queries keys"]:
+    """E on and below the diagonal, zero elsewhere; arguments and errors as for `effective_attention`."""
+    chosen = resolve("head", heads, terms.heads).tolist()
+    return torch.cat([content(_alone(terms, h), queries=queries, keys=keys) for h in chosen], dim=1)
+
+
+def pooled_softmax(
+    terms: SoftmaxTerms,
+    *,
+    heads: slice | Sequence[int] | None = None,
+    tiles: int = 128,
+    queries: slice | None = None,
+    keys: slice | None = None,
+    statistic: str = "mean",
+) -> Float32[Tensor, "batch heads query_tiles key_tiles"]:
+    """Mean or root mean square of P over each tile of a window; arguments and errors as `pooled_attention`.
+
+    A softmax does not separate, so this takes work for every entry left of the diagonal in the window's rows.
+    """
+    if statistic not in ("mean", "rms"):
+        raise ValueError(f"There is no statistic {statistic!r}: it is 'mean' or 'rms'.")
+    head_index = resolve("head", heads, terms.heads)
+    rows = position_range("queries", queries, terms.length)
+    columns = position_range("keys", keys, terms.length)
+    row_edges, column_edges = tile_edges(len(rows), tiles), tile_edges(len(columns), tiles)
+    device = terms.q.device
+    row_tile = torch.repeat_interleave(row_edges.diff()).to(device)
+    column_tile = torch.repeat_interleave(column_edges.diff()).to(device)
+    out = torch.zeros(terms.batch, len(head_index), len(row_edges) - 1, len(column_edges) - 1, device=device)
+    for members, which, P in _rows(terms, head_index, torch.arange(rows.start, rows.stop)):
+        part = P[..., columns.start : columns.stop]
+        part = part if statistic == "mean" else part.square()
+        sums = part.new_zeros(*part.shape[:-1], out.shape[-1])
+        sums.index_add_(-1, column_tile[: part.shape[-1]], part)
+        out[:, members].index_add_(2, row_tile[which], sums)
+    out /= (row_edges.diff()[:, None] * column_edges.diff()).to(device)
+    return out if statistic == "mean" else out.sqrt_()
+
+
+def pooled_scores(
+    terms: SoftmaxTerms,
+    *,
+    heads: slice | Sequence[int] | None = None,
+    tiles: int = 128,
+    queries: slice | None = None,
+    keys: slice | None = None,
+) -> Float32[Tensor, "batch heads query_tiles key_tiles"]:
+    """Mean of E over each tile of a window; arguments and errors as for `pooled_attention`."""
+    chosen = resolve("head", heads, terms.heads).tolist()
+    window = {"tiles": tiles, "queries": queries, "keys": keys}
+    return torch.cat([pooled_content(_alone(terms, h), **window) for h in chosen], dim=1)  # type: ignore[arg-type]
+
+
+def attention_of(
+    terms: SSDTerms | SoftmaxTerms,
+    *,
+    heads: slice | Sequence[int] | None = None,
+    queries: slice | Sequence[int] | None = None,
+    keys: slice | Sequence[int] | None = None,
+) -> Float32[Tensor, "batch heads queries keys"]:
+    """What queries read: M of a Mamba-2 layer, P of softmax attention. Arguments as for either."""
+    if isinstance(terms, SoftmaxTerms):
+        return softmax_attention(terms, heads=heads, queries=queries, keys=keys)
+    return effective_attention(terms, heads=heads, queries=queries, keys=keys)
+
+
+def _rows(
+    terms: SoftmaxTerms, heads: Int64[Tensor, " head"], queries: Int64[Tensor, " query"]
+) -> Iterator[tuple[slice, slice, Float32[Tensor, "batch head row key"]]]:
+    """Rows of P, some heads and queries at a time, each up to the last of its queries."""
+    device = terms.q.device
+    at_a_time = 64
+    for start in range(0, len(queries), at_a_time):
+        rows = slice(start, min(start + at_a_time, len(queries)))
+        i = queries[rows]
+        reached = int(i.max()) + 1
+        unread = torch.arange(reached) > i[:, None]
+        unread = unread.to(device)[None, None]
+        if terms.valid is not None:
+            unread = unread | ~terms.valid[:, None, None, :reached]
+        step = max(1, BLOCK_BYTES // (4 * terms.batch * len(i) * reached))
+        for first in range(0, len(heads), step):
+            members = slice(first, min(first + step, len(heads)))
+            h = heads[members].to(device)
+            q = terms.q[:, i.to(device)].index_select(2, h).float().transpose(1, 2)
+            k = terms.k[:, :reached].index_select(2, h // terms.heads_per_group).float().permute(0, 2, 3, 1)
+            P = (q @ k).mul_(terms.scale).masked_fill_(unread, -torch.inf).softmax(dim=-1)
+            if terms.valid is not None:  # a row at padding reads nothing, of which softmax makes NaN
+                P = P.masked_fill_(~terms.valid[:, None, i.to(device), None], 0.0)
+            yield members, rows, P
+
+
+def _alone(terms: SoftmaxTerms, head: int) -> SSDTerms:
+    """One head as a Mamba-2 layer that forgets nothing and whose C and B are q and k: its content is E."""
+    one = torch.ones((), device=terms.q.device).expand(terms.batch, terms.length, 1)
+    real = one if terms.valid is None else terms.valid[..., None].float()
+    group = head // terms.heads_per_group
+    return SSDTerms.from_parts(
+        x=terms.q[:, :, head, None, :0],
+        B=(terms.k[:, :, group].float() * real)[:, :, None],
+        C=(terms.q[:, :, head].float() * (real * terms.scale))[:, :, None],
+        dt=one,
+        A=torch.zeros(1, device=terms.q.device),
+        D=torch.zeros(1, device=terms.q.device),
+    )

@@ -85,6 +85,11 @@ class SSDTerms:
         )
 
     @property
+    def batch(self) -> int:
+        """Number of texts."""
+        return self.dt.shape[0]
+
+    @property
     def length(self) -> int:
         """Number of positions."""
         return self.dt.shape[1]
