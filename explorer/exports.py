@@ -22,7 +22,7 @@ import altair as alt
 import numpy as np
 from jaxtyping import Float32
 
-from components.charts import Figure, HeadCells, Statistic, Window
+from components.charts import Figure, HeadCells, Kind, Statistic, Window
 from components.charts.colours import FAINT, INK, QUIET
 from components.charts.window import MOST_TILES, tiles_of
 from explorer.resources import PIECE_TOKENS
@@ -201,6 +201,8 @@ class Provenance:
     """Of tiles, where the window is larger than the picture."""
     with_dt: bool = False
     """Whether column j is multiplied by dt[j]."""
+    kind: Kind = "ssm"
+    """Of the head."""
     versions: dict[str, str] = field(default_factory=_versions)
     """Of the packages that made it."""
 
@@ -234,6 +236,7 @@ def provenance_of(
         keys=cells.keys["text"].tolist(),
         statistic=cells.statistic,
         with_dt=with_dt,
+        kind=cells.kind,
     )
 
 
@@ -249,7 +252,7 @@ def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
     rows, columns = _labels(window.queries, provenance.queries), _labels(window.keys, provenance.keys)
     facts = {
         name: getattr(provenance, name)
-        for name in ("model", "revision", "dtype", "prompt", "layer", "head", "with_dt")
+        for name in ("model", "revision", "dtype", "prompt", "layer", "kind", "head", "with_dt")
     }
     facts |= {name: f"{each[0]}-{each[-1]}" for name, each in _ranges(provenance).items()}
     facts |= {"statistic": provenance.statistic} if window.pooled else {}
@@ -287,8 +290,8 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
 
     `attention` [query, key] float32; `queries` and `keys`, the first position in the prompt of each row and
     column; `query_texts` and `key_texts`; `statistic` of tiles, "" where a row and a column are one token;
-    `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `head`, `with_dt`; `versions`, a
-    JSON object.
+    `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `kind` ("ssm" or "attention"),
+    `head`, `with_dt`; `versions`, a JSON object.
     Raises ValueError when the window is not that of the matrix.
     """
     _check(matrix, provenance)
@@ -310,6 +313,7 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         dtype=np.str_(provenance.dtype),
         prompt=np.str_(provenance.prompt),
         layer=np.int64(provenance.layer),
+        kind=np.str_(provenance.kind),
         head=np.int64(provenance.head),
         with_dt=np.bool_(provenance.with_dt),
         versions=np.str_(json.dumps(provenance.versions)),
@@ -327,15 +331,31 @@ def _check(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> 
 
 # Program
 
+_FUNCTIONS = {
+    ("ssm", False): "effective_attention",
+    ("ssm", True): "pooled_attention",
+    ("attention", False): "softmax_attention",
+    ("attention", True): "pooled_softmax",
+}
+"""What makes the matrix, by the kind of the head and whether it is one of tiles."""
+
 
 def snippet(provenance: Provenance) -> str:
     """A Python program that makes the matrix again, with the package's public names only."""
-    options = {"revision": provenance.revision, "dtype": provenance.dtype}
-    given = "".join(f", {name}={value!r}" for name, value in options.items() if value)
-    function, pooled = "effective_attention", ""
-    if provenance.window.pooled:
-        function = "pooled_attention"
-        pooled = f"\n    tiles={MOST_TILES},\n    statistic={provenance.statistic!r},"
+    how = {"revision": provenance.revision, "dtype": provenance.dtype}
+    given = "".join(f", {name}={value!r}" for name, value in how.items() if value)
+    softmax, is_pooled = provenance.kind == "attention", provenance.window.pooled
+    function = _FUNCTIONS[provenance.kind, is_pooled]
+    block = f"blocks.{provenance.layer}"
+    names = f'["{block}.attn.hook_pattern"]'
+    terms = f"softmax_terms(layer={provenance.layer})"
+    options = ""
+    if not softmax:
+        names = f'[f"{block}.mixer.hook_{{term}}" for term in ("B", "C", "dt")]'
+        terms = f"ssd_terms(layer={provenance.layer}, with_x=False)"
+        options = f"\n    include_dt_scaling={provenance.with_dt},"
+    if is_pooled:
+        options = f"\n    tiles={MOST_TILES},\n    statistic={provenance.statistic!r},{options}"
     ranges = {name: f"slice({each.start}, {each.stop})" for name, each in _ranges(provenance).items()}
     return f"""\
 from components.models import load_bridge
@@ -343,16 +363,15 @@ from components.ssd import {function}
 
 bridge = load_bridge({provenance.model!r}{given})
 prompt = {provenance.prompt!r}
-names = [f"blocks.{provenance.layer}.mixer.hook_{{term}}" for term in ("B", "C", "dt")]
+names = {names}
 logits, cache = bridge.run_with_cache(
     prompt, names_filter=names, piece_tokens={PIECE_TOKENS}, logits_to_keep=1
 )
 attention = {function}(
-    cache.ssd_terms(layer={provenance.layer}, with_x=False),
+    cache.{terms},
     heads=[{provenance.head}],
     queries={ranges["queries"]},  # positions in the prompt
-    keys={ranges["keys"]},{pooled}
-    include_dt_scaling={provenance.with_dt},
+    keys={ranges["keys"]},{options}
 )[0, 0].cpu().numpy()
 print(attention.shape)
 """
@@ -363,4 +382,5 @@ def file_name(provenance: Provenance, suffix: str) -> str:
     last = re.split(r"[/\\]", provenance.model.rstrip("/\\"))[-1].removeprefix("mamba2-")
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", last)[:60].strip(".-") or "model"
     dt = "-dt" if provenance.with_dt else ""
-    return f"mamba2-{model}-layer{provenance.layer}-head{provenance.head}{dt}.{suffix.lstrip('.')}"
+    kind = "-softmax" if provenance.kind == "attention" else ""
+    return f"mamba2-{model}-layer{provenance.layer}{kind}-head{provenance.head}{dt}.{suffix.lstrip('.')}"

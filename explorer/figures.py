@@ -19,6 +19,7 @@ from components.charts import (
     Figure,
     HeadCells,
     Measure,
+    Place,
     Window,
     decay_curves_chart,
     gallery_chart,
@@ -59,12 +60,14 @@ def _pick_head(chart: str, selection: str) -> None:
     """Take the head clicked in a chart; a click that hits none leaves the pick as it is."""
     cell = st.session_state[chart].selection[selection]
     if cell:
-        st.session_state.selection = picked().with_head(int(cell[0]["layer"]), int(cell[0]["head"]))
+        at = cell[0]
+        st.session_state.selection = picked().with_head(int(at["layer"]), int(at["head"]), at["kind"])
 
 
 def _choose_head() -> None:
     """Take the head from the two lists, which a keyboard reaches."""
-    st.session_state.selection = picked().with_head(st.session_state.layer, st.session_state.head)
+    layer, kind = st.session_state.layer
+    st.session_state.selection = picked().with_head(layer, st.session_state.head, kind)
 
 
 def _press() -> None:
@@ -110,28 +113,25 @@ def _toggle(name: str, label: str, meaning: str) -> bool:
 def head_figures(capture: Capture) -> None:
     """Everything that shows the picked head. Picking another reruns this and nothing else."""
     use_threads(0)  # matrices of one head
-    layer, head = _existing_head(capture, picked())
-    if not capture.holds(layer):
+    place, head = existing_head(capture, picked())
+    if not capture.holds(place):
         wait_for(
-            ("layer", capture.model, capture.prompt, str(layer)),
-            partial(layer_of, capture.model, capture.prompt, layer),
-            f"Running the prompt once more, for layer {layer}",
+            ("layer", capture.model, capture.prompt, str(place)),
+            partial(layer_of, capture.model, capture.prompt, place),
+            f"Running the prompt once more, for {place}",
             _stop_layer,
         )
-    st.session_state.seen = layer, head
-    of_head = capture.measures[
-        (capture.measures["layer"] == layer) & (capture.measures["head"] == head)
-    ].iloc[0]
-    half_life = float(of_head["half_life"])
+    st.session_state.seen = place.layer, head, place.kind
+    of_head = heads_at(capture, place).iloc[head]
     map_column, facts_column = st.columns(2, gap="large")
     with map_column:
-        _head_map(capture, layer, head)
+        _head_map(capture, place, head)
     with facts_column:
         facts = st.container()
     if picked().view.large:
         st.html("<style>html { font-size: 20px; }</style>")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _pick_menu(capture, layer, head)
+        _pick_menu(capture, place, head)
         _toggle(
             "dt",
             "Times dt",
@@ -146,20 +146,21 @@ def head_figures(capture: Capture) -> None:
         _toggle("gallery", "Gallery", "Small pictures of every head of every layer.")
         _toggle("large", "Projector", "Larger type.")
     if picked().view.gallery:
-        _gallery(capture, layer, head)
-    head_panels(capture, layer, head, half_life)
-    _decay_curves(capture, layer, head, half_life)
+        _gallery(capture, place, head)
+    head_panels(capture, place, head, float(of_head["half_life"]))
+    if place.kind == "ssm":
+        _decay_curves(capture, place, head, float(of_head["half_life"]))
     # Last: for this the mixer runs once more, and the pictures need not wait for it.
     with facts:
-        _facts(capture, layer, head, of_head)
+        _facts(capture, place, head, of_head)
 
 
 def _stop_layer() -> None:
     """Go back to the head whose layer was there."""
-    st.session_state.selection = picked().with_head(*st.session_state.get("seen", (0, 0)))
+    st.session_state.selection = picked().with_head(*st.session_state.get("seen", (0, 0, "ssm")))
 
 
-def _head_map(capture: Capture, layer: int, head: int) -> None:
+def _head_map(capture: Capture, place: Place, head: int) -> None:
     measures = {measure.column: measure for measure in MEASURES}
     st.session_state.measure = picked().view.measure
     st.segmented_control(
@@ -173,7 +174,9 @@ def _head_map(capture: Capture, layer: int, head: int) -> None:
     )
     measure = measures[st.session_state.measure]
     draw(
-        head_map_chart(capture.measures, measure, (layer, head), larger=picked().view.large),
+        head_map_chart(
+            capture.measures, measure, (place.layer, place.kind, head), larger=picked().view.large
+        ),
         key="head_map",
         on_select=partial(_pick_head, "head_map", PICK),
         selection_mode=PICK,
@@ -182,7 +185,7 @@ def _head_map(capture: Capture, layer: int, head: int) -> None:
     st.caption("Click a cell to see its head.")
 
 
-def _gallery(capture: Capture, layer: int, head: int) -> None:
+def _gallery(capture: Capture, place: Place, head: int) -> None:
     """Every head at once."""
     measures = {measure.column: measure for measure in MEASURES}
     st.session_state.sort = picked().view.sort
@@ -198,7 +201,7 @@ def _gallery(capture: Capture, layer: int, head: int) -> None:
     figure = gallery_chart(
         capture.pictures,
         capture.measures,
-        (layer, head),
+        (place.layer, place.kind, head),
         sort=measures.get(picked().view.sort),
         locked=picked().view.locked,
         larger=picked().view.large,
@@ -216,18 +219,24 @@ def _gallery(capture: Capture, layer: int, head: int) -> None:
     )
 
 
-def _pick_menu(capture: Capture, layer: int, head: int) -> None:
+def _pick_menu(capture: Capture, place: Place, head: int) -> None:
     """What a click or a brush picks, once more for the keyboard. It is filled when it opens, as all menus."""
     menu = st.popover("Pick from lists", icon=":material/list:", key="lists", on_change="rerun")
     if not menu.open:
         return
-    st.session_state.layer, st.session_state.head = layer, head
+    st.session_state.layer, st.session_state.head = place, head
     window = shown_window(capture)
     st.session_state.query = _existing_query(window)
     with menu:
-        st.selectbox("Layer", list(capture.layers), key="layer", on_change=_choose_head)
-        heads = int((capture.measures["layer"] == layer).sum())
-        st.selectbox("Head", list(range(heads)), key="head", on_change=_choose_head)
+        st.selectbox(
+            "Layer",
+            list(capture.places),
+            key="layer",
+            format_func=lambda place: str(place).removeprefix("layer "),
+            on_change=_choose_head,
+        )
+        heads = range(len(heads_at(capture, place)))
+        st.selectbox("Head", list(heads), key="head", on_change=_choose_head)
         st.selectbox(
             "Query position i",
             window.queries,
@@ -239,29 +248,30 @@ def _pick_menu(capture: Capture, layer: int, head: int) -> None:
 
 
 @st.fragment
-def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> None:
-    """The three panels and the picked row of one head. Another row or window reruns this and nothing else."""
+def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> None:
+    """The linked panels and the picked row of one head. Another row or window reruns this alone."""
     use_threads(0)  # matrices of one head
     selection = picked()
     view = selection.view
     window = shown_window(capture)
     query = _existing_query(window)
     cells = head_cells(
-        capture.terms(layer), head, capture.tokens, window, statistic="rms" if view.rms else "mean"
+        capture.terms(place), head, capture.tokens, window, statistic="rms" if view.rms else "mean"
     )
-    value: Literal["attention", "attention_dt"] = "attention_dt" if view.dt else "attention"
+    with_dt = view.dt and place.kind == "ssm"
+    value: Literal["attention", "attention_dt"] = "attention_dt" if with_dt else "attention"
     row = cells.row(query)
     key = int(row["j"].iloc[int(row[value].abs().to_numpy().argmax())])
-    words = head_in_words(cells, layer, head, half_life, query, with_dt=view.dt)
-    limits = limits_of(capture, layer, window, view.dt, view.rms) if view.locked else None
-    panels = panels_chart(cells, pointed=(query, key), limits=limits, with_dt=view.dt, larger=view.large)
+    words = head_in_words(cells, place.layer, head, half_life, query, with_dt=with_dt)
+    limits = limits_of(capture, place, window, with_dt, view.rms) if view.locked else None
+    panels = panels_chart(cells, pointed=(query, key), limits=limits, with_dt=with_dt, larger=view.large)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        where_in_the_text(capture, layer, head)
+        where_in_the_text(capture, place, head)
         with st.container(gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center"):
-                trail(capture, layer, head, window)
+                trail(capture, place, head, window)
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(_plain(words), width="content")
+                st.markdown(plain(words), width="content")
                 if window.pooled:
                     _toggle(
                         "rms",
@@ -274,7 +284,7 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
     with st.container(horizontal=True, vertical_alignment="center"):
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
-        export_menu(selection, layer, head, cells, panels)
+        export_menu(selection, place, head, cells, panels)
     draw(
         row_chart(
             cells,
@@ -291,13 +301,13 @@ def head_panels(capture: Capture, layer: int, head: int, half_life: float) -> No
     measure = next(measure for measure in MEASURES if measure.column == view.measure)
     live_alt(
         {
-            HEAD_MAP: f"Head map: {measure.label.lower()} of every head. Picked: layer {layer}, head {head}.",
+            HEAD_MAP: f"Head map: {measure.label.lower()} of every head. Picked: {place}, head {head}.",
             GALLERY: f"Gallery: small pictures of {len(capture.measures)} heads. "
-            f"Picked: layer {layer}, head {head}.",
+            f"Picked: {place}, head {head}.",
             PANELS: f"{_shown_in_words(window, capture)}{words}",
             ROW: f"What query {query} reads at each key position. {words}",
             DECAY_CURVES: "Survival of the first token over the tokens after it, for every head of "
-            f"layer {layer}. Head {head} in front, half-life {half_life:.3g} tokens.",
+            f"{place}. Head {head} in front, half-life {half_life:.3g} tokens.",
         }
     )
     write_url(selection)
@@ -326,17 +336,17 @@ def _shown_in_words(window: Window, capture: Capture) -> str:
     return f"Queries {in_figures(window.queries)}, keys {in_figures(window.keys)}. "
 
 
-def _decay_curves(capture: Capture, layer: int, head: int, half_life: float) -> None:
+def _decay_curves(capture: Capture, place: Place, head: int, half_life: float) -> None:
     view = picked().view
     always = capture.length > LONG_TIME
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(f"Decay curves of layer {layer}", anchor=False, width="content")
+        st.subheader(f"Decay curves of layer {place.layer}", anchor=False, width="content")
         _toggle("log", "Logarithmic", "Survival on a logarithmic scale: a constant decay is a straight line.")
         if not always:
             _toggle("log_time", "Log time", "Tokens on a logarithmic axis, as always for long texts.")
     draw(
         decay_curves_chart(
-            survival_table(capture.terms(layer)),
+            survival_table(capture.ssd_terms(place.layer)),
             head,
             half_life,
             log=view.log,
@@ -352,36 +362,47 @@ def _decay_curves(capture: Capture, layer: int, head: int, half_life: float) -> 
     )
 
 
-def _facts(capture: Capture, layer: int, head: int, of_head: pd.Series[float]) -> None:
+def _facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any]) -> None:
     """The picked head in figures."""
     selection = picked()
-    st.subheader(f"Layer {layer}, head {head}", anchor=False)
+    st.subheader(f"{str(place).capitalize()}, head {head}", anchor=False)
     preset = selection.preset
-    if preset and (preset.layer, preset.head) == (layer, head):
+    if preset and (preset.layer, preset.head, "ssm") == (place.layer, head, place.kind):
         st.markdown(f":material/visibility: {preset.look_for}")
-    error = faithfulness(selection.model, selection.prompt, layer)
+    if place.kind == "attention":
+        with st.container(horizontal=True):
+            for measure in MEASURES:
+                if not math.isnan(of_head[measure.column]):
+                    _measure(capture, measure, of_head)
+        st.caption(
+            "Softmax attention: every row is a distribution over the tokens up to it, and nothing decays. "
+            "It is computed from the queries and keys that the layer itself compared."
+        )
+        return
+    layer = place.layer
+    error, tolerance = faithfulness(selection.model, selection.prompt, layer)
     with st.container(horizontal=True):
         for measure in reversed(MEASURES):
             _measure(capture, measure, of_head)
         st.metric(
             "Faithfulness",
-            _power_of_ten(error),
+            power_of_ten(error),
             help="Largest difference between M·dt·x + D·x and the model's own scan output, "
             "as a part of the largest output, over the whole prompt.",
         )
-    if error <= TRUSTED_BELOW:
+    if error <= tolerance:
         st.caption(
-            f"M·dt·x + D·x rebuilds the model's own scan output of layer {layer} to {_power_of_ten(error)}."
+            f"M·dt·x + D·x rebuilds the model's own scan output of layer {layer} to {power_of_ten(error)}."
         )
     else:
         st.warning(
-            f"M·dt·x + D·x misses the model's own scan output of layer {layer} by {_power_of_ten(error)} "
-            f"of its largest value, more than {_power_of_ten(TRUSTED_BELOW)}. Do not trust this picture.",
+            f"M·dt·x + D·x misses the model's own scan output of layer {layer} by {power_of_ten(error)} "
+            f"of its largest value, more than {power_of_ten(tolerance)}. Do not trust this picture.",
             icon=":material/warning:",
         )
 
 
-def _measure(capture: Capture, measure: Measure, of_head: pd.Series[float]) -> None:
+def _measure(capture: Capture, measure: Measure, of_head: pd.Series[Any]) -> None:
     """One figure of the head, in tokens and in the text's own words."""
     tokens, error = float(of_head[measure.column]), float(of_head.get(f"{measure.column}_error", 0))
     meaning = measure.meaning
@@ -397,7 +418,7 @@ def _measure(capture: Capture, measure: Measure, of_head: pd.Series[float]) -> N
     )
 
 
-def _plain(words: str) -> str:
+def plain(words: str) -> str:
     """Text as Markdown that shows just this text: every ASCII punctuation mark may be escaped."""
     return "".join(f"\\{mark}" if mark in _PUNCTUATION else mark for mark in words)
 
@@ -405,7 +426,7 @@ def _plain(words: str) -> str:
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
-def _power_of_ten(value: float) -> str:
+def power_of_ten(value: float) -> str:
     """3.1e-07 as 3.1·10⁻⁷."""
     if not math.isfinite(value) or value == 0:
         return f"{value:g}"
@@ -422,10 +443,20 @@ def _tokens(count: float) -> str:
     return f"{count:.3g} tokens" if math.isfinite(count) else "∞ tokens"
 
 
-def _existing_head(capture: Capture, selection: Selection) -> tuple[int, int]:
+def existing_head(capture: Capture, selection: Selection) -> tuple[Place, int]:
     """The picked head, or the nearest that this model has."""
-    layer = min(capture.layers, key=lambda layer: abs(layer - selection.layer))
-    return layer, min(selection.head, int((capture.measures["layer"] == layer).sum()) - 1)
+
+    def distance(place: Place) -> tuple[int, bool]:
+        return abs(place.layer - selection.layer), place.kind != selection.kind
+
+    place = min(capture.places, key=distance)
+    return place, min(selection.head, len(heads_at(capture, place)) - 1)
+
+
+def heads_at(capture: Capture, place: Place) -> pd.DataFrame:
+    """The rows of the measures that belong to the heads of one layer, in their order."""
+    measures = capture.measures
+    return measures[(measures["layer"] == place.layer) & (measures["kind"] == place.kind)]
 
 
 def _existing_query(window: Window) -> int:

@@ -20,6 +20,7 @@ import pandas as pd
 import streamlit as st
 from jaxtyping import Float32
 
+from components.charts import Place
 from explorer.costs import Cost, Footprint, measured_rate, remember_run
 from explorer.held import Held
 from explorer.jobs import Report
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from components.bridge import ActivationCache, ModelBridge
     from components.charts import Spans, Statistic, Window
-    from components.ssd import SSDTerms
+    from components.ssd import SoftmaxTerms, SSDTerms
 
 MODELS_HELD = 2
 """A model can take gigabytes; two allow going back and forth between a pair."""
@@ -53,20 +54,20 @@ SLOW_SECONDS = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What pictures of one layer need, of a whole text. Shared between sessions: read only.
+    """What pictures of one layer's heads need, of a whole text. Shared between sessions: read only.
 
-    `terms` hold no x, which no matrix needs and which is by far their largest part; `given` is what the mixer
-    was given, [1, s, model], so that it can run again for the rest.
+    Those of a mixer have `terms` without x, which no matrix needs and which is by far their largest part, and
+    `given`, [1, s, model], what the mixer was given, so that it can run again for the rest.
     """
 
-    terms: SSDTerms
-    given: Tensor
+    terms: SSDTerms | SoftmaxTerms
+    given: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        terms = self.terms
-        return sum(each.nbytes for each in (terms.B, terms.C, terms.dt, terms.cum_log_decay, self.given))
+        tensors = [each for each in vars(self.terms).values() if hasattr(each, "nbytes")]
+        return sum(each.nbytes for each in [*tensors, self.given] if each is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,24 +80,34 @@ class Capture:
     """Text of each position, ready for display."""
     spans: Spans
     """How long the text's words, sentences and paragraphs are."""
-    layers: tuple[int, ...]
-    """Indices of the layers that hold a mixer."""
+    places: tuple[Place, ...]
+    """The layers that hold heads, by kind."""
     measures: pd.DataFrame
     small: Float32[np.ndarray, "head tile tile"] | None = None
     """The `pictures`, if they had to be made while the terms were there."""
+
+    @property
+    def layers(self) -> list[int]:
+        """Indices of the layers that hold a mixer."""
+        return [place.layer for place in self.places if place.kind == "ssm"]
 
     @property
     def length(self) -> int:
         """Number of tokens."""
         return len(self.tokens)
 
-    def terms(self, layer: int) -> SSDTerms:
+    def terms(self, place: Place) -> SSDTerms | SoftmaxTerms:
         """The terms of one layer, without x. If they are not held any more the prompt runs once more."""
-        return layer_of(self.model, self.prompt, layer).terms
+        return layer_of(self.model, self.prompt, place).terms
 
-    def holds(self, layer: int) -> bool:
+    def ssd_terms(self, layer: int) -> SSDTerms:
+        """Those of a layer's mixer."""
+        terms: SSDTerms = self.terms(Place(layer))  # type: ignore[assignment]
+        return terms
+
+    def holds(self, place: Place) -> bool:
         """Whether the terms of a layer are at hand."""
-        return _held().get((self.model, self.prompt, layer)) is not None
+        return _held().get((self.model, self.prompt, place)) is not None
 
     @cached_property
     def pictures(self) -> Float32[np.ndarray, "head tile tile"]:
@@ -106,7 +117,7 @@ class Capture:
         if self.small is not None:
             return self.small
         tiles = gallery_tiles(len(self.measures))
-        return np.concatenate([_small_pictures(self.terms(layer), tiles) for layer in self.layers])
+        return np.concatenate([_small_pictures(self.terms(place), tiles) for place in self.places])
 
 
 def untold(text: str, part: float | None) -> None:
@@ -165,13 +176,13 @@ def cost(model: str, prompt: str, _report: Report = untold) -> Cost:
     from components.models.memory import available_memory
 
     ids, _ = encoded(model, prompt, _report)
-    length, layers = ids.shape[1], bridge(model).ssm_layers()
+    length, every = ids.shape[1], places(model)
     if length >= RATE_TOKENS and measured_rate(model) is None:
         _report("Measuring how fast this model reads", None)
         for some in (RATE_TOKENS, MORE_RATE_TOKENS):
             began, beginning = time.monotonic(), ids[:, :some]
-            kept = _run(model, beginning, layers, matrix_inputs, untold)
-            measure_table({layer: kept.ssd_terms(layer, with_x=False) for layer in layers})
+            kept = _run(model, beginning, every, matrix_inputs, untold)
+            measure_table({place: _terms(kept, place) for place in every})
             if time.monotonic() - began > SLOW_SECONDS:
                 break
         _remember(model, began, beginning.shape[1])  # the last one: the first run of all takes longer
@@ -191,19 +202,19 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
     from components.charts import measure_table, spans_of, visible_tokens
 
     ids, texts = encoded(model, prompt, _report)
-    layers = bridge(model).ssm_layers()
+    every = places(model)
     at_once = _footprint(model).layers_at_once(len(texts), HELD_BYTES)
     pictures = None
-    if at_once == len(layers):
+    if at_once == len(every):
         began = time.monotonic()
-        held = _hold(model, prompt, layers, _report)
-        measures = measure_table({layer: each.terms for layer, each in held.items()})
+        held = _hold(model, prompt, every, _report)
+        measures = measure_table({place: each.terms for place, each in held.items()})
         _remember(model, began, len(texts))
     else:  # each layer is looked at and let go; those in use come back one by one
         summaries = []
-        for start in range(0, len(layers), at_once):
+        for start in range(0, len(every), at_once):
             began = time.monotonic()
-            summaries += _summaries(model, ids, layers[start : start + at_once], _report)
+            summaries += _summaries(model, ids, every[start : start + at_once], _report)
             _remember(model, began, len(texts))
         measures = pd.concat([measured for measured, _ in summaries], ignore_index=True)
         pictures = np.concatenate([small for _, small in summaries])
@@ -212,64 +223,83 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
         prompt=prompt,
         tokens=visible_tokens(texts),
         spans=spans_of(texts),
-        layers=tuple(layers),
+        places=every,
         measures=measures,
         small=pictures,
     )
 
 
-def layer_of(model: str, prompt: str, layer: int, _report: Report = untold) -> Layer:
+def places(model: str) -> tuple[Place, ...]:
+    """The layers of a model that hold heads, by kind."""
+    loaded = bridge(model)
+    mixers, attentions = loaded.ssm_layers(), loaded.attention_layers()
+    return tuple(sorted([Place(i) for i in mixers] + [Place(i, "attention") for i in attentions], key=_order))
+
+
+def _order(place: Place) -> tuple[int, bool]:
+    """Down the model; of a layer with both, the mixer first."""
+    return place.layer, place.kind == "attention"
+
+
+def layer_of(model: str, prompt: str, place: Place, _report: Report = untold) -> Layer:
     """One layer of a prompt that has been captured; if it is not held, the prompt runs once more for it."""
-    found = _held().get((model, prompt, layer))
+    found = _held().get((model, prompt, place))
     if found is None:
         with _running:  # sessions that want the same layer wait for it
-            found = _held().get((model, prompt, layer))
+            found = _held().get((model, prompt, place))
             if found is None:
-                layers, (ids, _) = bridge(model).ssm_layers(), encoded(model, prompt)
-                all_fit = _footprint(model).layers_at_once(ids.shape[1], HELD_BYTES) == len(layers)
-                found = _hold(model, prompt, layers if all_fit else [layer], _report)[layer]
+                every, (ids, _) = places(model), encoded(model, prompt)
+                all_fit = _footprint(model).layers_at_once(ids.shape[1], HELD_BYTES) == len(every)
+                found = _hold(model, prompt, every if all_fit else [place], _report)[place]
     return found
 
 
 @st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
-def faithfulness(model: str, prompt: str, layer: int) -> float:
-    """Faithfulness of one layer over the whole prompt: its mixer runs once more, on what it was given."""
+def faithfulness(model: str, prompt: str, layer: int) -> tuple[float, float]:
+    """Faithfulness of one mixer over the whole prompt, and its tolerance.
+
+    The mixer runs once more, on what it was given.
+    """
     from components.bridge import ssd_inputs
 
-    given = layer_of(model, prompt, layer).given
+    given = layer_of(model, prompt, Place(layer)).given
+    if given is None:
+        raise TypeError(f"Layer {layer} was kept without what its mixer was given.")
     use_threads(bridge(model).model.num_parameters() / len(bridge(model).blocks) * given.shape[1])
     _, alone = bridge(model).run_mixer(layer, given, names_filter=ssd_inputs, piece_tokens=PIECE_TOKENS)
-    return alone.faithfulness(layer)
+    return alone.faithfulness(layer), alone.tolerance(layer)
 
 
-def limits_of(capture: Capture, layer: int, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:
-    """Largest content and attention in a window, of all heads; of a long text, of those of this layer."""
-    layers = capture.layers if capture.length <= LOCKED_TOKENS else (layer,)
-    return _limits(capture.model, capture.prompt, layers, window, with_dt, "rms" if rms else "mean")
+def limits_of(capture: Capture, place: Place, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:
+    """Largest content and attention in a window, of all heads of this kind; of a long text, of this layer."""
+    alike = tuple(each for each in capture.places if each.kind == place.kind)
+    alike = alike if capture.length <= LOCKED_TOKENS else (place,)
+    return _limits(capture.model, capture.prompt, alike, window, with_dt, "rms" if rms else "mean")
 
 
 @st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
-def overview(model: str, prompt: str, layer: int, head: int) -> Float32[np.ndarray, "tile tile"]:
-    """The RMS of M over tiles of the whole text, for one head."""
-    from components.ssd import pooled_attention
+def overview(model: str, prompt: str, place: Place, head: int) -> Float32[np.ndarray, "tile tile"]:
+    """The RMS of attention over tiles of the whole text, for one head."""
+    from components.charts import attention_tiles
 
-    terms = layer_of(model, prompt, layer).terms
-    return pooled_attention(terms, heads=[head], tiles=OVERVIEW_TILES, statistic="rms")[0, 0].cpu().numpy()
+    terms = layer_of(model, prompt, place).terms
+    picture: Float32[np.ndarray, "tile tile"] = attention_tiles(terms, OVERVIEW_TILES, heads=[head])[0]
+    return picture
 
 
 @st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
 def _limits(
-    model: str, prompt: str, layers: tuple[int, ...], window: Window, with_dt: bool, statistic: Statistic
+    model: str, prompt: str, alike: tuple[Place, ...], window: Window, with_dt: bool, statistic: Statistic
 ) -> dict[str, float]:
     from components.charts import locked_limits
 
-    terms = {layer: layer_of(model, prompt, layer).terms for layer in layers}
+    terms = {place: layer_of(model, prompt, place).terms for place in alike}
     return locked_limits(terms, window, with_dt=with_dt, statistic=statistic)
 
 
 @st.cache_resource(show_spinner=False)
 def _held() -> Held[Layer]:
-    """Layers by model, prompt and index."""
+    """Layers by model, prompt and place."""
     return Held(HELD_BYTES)
 
 
@@ -285,21 +315,28 @@ def _remember(model: str, began: float, tokens: int) -> None:
         remember_run(model, time.monotonic() - began, tokens)
 
 
-def _hold(model: str, prompt: str, layers: Sequence[int], report: Report) -> dict[int, Layer]:
+def _terms(kept: ActivationCache, place: Place) -> SSDTerms | SoftmaxTerms:
+    if place.kind == "attention":
+        return kept.softmax_terms(place.layer)
+    return kept.ssd_terms(place.layer, with_x=False)
+
+
+def _hold(model: str, prompt: str, wanted: Sequence[Place], report: Report) -> dict[Place, Layer]:
     """Run the prompt and hold these layers as long as there is room."""
     from components.bridge import matrix_inputs
 
-    kept = _run(model, encoded(model, prompt)[0], layers, matrix_inputs, report)
+    kept = _run(model, encoded(model, prompt)[0], wanted, matrix_inputs, report)
     held = {}
-    for layer in layers:
-        report(f"Reading layer {layer}", None)
-        held[layer] = Layer(kept.ssd_terms(layer, with_x=False), kept[f"blocks.{layer}.mixer.hook_in"])
-        _held().put((model, prompt, layer), held[layer], held[layer].nbytes)
+    for place in wanted:
+        report(f"Reading {place}", None)
+        given = kept[f"blocks.{place.layer}.mixer.hook_in"] if place.kind == "ssm" else None
+        held[place] = Layer(_terms(kept, place), given)
+        _held().put((model, prompt, place), held[place], held[place].nbytes)
     return held
 
 
 def _summaries(
-    model: str, ids: Tensor, layers: Sequence[int], report: Report
+    model: str, ids: Tensor, wanted: Sequence[Place], report: Report
 ) -> list[tuple[pd.DataFrame, Float32[np.ndarray, "head tile tile"]]]:
     """Measures and small pictures of the heads of each of these layers, of which nothing else is kept."""
     from components.bridge import matrix_inputs
@@ -308,24 +345,24 @@ def _summaries(
     def needed(name: str) -> bool:
         return matrix_inputs(name) and not name.endswith(".hook_in")
 
-    kept = _run(model, ids, layers, needed, report)
+    kept = _run(model, ids, wanted, needed, report)
     found = []
-    for layer in layers:
-        report(f"Reading layer {layer}", None)
-        terms = kept.ssd_terms(layer, with_x=False)
-        tiles = gallery_tiles(terms.heads * len(bridge(model).ssm_layers()))
-        found.append((measure_table({layer: terms}), _small_pictures(terms, tiles)))
+    for place in wanted:
+        report(f"Reading {place}", None)
+        terms = _terms(kept, place)
+        tiles = gallery_tiles(terms.heads * len(places(model)))
+        found.append((measure_table({place: terms}), _small_pictures(terms, tiles)))
     return found
 
 
-def _small_pictures(terms: SSDTerms, tiles: int) -> Float32[np.ndarray, "head tile tile"]:
-    from components.ssd import pooled_attention
+def _small_pictures(terms: SSDTerms | SoftmaxTerms, tiles: int) -> Float32[np.ndarray, "head tile tile"]:
+    from components.charts import attention_tiles
 
-    return pooled_attention(terms, tiles=tiles, statistic="rms")[0].cpu().numpy()
+    return attention_tiles(terms, tiles)
 
 
 def _run(
-    model: str, ids: Tensor, layers: Sequence[int], names: Callable[[str], bool], report: Report
+    model: str, ids: Tensor, wanted: Sequence[Place], names: Callable[[str], bool], report: Report
 ) -> ActivationCache:
     """Run ids [1, s] and keep what `names` lets through of these layers."""
     from components.bridge import HookPoint
@@ -334,13 +371,11 @@ def _run(
     use_threads(model_bridge.model.num_parameters() * ids.shape[1])
     depth = len(model_bridge.blocks)
     read = 0
-
-    def layer_in(name: str) -> int:
-        return int(name.split(".")[1])
+    kept_of = {f"blocks.{layer}.{'attn' if kind == 'attention' else 'mixer'}" for layer, kind in wanted}
 
     def tell(tensor: Tensor, hook: HookPoint) -> None:
         nonlocal read
-        layer = layer_in(hook.name)
+        layer = int(hook.name.split(".")[1])
         before, read = read, read + tensor.shape[1] * (layer == depth - 1)
         text = f"Running the prompt through layer {layer} of {depth}"
         if ids.shape[1] > tensor.shape[1]:
@@ -349,8 +384,8 @@ def _run(
 
     _, kept = model_bridge.run_with_cache(
         ids,
-        names_filter=lambda name: names(name) and layer_in(name) in layers,
-        fwd_hooks=[(lambda name: name.startswith("blocks.") and name.endswith(".mixer.hook_in"), tell)],
+        names_filter=lambda name: names(name) and ".".join(name.split(".")[:3]) in kept_of,
+        fwd_hooks=[(f"blocks.{layer}.hook_in", tell) for layer in range(depth)],
         piece_tokens=PIECE_TOKENS,
         logits_to_keep=1,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from components.charts import MEASURES, Window
+from components.charts import KINDS, MEASURES, Kind, Window
 from components.demo.presets import PRESETS, Preset
 
 LONGEST_LINK = 2_000
@@ -44,7 +44,8 @@ SWITCHES = tuple(field.name for field in fields(View) if field.type == "bool")
 class Selection:
     """The model, the prompt, the head, the query position whose row is shown (None: the last), the view.
 
-    `windows` are those opened one within the other; the last one is shown, the whole text if there is none.
+    `kind` is the head's, since a layer of a hybrid may hold heads of both. `windows` are those opened one
+    within the other; the last one is shown, the whole text if there is none.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Selection:
     query: int | None = None
     view: View = View()
     windows: tuple[Window, ...] = ()
+    kind: Kind = "ssm"
 
     @property
     def preset(self) -> Preset | None:
@@ -66,17 +68,16 @@ class Selection:
 
     def with_preset(self, preset: Preset) -> Selection:
         """The preset's prompt and where to look in it, with the same model."""
-        return replace(
-            self.with_prompt(preset.prompt), layer=preset.layer, head=preset.head, query=preset.query
-        )
+        start = self.with_prompt(preset.prompt).with_head(preset.layer, preset.head)
+        return replace(start, query=preset.query)
 
     def with_prompt(self, prompt: str) -> Selection:
         """Another prompt, seen through the same head; query and windows belong to the old text."""
         return replace(self, prompt=prompt, query=None, windows=())
 
-    def with_head(self, layer: int, head: int) -> Selection:
+    def with_head(self, layer: int, head: int, kind: Kind = "ssm") -> Selection:
         """Another head on the same text."""
-        return replace(self, layer=layer, head=head)
+        return replace(self, layer=layer, head=head, kind=kind)
 
     def with_query(self, query: int) -> Selection:
         """Another row of the same picture."""
@@ -108,6 +109,7 @@ def query_of(selection: Selection) -> dict[str, str]:
         "model": selection.model,
         **({"preset": _slug(preset)} if preset else {"prompt": selection.prompt}),
         "layer": str(selection.layer),
+        "kind": "" if selection.kind == Selection.kind else selection.kind,
         "head": str(selection.head),
         "query": "" if selection.query is None else str(selection.query),
         "window": "_".join(map(_window_words, selection.windows)),
@@ -154,6 +156,11 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
             positions[name] = int(given)
         else:
             unread.append(name)
+    kind = parameters.get("kind", Selection.kind)
+    if kind not in KINDS:
+        unread.append("kind")
+        kind = Selection.kind
+    positions["kind"] = kind
     found = [_window(words) for words in parameters.get("window", "").split("_") if words]
     windows = tuple(window for window in found if window is not None)
     if len(windows) < len(found):

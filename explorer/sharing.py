@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 from jaxtyping import Float32
 
-from components.charts import Figure, HeadCells
+from components.charts import Figure, HeadCells, Place
 from explorer import exports, resources
 from explorer.selection import LONGEST_LINK, Selection, link, query_of
 
@@ -45,23 +45,23 @@ def share_menu(selection: Selection) -> None:
             )
 
 
-def export_menu(selection: Selection, layer: int, head: int, cells: HeadCells, picture: Figure) -> None:
+def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells, picture: Figure) -> None:
     """The panels as pictures, the matrix as numbers, and the program that reproduces it."""
     menu = st.popover("Export", icon=":material/download:", key="export", on_change="rerun")
     if not menu.open:
         return
     with menu:
-        with_dt = selection.view.dt
+        with_dt = selection.view.dt and place.kind == "ssm"
         provenance = exports.provenance_of(
             resources.bridge(selection.model),
             selection.model,
             selection.prompt,
             cells,
-            layer=layer,
+            layer=place.layer,
             head=head,
             with_dt=with_dt,
         )
-        title = f"Layer {layer}, head {head} · Mamba-2 Explorer"
+        title = f"{str(place).capitalize()}, head {head} · Mamba-2 Explorer"
 
         def matrix() -> Float32[np.ndarray, "query key"]:
             return cells.matrix(cells.cells["attention_dt" if with_dt else "attention"])

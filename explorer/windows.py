@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from components.charts import Window, in_figures, overview_picture, strongest_tile
+from components.charts import Place, Window, in_figures, overview_picture, strongest_tile
 from explorer.picks import picked
 from explorer.resources import Capture, overview
 
@@ -38,7 +38,7 @@ def take_brush(brushed: Sequence[Mapping[str, Any]], state: MutableMapping[Any, 
     return Window(range(ends["query_start"], ends["query_stop"]), range(ends["key_start"], ends["key_stop"]))
 
 
-def trail(capture: Capture, layer: int, head: int, window: Window) -> None:
+def trail(capture: Capture, place: Place, head: int, window: Window) -> None:
     """The windows that led here, each a click back, and the way to the strongest tile."""
     opened = picked().windows
     if not opened and not window.pooled:
@@ -61,18 +61,18 @@ def trail(capture: Capture, layer: int, head: int, window: Window) -> None:
             icon=":material/center_focus_strong:",
             help="Strongest: of the largest root mean square (RMS), of M or, with Times dt, of M·dt.",
             on_click=_open_strongest,
-            args=(capture, layer, head, window),
+            args=(capture, place, head, window),
         )
 
 
-def where_in_the_text(capture: Capture, layer: int, head: int) -> None:
+def where_in_the_text(capture: Capture, place: Place, head: int) -> None:
     """A small picture of the whole text, with the opened windows framed."""
     opened = picked().windows
     if opened:
         st.image(
-            overview_picture(overview(capture.model, capture.prompt, layer, head), capture.length, opened),
+            overview_picture(overview(capture.model, capture.prompt, place, head), capture.length, opened),
             width=OVERVIEW_WIDTH,
-            alt=f"The whole text in layer {layer}, head {head}; framed in it {_name(opened[-1])}.",
+            alt=f"The whole text in {place}, head {head}; framed in it {_name(opened[-1])}.",
         )
 
 
@@ -104,8 +104,8 @@ def _back_to(depth: int) -> None:
     st.session_state.selection = picked().back_to(depth)
 
 
-def _open_strongest(capture: Capture, layer: int, head: int, window: Window) -> None:
-    tile = strongest_tile(capture.terms(layer), head, window, with_dt=picked().view.dt)
+def _open_strongest(capture: Capture, place: Place, head: int, window: Window) -> None:
+    tile = strongest_tile(capture.terms(place), head, window, with_dt=picked().view.dt)
     st.session_state.selection = picked().with_window(tile.around(LEAST_OPENED, capture.length))
 
 

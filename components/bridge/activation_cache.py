@@ -136,13 +136,15 @@ class ActivationCache(Mapping[str, Tensor]):
     def tolerance(self, layer: int) -> float:
         """Faithfulness above which a picture of a layer is not to be trusted.
 
-        1e-4, where the model's scan works in float32 on what the mixer projected. Two things round more in
+        1e-4, where the model's scan works in float32 on what the mixer projected. Three things round more in
         half precision: the kernels of GPUs take dt in float32 where the terms, as the model's own PyTorch
-        code, have it in the model's precision; and decode steps give out y in that precision.
+        code, have it in the model's precision; decode steps give out y in that precision; and so does a
+        mixer without an inner norm.
         """
         record = self._record(layer)
         projected = record.steps[0].projected
-        rounds = projected.device.type != "cpu" or any(step.recurrent for step in record.steps)
+        decoded = any(step.recurrent for step in record.steps)
+        rounds = projected.device.type != "cpu" or decoded or not record.scan.has_norm
         return max(1e-4, 4 * torch.finfo(projected.dtype).eps) if rounds else 1e-4
 
     @property

@@ -157,7 +157,7 @@ class ModelBridge:
         *,
         max_new_tokens: int,
         with_cache: bool = False,
-        attention_mask: Int64[Tensor, "batch seq"] | None = None,
+        attention_mask: Int64[Tensor, "batch prompt"] | None = None,
         names_filter: NamesFilter = None,
         fwd_hooks: ForwardHooks = (),
         **sampling: Any,

@@ -97,6 +97,7 @@ class SSM2MixerBridge(GeneralizedComponent):
         """Wrap a mixer; see `GeneralizedComponent`."""
         if not has_norm(module):  # an identity in its place is never called
             self.submodules.pop("inner_norm", None)
+            self.aliases.pop("hook_inner_norm", None)
         super().set_original_component(module)
 
     def _attach(self, module: nn.Module) -> list[RemovableHandle]:

@@ -15,8 +15,12 @@ from components.charts.state import (
     state_shares_table,
 )
 from components.charts.tables import (
+    KINDS,
     HeadCells,
+    Kind,
+    Place,
     Statistic,
+    attention_tiles,
     head_cells,
     locked_limits,
     measure_table,
@@ -29,6 +33,7 @@ from components.charts.window import Window, in_figures
 from components.charts.words import head_in_words
 
 __all__ = [
+    "KINDS",
     "MEASURES",
     "OPEN_WINDOW",
     "PICK",
@@ -36,10 +41,13 @@ __all__ = [
     "PICK_QUERY",
     "Figure",
     "HeadCells",
+    "Kind",
     "Measure",
+    "Place",
     "Spans",
     "Statistic",
     "Window",
+    "attention_tiles",
     "decay_curves_chart",
     "gallery_chart",
     "gallery_tiles",

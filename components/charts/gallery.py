@@ -16,16 +16,17 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, Int, Shaped, UInt8
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, glaze_levels, glaze_palette
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
-from components.charts.head_map import Measure
+from components.charts.head_map import TOOLTIP, WHAT, Measure, row_labels
 from components.charts.picture import png_address
+from components.charts.tables import Kind
 
 PICK_FROM_GALLERY = "gallery_head"
-"""Name of the point selection; it holds `layer` and `head` of the clicked picture."""
+"""Name of the point selection; it holds `layer`, `kind` and `head` of the clicked picture."""
 
 _PIXELS = 590_000
 """Pixels that all pictures have together: 576 heads of 32 × 32."""
@@ -40,6 +41,7 @@ _LEAST_NAMED = 70
 
 _TYPES: dict[str, Any] = {
     "layer": np.int16,
+    "kind": "category",
     "head": np.int16,
     "place": np.int16,
     "mean_distance": np.float32,
@@ -55,32 +57,34 @@ def gallery_tiles(heads: int) -> int:
 def gallery_chart(
     pictures: Float32[np.ndarray, "head tile tile"],
     measures: pd.DataFrame,
-    picked: tuple[int, int],
+    picked: tuple[int, Kind, int],
     *,
     sort: Measure | None = None,
     locked: bool = False,
     larger: bool = False,
 ) -> Figure:
-    """Pooled |M| of each head, zero above the diagonal, and the `picked` (layer, head) framed.
+    """Pooled |attention| of each head, zero above the diagonal, and the `picked` (layer, kind, head) framed.
 
     `measures` is a `measure_table` with a row for each of the `pictures`. They stand at their layer and head
     or, with `sort`, row by row from the head with the most of that measure to the least. Each has full colour
-    at its own largest or, if `locked`, at the largest of all. `larger` type is for a projector.
+    at its own largest or, if `locked`, at the largest of its kind. `larger` type is for a projector.
     """
-    heads = measures[["layer", "head", "mean_distance", "half_life"]].reset_index(drop=True)
-    layers, layer = np.unique(heads["layer"].to_numpy(), return_inverse=True)
+    heads = measures[["layer", "kind", "head", "mean_distance", "half_life"]].reset_index(drop=True)
+    row, layers = row_labels(heads)
     across = int(heads["head"].max()) + 1
-    place = layer * across + heads["head"].to_numpy()
+    place = row.to_numpy() * across + heads["head"].to_numpy()
     if sort is not None:
         across = _columns(len(heads), across)
         place = np.empty(len(heads), dtype=np.int64)
+        # A head without the measure comes last.
         place[np.argsort(-measures[sort.column].to_numpy(), kind="stable")] = np.arange(len(heads))
-    tiles = _magnified(glaze_levels(_strengths(pictures, locked)), gallery_tiles(len(heads)))
+    strengths = _strengths(pictures, measures["kind"].to_numpy() if locked else None)
+    tiles = _magnified(glaze_levels(strengths), gallery_tiles(len(heads)))
     dots = tiles.shape[-1]
     address = png_address(_mosaic(tiles, place, across), glaze_palette())
     # Small types: beside the image, these rows are most of what a page is sent.
     heads = heads.assign(place=place).astype(_TYPES)
-    is_picked = (heads["layer"] == picked[0]) & (heads["head"] == picked[1])
+    is_picked = (heads[["layer", "kind", "head"]] == list(picked)).all(axis=1)
     down, last = int(place.max()) // across + 1, int(place.max()) % across + 1
     tables = {
         "scene": scene(across=across, down=down, dots=dots),
@@ -101,11 +105,13 @@ def _columns(heads: int, per_layer: int) -> int:
 
 
 def _strengths(
-    pictures: Float32[np.ndarray, "head tile tile"], locked: bool
+    pictures: Float32[np.ndarray, "head tile tile"], kinds: Shaped[np.ndarray, " head"] | None
 ) -> Float32[np.ndarray, "head tile tile"]:
-    """From zero to one, the largest of all pictures or of each."""
-    limits = pictures.max(axis=None if locked else (1, 2), keepdims=True)
-    return pictures / np.where(limits > 0, limits, np.float32(1))
+    """From zero to one, the largest of each picture or, given their `kinds`, of each kind."""
+    limits = pictures.max(axis=(1, 2))
+    for kind in set() if kinds is None else set(kinds):
+        limits[kinds == kind] = limits[kinds == kind].max()
+    return pictures / np.where(limits > 0, limits, np.float32(1))[:, None, None]
 
 
 def _magnified(levels: UInt8[np.ndarray, "head tile tile"], least: int) -> UInt8[np.ndarray, "head dot dot"]:
@@ -143,7 +149,7 @@ def _chart(in_order: bool, larger: bool) -> dict[str, Any]:
     """The specification in this look; pictures that stand `in_order` of a measure have names, not axes."""
     scale = type_scale(larger)
     pick = alt.selection_point(
-        name=PICK_FROM_GALLERY, fields=["layer", "head"], on="click", clear=False, toggle=False
+        name=PICK_FROM_GALLERY, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
     )
     corner: dict[str, Any] = {
         "x": alt.X("left:Q", scale=_cells("across"), axis=None if in_order else _heads(scale)),
@@ -169,12 +175,7 @@ def _chart(in_order: bool, larger: bool) -> dict[str, Any]:
         .mark_rect(opacity=0, cursor="pointer")
         .encode(
             **area,
-            tooltip=[
-                alt.Tooltip("layer:O"),
-                alt.Tooltip("head:O"),
-                alt.Tooltip("mean_distance:Q", title="mean distance", format=".3~r"),
-                alt.Tooltip("half_life:Q", title="half-life", format=".3~r"),
-            ],
+            tooltip=[*TOOLTIP],
         )
         .add_params(pick)
     )
@@ -236,6 +237,7 @@ def _placed(table: str) -> alt.Chart:
         right="datum.left + 1",
         top="floor(datum.place / across)",
         bottom="datum.top + 1",
+        what=WHAT,
     )
     return placed
 
@@ -245,7 +247,9 @@ def _names(scale: float) -> alt.Chart:
     names: alt.Chart = (
         _placed("heads")
         .transform_filter(f"side >= {_LEAST_NAMED * scale}")
-        .transform_calculate(name="'L' + datum.layer + ' H' + datum.head")
+        .transform_calculate(
+            name="'L' + datum.layer + (datum.kind === 'attention' ? ' softmax' : '') + ' H' + datum.head"
+        )
         .mark_text(
             align="right",
             baseline="top",

@@ -1,4 +1,8 @@
-"""The head map: one cell per layer and head, coloured by a measure; a click picks the head."""
+"""The head map: one cell per layer and head, coloured by a measure; a click picks the head.
+
+A layer of a hybrid may hold softmax attention, alone or beside its mixer: it has a row of its own, and rings
+in its cells.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ import altair as alt
 import pandas as pd
 
 from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, TITLE_SIZE, readable_axis, type_scale
-from components.charts.colours import ACCENT, BACKGROUND, graded
-from components.charts.figure import Figure, built, rows_of, scene, scene_param, undrawn
+from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
+from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.tables import Kind
 
 PICK = "head"
-"""Name of the point selection; it holds `layer` and `head` of the clicked cell."""
+"""Name of the point selection; it holds `layer`, `kind` and `head` of the clicked cell."""
 
 _CELL_HEIGHT, _LEAST_HEIGHT, _MOST_HEIGHT = 26, 104, 416
 
@@ -29,41 +34,91 @@ class Measure:
 
 
 MEASURES = (
-    Measure("mean_distance", "Mean distance", "Tokens between a query and what it reads, weighted by |M|."),
+    Measure(
+        "mean_distance", "Mean distance", "Tokens between a query and what it reads, weighted by |attention|."
+    ),
     Measure("half_life", "Half-life", "Tokens after which half of what was written is left, at the mean dt."),
 )
 
 
-def head_map_chart(
-    measures: pd.DataFrame, measure: Measure, picked: tuple[int, int], *, larger: bool = False
-) -> Figure:
-    """Layers down, heads across; `measures` is a `measure_table` and `picked` the framed (layer, head).
+TOOLTIP = (
+    alt.Tooltip("layer:O"),
+    alt.Tooltip("what:N", title="kind"),
+    alt.Tooltip("head:O"),
+    alt.Tooltip("mean_distance:Q", title="mean distance", format=".3~r"),
+    alt.Tooltip("half_life:Q", title="half-life", format=".3~r"),
+)
+"""What is told of a head that is pointed at."""
+WHAT = "datum.kind === 'attention' ? 'softmax attention' : 'Mamba-2'"
+"""Vega expression: the kind of a head in words."""
 
-    Half-lives span powers of ten and are coloured by their logarithm. The frame is drawn from `picked`, not
-    from the selection, so a click beside the cells takes nothing away. `larger` type is for a projector.
+
+def row_labels(measures: pd.DataFrame) -> tuple[pd.Series[int], list[str]]:
+    """The row of each head, and the names of the rows: a layer's heads of one kind have a row.
+
+    Down the model, of a layer with both kinds the mixer first; as "7", or "7 softmax".
+    """
+    pairs = pd.MultiIndex.from_frame(measures[["layer", "kind"]])
+    places = sorted(set(pairs), key=lambda place: (place[0], place[1] == "attention"))
+    row = pd.Series(pairs.map(places.index), measures.index)
+    return row, [f"{layer} softmax" if kind == "attention" else str(layer) for layer, kind in places]
+
+
+def head_map_chart(
+    measures: pd.DataFrame, measure: Measure, picked: tuple[int, Kind, int], *, larger: bool = False
+) -> Figure:
+    """Layers down, heads across; `measures` is a `measure_table`, `picked` the framed (layer, kind, head).
+
+    A head without the measure is hollow. Half-lives span powers of ten and are coloured by their logarithm.
+    The frame is drawn from `picked`, not from the selection, so a click beside the cells takes nothing away.
+    `larger` type is for a projector.
     """
     values = measures[measure.column]
     finite = values[values.abs() < float("inf")]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    row, labels = row_labels(measures)
+    layer, kind, head = picked
+    at = row[(measures["layer"] == layer) & (measures["kind"] == kind)]
     tables = {
         "scene": scene(low=low, high=high),
-        "heads": measures.assign(shown=values.clip(upper=high)),
-        "picked": pd.DataFrame([picked], columns=["layer", "head"]),
+        "heads": measures.assign(row=row, shown=values.clip(upper=high).where(values.notna(), None)),
+        "rows": pd.DataFrame({"label": labels}),
+        "picked": pd.DataFrame({"row": at[:1], "head": head}),
     }
     logarithmic = measure.column == "half_life" and low > 0
-    return Figure(_chart(measure.label, measures["layer"].nunique(), logarithmic, larger), tables)
+    return Figure(_chart(measure.label, len(labels), logarithmic, larger), tables)
 
 
 @cache
-def _chart(label: str, layers: int, logarithmic: bool, larger: bool) -> dict[str, Any]:
+def _chart(label: str, rows: int, logarithmic: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
-    pick = alt.selection_point(name=PICK, fields=["layer", "head"], on="click", clear=False, toggle=False)
+    pick = alt.selection_point(
+        name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
+    )
     place = {
         "x": alt.X("head:O", axis=readable_axis("head", scale, labelAngle=0)),
-        "y": alt.Y("layer:O", axis=readable_axis("layer", scale)),
+        "y": alt.Y("row:O", axis=readable_axis("layer", scale, labelExpr="labels[datum.value]")),
     }
+    heads = rows_of("heads").transform_calculate(what=WHAT)
+    hollow = (
+        heads.transform_filter("!isValid(datum.shown)")
+        .mark_rect(cursor="pointer", fill="transparent", stroke=FAINT, strokeWidth=1)
+        .encode(**place, tooltip=[*TOOLTIP])
+    )
+    rings = (
+        heads.transform_filter("datum.kind === 'attention'")
+        .mark_point(
+            size=alt.ExprRef("min(60, bandwidth('y') * 4)"),
+            fill=BACKGROUND,
+            stroke=INK,
+            strokeWidth=1.5,
+            opacity=1,
+            cursor="pointer",
+        )
+        .encode(**place, tooltip=[*TOOLTIP])
+    )
     cells = (
-        rows_of("heads")
+        heads.transform_filter("isValid(datum.shown)")
         .mark_rect(cursor="pointer", stroke=BACKGROUND, strokeWidth=1)
         .encode(
             **place,
@@ -86,21 +141,16 @@ def _chart(label: str, layers: int, logarithmic: bool, larger: bool) -> dict[str
                     padding=0,
                 ),
             ),
-            tooltip=[
-                alt.Tooltip("layer:O"),
-                alt.Tooltip("head:O"),
-                alt.Tooltip("mean_distance:Q", title="mean distance", format=".3~r"),
-                alt.Tooltip("half_life:Q", title="half-life", format=".3~r"),
-            ],
+            tooltip=[*TOOLTIP],
         )
         .add_params(pick)
     )
     frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**place)
     return built(
-        alt.LayerChart(layer=[cells, frame, undrawn("scene")])
-        .add_params(scene_param("low"), scene_param("high"))
+        alt.LayerChart(layer=[cells, hollow, rings, frame, undrawn("rows"), undrawn("scene")])
+        .add_params(scene_param("low"), scene_param("high"), read("labels", "rows", "label"))
         .properties(
-            height=min(max(layers * _CELL_HEIGHT * scale, _LEAST_HEIGHT), _MOST_HEIGHT),
+            height=min(max(rows * _CELL_HEIGHT * scale, _LEAST_HEIGHT), _MOST_HEIGHT),
             autosize=FILL_WIDTH,
             padding=EDGE,
         )

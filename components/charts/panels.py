@@ -1,4 +1,7 @@
-"""The three linked panels of one head, content C·Bᵀ ∘ decay L = attention M, above the text itself.
+"""The linked panels of one head, content C·Bᵀ ∘ decay L = attention M, above the text itself.
+
+A head of softmax attention has two of them, scores and attention; words about it stand in the place of the
+third, so that the panels of all heads are of one size.
 
 All stand in one Vega view: one view has one width, which follows the page (charts joined by `hconcat` cannot
 follow it), and what is pointed at in one place can be marked in all of them without a rerun.
@@ -42,7 +45,7 @@ from components.charts.colours import (
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 from components.charts.picture import png_address
 from components.charts.strip import letter_size, strip, strip_table, text_columns
-from components.charts.tables import HeadCells
+from components.charts.tables import HeadCells, Kind
 from components.charts.window import TILE_LABEL_STEP, in_figures
 
 PICK_QUERY = "query"
@@ -52,13 +55,23 @@ OPEN_WINDOW = "window"
 """Name of the selection that a brush leaves when it is let go: `query_start`, `query_stop`, `key_start` and
 `key_stop` of the brushed window, and `brush`, another number each time. Empty if nothing was brushed."""
 
-_PANELS = ("content", "decay", "attention")
-_TITLES = {
-    "content": "content  C·Bᵀ",
-    "decay": "decay  L",
-    "attention": "attention  M",
-    "attention_dt": "attention  M·dt",
+_PANELS: dict[Kind, tuple[str, ...]] = {
+    "ssm": ("content", "decay", "attention"),
+    "attention": ("content", "attention"),
 }
+_TITLES = {
+    "ssm": ("content  C·Bᵀ", "decay  L", "attention  M"),
+    "attention": ("scores  q·k", "attention  softmax"),
+}
+_TITLE_WITH_DT = "attention  M·dt"
+_ABOUT_SOFTMAX = (
+    "Softmax attention",
+    "Each row of scores is turned into a",
+    "distribution: no sign, and a sum of one.",
+    "Nothing decays: a key far away is read as",
+    "easily as a near one, for as long as the",
+    "model keeps every key.",
+)
 
 _FEWEST_SLOTS = 12
 """A panel is at least this many slots wide, so that the cells of a very short text do not become posters."""
@@ -91,20 +104,19 @@ def panels_chart(
     with_dt: bool = False,
     larger: bool = False,
 ) -> Figure:
-    """Content, decay and attention of one head as three linked pictures, and the text they are about.
+    """Content, decay and attention of one head as linked pictures, and the text they are about.
 
     `pointed` is the pair of positions (i, j) whose cell is marked while the pointer is in no panel. Content
     and attention have diverging scales that are full at ± `limits` ("content" and "attention"), by default
-    at their own largest; a root mean square has no sign and runs from zero, decay from 0 to 1. `with_dt`
+    at their own largest; what has no sign runs from zero, decay from 0 to 1. `with_dt`
     shows M·dt as attention, and dt below the decay. `larger` is type for a projector. A press in a row of a
     panel or on a token of the text is the selection `PICK_QUERY`, a brush in a panel is `OPEN_WINDOW`.
     """
-    values = {
-        "content": cells.cells["content"],
-        "decay": cells.cells["decay"],
-        "attention": cells.cells["attention_dt" if with_dt else "attention"],
-    }
-    full = {name: float(values[name].abs().max()) or 1.0 for name in _PANELS} | dict(limits or {})
+    panels = _PANELS[cells.kind]
+    values = {name: cells.cells[name] for name in panels}
+    if with_dt:
+        values["attention"] = cells.cells["attention_dt"]
+    full = {name: float(values[name].abs().max()) or 1.0 for name in panels} | dict(limits or {})
     full["decay"] = 1.0
     row, key = (-1, -1)
     if pointed is not None:
@@ -120,10 +132,11 @@ def panels_chart(
             head_room=0 if cells.window.on_diagonal else _ROOM_ABOVE * type_scale(larger),
             step=TILE_LABEL_STEP if cells.pooled else 1,
             note=_note(cells),
+            statistic="RMS" if cells.statistic == "rms" else "mean",
             longest=max(map(text_columns, columns["label"])),
             content_limit=full["content"],
             attention_limit=full["attention"],
-            dt_limit=float(columns["dt"].max()) or 1.0,
+            dt_limit=float(columns["dt"].max() if with_dt else 0) or 1.0,
             kept_row=row,
             kept_key=key,
         ),
@@ -134,11 +147,11 @@ def panels_chart(
         "pictures": pd.DataFrame(
             [
                 {"left": _left(place)} | _picture(cells, name, values[name], full[name])
-                for place, name in enumerate(_PANELS)
+                for place, name in enumerate(panels)
             ]
         ),
     }
-    return Figure(_chart(with_dt, cells.unsigned, larger), tables)
+    return Figure(_chart(cells.kind, with_dt, cells.unsigned, larger), tables)
 
 
 def _labelled(tiles: pd.DataFrame, pooled: bool) -> pd.DataFrame:
@@ -167,9 +180,9 @@ def _picture(cells: HeadCells, name: str, values: pd.Series[float], limit: float
 
 
 @cache
-def _chart(with_dt: bool, unsigned: bool, larger: bool) -> dict[str, Any]:
+def _chart(kind: Kind, with_dt: bool, unsigned: bool, larger: bool) -> dict[str, Any]:
     """The specification of all panels in this look."""
-    view = _View(with_dt, unsigned, type_scale(larger))
+    view = _View(kind, with_dt, unsigned, type_scale(larger))
     # When it is pressed, not when it is clicked: letting go of a brush is a click too.
     pick = alt.selection_point(name=PICK_QUERY, fields=["i"], on="pointerdown", clear=False, toggle=False)
     # Intervals that begin anew at each event and are never drawn out: all they do is to say where.
@@ -232,14 +245,13 @@ def _inline(rows: list[dict[str, Any]]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=rows))
 
 
-_PLACES = [{"place": place, "left": _left(place)} for place in range(len(_PANELS))]
-
-
 class _View:
     """What stands in the view, and where."""
 
-    def __init__(self, with_dt: bool, unsigned: bool, scale: float) -> None:
-        self.with_dt, self.unsigned, self.scale = with_dt, unsigned, scale
+    def __init__(self, kind: Kind, with_dt: bool, unsigned: bool, scale: float) -> None:
+        self.kind, self.with_dt, self.unsigned, self.scale = kind, with_dt, unsigned, scale
+        self.panels = _PANELS[kind]
+        self.places = [{"place": place, "left": _left(place)} for place in range(len(self.panels))]
         self.attention_title = "attention·dt" if with_dt else "attention"
         self.dt_room = (_DT_HEIGHT + 8) * scale if with_dt else 0.0
         """Pixels below the pictures that the bars of dt take."""
@@ -249,7 +261,17 @@ class _View:
 
         `pointer_x` and `pointer_y` are the ends in pixels of the interval `pointer`, [now, now].
         """
-        of_scene = ["rows", "columns", "row_slots", "key_slots", "head_room", "step", "note", "longest"]
+        of_scene = [
+            "rows",
+            "columns",
+            "row_slots",
+            "key_slots",
+            "head_room",
+            "step",
+            "note",
+            "statistic",
+            "longest",
+        ]
         of_scene += ["content_limit", "attention_limit", "dt_limit", "kept_row", "kept_key"]
         scale = self.scale
         labels = f"min({88 * scale}, longest * 0.6 * {self._label_size('key')})"
@@ -260,7 +282,8 @@ class _View:
             "strip_top": f"max({_BOTTOM} + {self.dt_room + 46 * scale} + {labels}, {150 * scale})",
             "row_under": "floor((pointer_y[1] - head_room) / side * row_slots)",
             "key_under": f"floor(pointer_x[1] / side % {1 + _GAP} * key_slots)",
-            "inside": "0 <= row_under && row_under < rows && 0 <= key_under && key_under < reach[row_under]",
+            "inside": "0 <= row_under && row_under < rows && 0 <= key_under && key_under < reach[row_under]"
+            f" && pointer_x[1] < side * {_right(len(self.panels) - 1)}",
             "row": "inside ? row_under : kept_row",
             "key": "inside ? key_under : kept_key",
             "cell": "before[row] + key",
@@ -278,12 +301,11 @@ class _View:
             "key_places": ("keys", "at"),
             "key_starts": ("keys", "i"),
             "key_stops": ("keys", "stop"),
-            "dts": ("keys", "dt"),
             "tops": ("keys", "top"),
-            "contents": ("cells", "content"),
-            "decays": ("cells", "decay"),
-            "attentions": ("cells", "attention"),
+            **{f"{name}s": ("cells", name) for name in self.panels},
         }
+        if self.kind == "ssm":
+            lists["dts"] = ("keys", "dt")
         return [
             *(scene_param(name) for name in of_scene),
             *(read(name, *column) for name, column in lists.items()),
@@ -314,7 +336,8 @@ class _View:
             )
         }
         pressed = (
-            f"press_x[0] > 0 && press_x[0] / side % {1 + _GAP} <= {_FILLED_ACROSS}"
+            f"press_x[0] > 0 && {place} < {len(self.panels)}"
+            f" && press_x[0] / side % {1 + _GAP} <= {_FILLED_ACROSS}"
             f" && head_room <= press_y[0] && press_y[0] <= {_BOTTOM}"
         )
         moved = "max(abs(pointer_x[1] - press_x[0]), abs(pointer_y[1] - press_y[0])) > 4"
@@ -330,7 +353,7 @@ class _View:
 
     def legends(self) -> list[alt.Chart]:
         """The colour bars of the panels, beside their titles. What carries them is invisible."""
-        return [self._legend(name, place) for place, name in enumerate(_PANELS)]
+        return [self._legend(name, place) for place, name in enumerate(self.panels)]
 
     def _legend(self, name: str, place: int) -> alt.Chart:
         limit = "1" if name == "decay" else f"{name}_limit"
@@ -354,7 +377,7 @@ class _View:
 
     def feelers(self) -> list[alt.Chart]:
         """The rows of each panel, open to a press but not drawn, with the panel's labels."""
-        return [self._feeler(place) for place in range(len(_PANELS))]
+        return [self._feeler(place) for place in range(len(self.panels))]
 
     def _feeler(self, place: int) -> alt.Chart:
         keys = [alt.ExprRef(f"{edge} * key_slots") for edge in (-_left(place), _WIDTHS - _left(place))]
@@ -430,7 +453,7 @@ class _View:
         )
 
     def pictures(self) -> alt.Chart:
-        """The three matrices."""
+        """The matrices."""
         pictures: alt.Chart = (
             rows_of("pictures")
             .transform_calculate(url=f"{IS_DARK} ? datum.dark : datum.light", top="0")
@@ -450,7 +473,7 @@ class _View:
     def edges(self) -> list[alt.Chart]:
         """The left and the lower edge of each picture."""
         sides = (
-            _inline(_PLACES)
+            _inline(self.places)
             .transform_calculate(top="0", bottom=_FILLED, right=f"datum.left + {_FILLED_ACROSS}")
             .mark_rule(stroke=FAINT, tooltip=None)
         )
@@ -490,7 +513,7 @@ class _View:
     def marks_of_pointed(self) -> list[alt.Chart]:
         """Query row, key column and frame of the pointed cell in every panel."""
         pointed = (
-            _inline(_PLACES)
+            _inline(self.places)
             .transform_filter("row >= 0")
             .transform_calculate(
                 i="query_starts[row]",
@@ -498,10 +521,8 @@ class _View:
                 query_text="query_texts[row]",
                 key="key_places[key]",
                 key_text="key_texts[key]",
-                content="contents[cell]",
-                decay="decays[cell]",
-                dt="dts[key]",
-                attention="attentions[cell]",
+                **{name: f"{name}s[cell]" for name in self.panels},
+                **({"dt": "dts[key]"} if self.kind == "ssm" else {}),
                 x="datum.left + key / key_slots",
                 x_end="datum.x + 1 / key_slots",
                 row_end="datum.left + reach[row] / key_slots",
@@ -526,48 +547,64 @@ class _View:
                     alt.Tooltip("query_text:N", title="query token"),
                     alt.Tooltip("key:N", title="key j"),
                     alt.Tooltip("key_text:N", title="key token"),
-                    alt.Tooltip("content:Q", format=".3~g"),
-                    alt.Tooltip("decay:Q", format=".3~g"),
-                    alt.Tooltip("dt:Q", title="dt of key", format=".3~g"),
-                    alt.Tooltip("attention:Q", title=self.attention_title, format=".3~g"),
+                    *self._figures(),
                 ],
             ),
+        ]
+
+    def _figures(self) -> list[alt.Tooltip]:
+        """The numbers of the pointed cell."""
+        attention = alt.Tooltip("attention:Q", title=self.attention_title, format=".3~g")
+        if self.kind == "attention":
+            return [alt.Tooltip("content:Q", title="score", format=".3~g"), attention]
+        return [
+            alt.Tooltip("content:Q", format=".3~g"),
+            alt.Tooltip("decay:Q", format=".3~g"),
+            alt.Tooltip("dt:Q", title="dt of key", format=".3~g"),
+            attention,
         ]
 
     def words(self) -> list[alt.Chart]:
         """Titles, operators and the figures of the pointed cell, in the empty upper triangles or above."""
         gaps = [_right(place) + _GAP / 2 for place in (0, 1)]
-        names = ["content", "decay", "attention_dt" if self.with_dt else "attention"]
-        titles = [
-            {"place": place, "y": 12, "y_above": 10, "text": _TITLES[name]}
-            for place, name in enumerate(names)
-        ]
+        names = list(_TITLES[self.kind])
+        names[-1] = _TITLE_WITH_DT if self.with_dt else names[-1]
+        titles = [{"place": place, "y": 12, "y_above": 10, "text": name} for place, name in enumerate(names)]
         figures = [
-            {"place": place, "y": 94, "y_above": 10, "name": name} for place, name in enumerate(_PANELS)
+            {"place": place, "y": 94, "y_above": 10, "name": name} for place, name in enumerate(self.panels)
         ]
         notes = [
-            {"place": place, "y": 70, "y_above": 70, "statistic": statistic}
-            for place, statistic in enumerate(("mean", "mean", "RMS" if self.unsigned else "mean"))
+            {"place": place, "y": 70, "y_above": 70, "name": name} for place, name in enumerate(self.panels)
         ]
+        pointed = ", ".join(f"{name}: {name}s[cell]" for name in self.panels)
         sentence = [
             {"place": 0, "y": 116, "y_above": 38, "verb": "query ", "of": "row"},
             {"place": 0, "y": 133, "y_above": 55, "verb": "reads key ", "of": "key"},
         ]
         operators = [{"x": gaps[0], "y": 60, "text": "∘"}, {"x": gaps[1], "y": 60, "text": "="}]
+        about: list[dict[str, Any]] = []
+        if self.kind == "attention":
+            operators = [{"x": gaps[0], "y": 60, "text": "→"}]
+            about = [{"x": _left(2), "y": 12 + 20 * n, "text": text} for n, text in enumerate(_ABOUT_SOFTMAX)]
         times_dt = [{"x": gaps[1], "y": 34, "text": "· dt"}] if self.with_dt else []
         return [
             self._beside(titles, 17, INK, left_above=True, fontWeight="bold"),
             # The mean of a product is not the product of the means.
             self._text(operators, 34, QUIET, align="center").transform_filter("note === ''"),
             self._text(times_dt, 20, QUIET, align="center").transform_filter("note === ''"),
-            self._beside(notes, 12, QUIET, text="replace(note, '{}', datum.statistic)"),
+            *([self._text(about, 13, QUIET, align="left")] if about else []),
+            self._beside(
+                notes,
+                12,
+                QUIET,
+                text="replace(note, '{}', datum.name === 'attention' ? statistic : 'mean')",
+            ),
             self._beside(
                 figures,
                 20,
                 ACCENT,
                 fontWeight="bold",
-                text="format(datum.name === 'attention' ? attentions[cell]"
-                " : datum.name === 'decay' ? decays[cell] : contents[cell], '.3~g')",
+                text=f"format({{{pointed}}}[datum.name], '.3~g')",
             ).transform_filter("row >= 0"),
             self._beside(
                 sentence,

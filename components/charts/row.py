@@ -23,6 +23,7 @@ _FEWEST_SLOTS = 12
 """The chart is at least this many keys wide, so that the bars of a very short text stay bars."""
 
 _NAMES = {"attention": "attention  M", "attention_dt": "attention  M·dt"}
+_SOFTMAX = "attention  softmax"
 
 
 def row_chart(
@@ -62,11 +63,12 @@ def row_chart(
         # where the query itself stands, if it is among the keys
         "here": pd.DataFrame({"end": [float(np.clip(cells.column_of(tile[-1]) + 1, 0, length))]}),
     }
-    return Figure(_chart(value, cells.unsigned, limit is not None, larger), tables)
+    name = _SOFTMAX if cells.kind == "attention" else _NAMES[value]
+    return Figure(_chart(name, cells.unsigned, limit is not None, larger), tables)
 
 
 @cache
-def _chart(value: str, unsigned: bool, locked: bool, larger: bool) -> dict[str, Any]:
+def _chart(name: str, unsigned: bool, locked: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
     positions = alt.Scale(domain=[0, alt.ExprRef("slots")], nice=False, zero=False)
     colours = amount("limit") if unsigned else diverging("limit")
@@ -95,7 +97,7 @@ def _chart(value: str, unsigned: bool, locked: bool, larger: bool) -> dict[str, 
             y=alt.Y(
                 "value:Q",
                 scale=values,
-                axis=readable_axis(_NAMES[value], scale, tickCount=5, format=".2~g"),
+                axis=readable_axis(name, scale, tickCount=5, format=".2~g"),
             ),
             y2=alt.datum(0),
             color=alt.Color("value:Q", scale=colours, legend=None),
@@ -104,7 +106,7 @@ def _chart(value: str, unsigned: bool, locked: bool, larger: bool) -> dict[str, 
                 alt.Tooltip("query:N", title="query token"),
                 alt.Tooltip("place:N", title="key j"),
                 alt.Tooltip("key:N", title="key token"),
-                alt.Tooltip("value:Q", title=_NAMES[value], format=".3~g"),
+                alt.Tooltip("value:Q", title=name, format=".3~g"),
             ],
         )
     )

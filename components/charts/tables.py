@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int
+from torch import Tensor
 
 from components.charts.window import MOST_TILES, Window, in_figures, tiles_of
 from components.ssd import (
+    SoftmaxTerms,
     SSDTerms,
     content,
     decay,
@@ -21,9 +24,31 @@ from components.ssd import (
     pooled_attention,
     pooled_content,
     pooled_decay,
+    pooled_scores,
+    pooled_softmax,
+    scores,
+    softmax_attention,
 )
 
 Statistic = Literal["mean", "rms"]
+
+Kind = Literal["ssm", "attention"]
+"""Of heads: those of a Mamba-2 mixer, and those of softmax attention, which hybrids have beside them."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Place(NamedTuple):
+    """A layer's heads of one kind."""
+
+    layer: int
+    kind: Kind = "ssm"
+
+    def __str__(self) -> str:
+        """As "layer 9" or "layer 9, softmax attention"."""
+        return f"layer {self.layer}{', softmax attention' if self.kind == 'attention' else ''}"
+
+
+Terms = SSDTerms | SoftmaxTerms
 
 TILE_LETTERS = 60
 """Of the text of a tile."""
@@ -43,6 +68,9 @@ class HeadCells:
     position `i` and key position `j`, their texts `query` and `key`, `content` C·B, `decay` L, `attention` M,
     `attention_dt` M·dt, and `dt` of the key. Of larger tiles these are the exact means over the tile, entries
     above the diagonal counting as zero; if `statistic` is "rms", attention is the root mean square.
+
+    Of softmax attention (`kind`), `content` are the scores and `attention` is the pattern; it has no decay
+    and no dt.
     """
 
     window: Window
@@ -50,6 +78,7 @@ class HeadCells:
     queries: pd.DataFrame
     keys: pd.DataFrame
     cells: pd.DataFrame
+    kind: Kind = "ssm"
 
     @property
     def pooled(self) -> bool:
@@ -58,8 +87,8 @@ class HeadCells:
 
     @property
     def unsigned(self) -> bool:
-        """Whether attention has lost its sign: the root mean square of several entries."""
-        return self.pooled and self.statistic == "rms"
+        """Whether attention has no sign: that of a softmax, or the root mean square of several entries."""
+        return self.kind == "attention" or (self.pooled and self.statistic == "rms")
 
     def row_of(self, query: int) -> int:
         """The row that holds a query position of the window."""
@@ -81,7 +110,7 @@ class HeadCells:
 
 
 def head_cells(
-    terms: SSDTerms,
+    terms: Terms,
     head: int,
     tokens: Sequence[str],
     window: Window | None = None,
@@ -107,24 +136,16 @@ def head_cells(
         "queries": slice(seen.queries.start, seen.queries.stop),
         "keys": slice(seen.keys.start, seen.keys.stop),
     }
-    if seen.pooled:
-        matrices = {
-            "content": pooled_content(terms, **at),
-            "decay": pooled_decay(terms, **at),
-            "attention": pooled_attention(terms, statistic=statistic, **at),
-            "attention_dt": pooled_attention(terms, statistic=statistic, include_dt_scaling=True, **at),
-        }
-    else:
-        matrices = {
-            "content": content(terms, **at),
-            "decay": decay(terms, **at),
-            "attention": effective_attention(terms, **at),
-            "attention_dt": effective_attention(terms, include_dt_scaling=True, **at),
-        }
+    matrices = (
+        _softmax_matrices(terms, seen.pooled, statistic, at)
+        if isinstance(terms, SoftmaxTerms)
+        else _ssd_matrices(terms, seen.pooled, statistic, at)
+    )
     queries, keys = _tile_table(rows, tokens), _tile_table(columns, tokens)
-    dt = terms.dt[0, at["keys"], head].cpu().numpy()
-    sums = np.add.reduceat(dt, keys["start"].to_numpy() - seen.keys.start)
-    keys["dt"] = (sums / (keys["stop"] - keys["start"])).astype(np.float32)
+    if isinstance(terms, SSDTerms):
+        dt = terms.dt[0, at["keys"], head].cpu().numpy()
+        sums = np.add.reduceat(dt, keys["start"].to_numpy() - seen.keys.start)
+        keys["dt"] = (sums / (keys["stop"] - keys["start"])).astype(np.float32)
     cells = pd.DataFrame(
         {
             "row": row.astype(np.int16),
@@ -134,10 +155,40 @@ def head_cells(
             "query": queries["text"].to_numpy()[row],
             "key": keys["text"].to_numpy()[column],
             **{name: matrix[0, 0].cpu().numpy()[row, column] for name, matrix in matrices.items()},
-            "dt": keys["dt"].to_numpy()[column],
+            **({"dt": keys["dt"].to_numpy()[column]} if "dt" in keys else {}),
         }
     )
-    return HeadCells(seen, statistic, queries, keys, cells)
+    kind: Kind = "attention" if isinstance(terms, SoftmaxTerms) else "ssm"
+    return HeadCells(seen, statistic, queries, keys, cells, kind)
+
+
+def _ssd_matrices(
+    terms: SSDTerms, pooled: bool, statistic: Statistic, at: dict[str, Any]
+) -> dict[str, Tensor]:
+    if pooled:
+        return {
+            "content": pooled_content(terms, **at),
+            "decay": pooled_decay(terms, **at),
+            "attention": pooled_attention(terms, statistic=statistic, **at),
+            "attention_dt": pooled_attention(terms, statistic=statistic, include_dt_scaling=True, **at),
+        }
+    return {
+        "content": content(terms, **at),
+        "decay": decay(terms, **at),
+        "attention": effective_attention(terms, **at),
+        "attention_dt": effective_attention(terms, include_dt_scaling=True, **at),
+    }
+
+
+def _softmax_matrices(
+    terms: SoftmaxTerms, pooled: bool, statistic: Statistic, at: dict[str, Any]
+) -> dict[str, Tensor]:
+    if pooled:
+        return {
+            "content": pooled_scores(terms, **at),
+            "attention": pooled_softmax(terms, statistic=statistic, **at),
+        }
+    return {"content": scores(terms, **at), "attention": softmax_attention(terms, **at)}
 
 
 def _tile_table(tiles: Sequence[range], tokens: Sequence[str]) -> pd.DataFrame:
@@ -165,7 +216,8 @@ def tile_text(tokens: Sequence[str], tile: range) -> str:
 def row_table(cells: HeadCells, query: int) -> pd.DataFrame:
     """What the query position `query` reads, one row per key position in their order, with readable names.
 
-    Columns: key position, key token, content, decay, dt, attention, attention·dt. In a pooled window, what
+    Columns: key position, key token, content, decay, dt, attention, attention·dt; of softmax attention score
+    and attention instead. In a pooled window, what
     the tile of that query reads, one row per tile of keys: their positions, and how their text begins.
     """
     names = {"j": "key position", "key": "key token", "attention_dt": "attention·dt"}
@@ -175,28 +227,42 @@ def row_table(cells: HeadCells, query: int) -> pd.DataFrame:
         ranges = [range(*ends) for ends in zip(cells.keys["start"], cells.keys["stop"], strict=True)]
         row = row.assign(j=[in_figures(ranges[column]) for column in row["column"]])
     columns = ["j", "key", "content", "decay", "dt", "attention", "attention_dt"]
+    if cells.kind == "attention":
+        columns, names = ["j", "key", "content", "attention"], names | {"content": "score"}
     return row[columns].rename(columns=names).reset_index(drop=True)
 
 
-def strongest_tile(terms: SSDTerms, head: int, window: Window, *, with_dt: bool = False) -> Window:
-    """The tile of a window with the largest root mean square of M, or of M·dt.
+def strongest_tile(terms: Terms, head: int, window: Window, *, with_dt: bool = False) -> Window:
+    """The tile of a window with the largest root mean square of attention, or of M·dt.
 
     Tile maxima cannot be had without building M; the RMS is what is called strongest.
     """
-    strength = pooled_attention(
-        terms,
-        heads=[head],
-        queries=slice(window.queries.start, window.queries.stop),
-        keys=slice(window.keys.start, window.keys.stop),
-        statistic="rms",
-        include_dt_scaling=with_dt,
-    )[0, 0]
+    at: dict[str, Any] = {
+        "heads": [head],
+        "queries": slice(window.queries.start, window.queries.stop),
+        "keys": slice(window.keys.start, window.keys.stop),
+    }
+    strength = _pooled(terms, with_dt, statistic="rms", **at)[0, 0]
     row, column = divmod(int(strength.argmax()), strength.shape[1])
     return Window(tiles_of(window.queries)[row], tiles_of(window.keys)[column])
 
 
+def attention_tiles(
+    terms: Terms, tiles: int, *, heads: Sequence[int] | None = None
+) -> Float32[np.ndarray, "head tile tile"]:
+    """Small pictures of the whole text: the root mean square of attention over tiles, head by head."""
+    return _pooled(terms, False, heads=heads, tiles=tiles, statistic="rms")[0].cpu().numpy()
+
+
+def _pooled(terms: Terms, with_dt: bool, **at: Any) -> Float32[Tensor, "batch head row column"]:
+    """Attention over tiles, whichever kind it is."""
+    if isinstance(terms, SoftmaxTerms):
+        return pooled_softmax(terms, **at)
+    return pooled_attention(terms, include_dt_scaling=with_dt, **at)
+
+
 def locked_limits(
-    layers: Mapping[int, SSDTerms],
+    layers: Mapping[Place, Terms],
     window: Window | None = None,
     *,
     with_dt: bool = False,
@@ -204,8 +270,8 @@ def locked_limits(
 ) -> dict[str, float]:
     """Largest |content| and |attention| (|M·dt| if `with_dt`) over all heads of all given layers in a window.
 
-    `layers` maps a layer's index to its terms (one text). One such pair of limits makes the colours of
-    different heads comparable. In a pooled window it is the largest of the tiles.
+    `layers` maps a layer's index and kind to its terms (one text). One such pair of limits makes the colours
+    of different heads of a kind comparable. In a pooled window it is the largest of the tiles.
     """
     limits = {"content": 0.0, "attention": 0.0}
     for terms in layers.values():
@@ -216,37 +282,41 @@ def locked_limits(
             "queries": slice(seen.queries.start, seen.queries.stop),
             "keys": slice(seen.keys.start, seen.keys.stop),
         }
-        of_groups = range(0, terms.heads, terms.heads_per_group)  # heads of a group share their content
-        matrices = (
-            {
-                "content": pooled_content(terms, heads=of_groups, **at),
-                "attention": pooled_attention(terms, statistic=statistic, include_dt_scaling=with_dt, **at),
+        if isinstance(terms, SoftmaxTerms):
+            matrices = _softmax_matrices(terms, seen.pooled, statistic, at)
+        else:
+            of_groups = range(0, terms.heads, terms.heads_per_group)  # heads of a group share their content
+            matched, read = (
+                (pooled_content, partial(pooled_attention, statistic=statistic))
+                if seen.pooled
+                else (content, effective_attention)
+            )
+            matrices = {
+                "content": matched(terms, heads=of_groups, **at),
+                "attention": read(terms, include_dt_scaling=with_dt, **at),
             }
-            if seen.pooled
-            else {
-                "content": content(terms, heads=of_groups, **at),
-                "attention": effective_attention(terms, include_dt_scaling=with_dt, **at),
-            }
-        )
         limits = {name: max(limits[name], float(matrix.abs().max())) for name, matrix in matrices.items()}
     return limits
 
 
-def measure_table(layers: Mapping[int, SSDTerms]) -> pd.DataFrame:
-    """One row per layer and head: `half_life` and `mean_distance`, both in tokens, over the whole text.
+def measure_table(layers: Mapping[Place, Terms]) -> pd.DataFrame:
+    """One row per head: `layer`, `kind`, `head`, and `half_life` and `mean_distance`, both in
+    tokens, over the whole text.
 
-    `mean_distance_error` is the standard error of the latter; zero where it is exact. `layers` maps a layer's
-    index to its terms (one text).
+    `mean_distance_error` is the standard error of the latter; zero where it is exact. Softmax attention does
+    not decay: its half-life is NaN. `layers` maps a layer's index and kind to its terms (one text).
     """
     parts = []
-    for layer, terms in layers.items():
+    for (layer, kind), terms in layers.items():
         distance = mean_distance(terms)
+        half = half_life(terms)[0].cpu().numpy() if isinstance(terms, SSDTerms) else np.nan
         parts.append(
             pd.DataFrame(
                 {
                     "layer": layer,
+                    "kind": kind,
                     "head": np.arange(terms.heads),
-                    "half_life": half_life(terms)[0].cpu().numpy(),
+                    "half_life": np.float32(half),
                     "mean_distance": distance.value[0].cpu().numpy(),
                     "mean_distance_error": distance.error[0].cpu().numpy(),
                 }

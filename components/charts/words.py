@@ -17,15 +17,17 @@ def head_in_words(
     """One plain sentence, such as "Layer 2, head 5 halves every 6.1 tokens; 31 % of its weight is negative;
     'have' reads 'map' most (+0.42)."
 
-    `half_life` is in tokens. The negative part is Σ|M < 0| / Σ|M| over all cells, and `query` reads most
-    where |M| is largest, or, `with_dt`, where |M·dt| is. Of a pooled window it names positions, and the
-    statistic; signs within a tile are not told, since a mean hides them.
+    `half_life` is in tokens; softmax attention has none, and no sign. The negative part is Σ|M < 0| / Σ|M|
+    over all cells, and `query` reads most where |M| is largest, or, `with_dt`, where |M·dt| is. Of a pooled
+    window it names positions, and the statistic; signs within a tile are not told, since a mean hides them.
     """
     value = "attention_dt" if with_dt else "attention"
     weight = cells.cells[value].abs().astype("float64")
     total = float(weight.sum())
     parts = [f"Layer {layer}, head {head} {_half_life(half_life)}"]
-    if total == 0:
+    if cells.kind == "attention":
+        parts = []
+    elif total == 0:
         parts.append("it has no weight here")
     elif not cells.pooled:
         negative = float(weight[cells.cells[value] < 0].sum())
@@ -36,10 +38,13 @@ def head_in_words(
         parts += [f"{_reader(cells, cell)} nothing"] if total > 0 else []
     else:
         figure = _signed(float(cell[value]))
+        if cells.unsigned:
+            figure = figure.lstrip("+")
         if cells.pooled:
-            figure = f"RMS {figure.lstrip('+')}" if cells.unsigned else f"mean {figure}"
+            figure = f"{'RMS' if cells.statistic == 'rms' else 'mean'} {figure}"
         parts.append(f"{_reader(cells, cell)} {_read(cells, cell)} most ({figure})")
-    return "; ".join(parts) + "."
+    beginning = f"In layer {layer}, softmax head {head}, " if cells.kind == "attention" else ""
+    return f"{beginning}{'; '.join(parts)}."
 
 
 def _reader(cells: HeadCells, cell: pd.Series[Any]) -> str:

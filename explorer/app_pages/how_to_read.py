@@ -96,9 +96,9 @@ def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, fl
 with st.spinner("Running the example through the embedded model"):
     example = capture(DEMO, PROMPT)
     swapped = capture(DEMO, PROMPT.replace(*SWAP))
-    errors = {layer: faithfulness(DEMO, PROMPT, layer) for layer in example.layers}
+    errors = {layer: faithfulness(DEMO, PROMPT, layer)[0] for layer in example.layers}
 
-tokens, terms = example.tokens, example.terms(LAYER)
+tokens, terms = example.tokens, example.ssd_terms(LAYER)
 query = len(tokens) - 1
 shown = head_cells(terms, HEAD, tokens)
 cells = shown.cells
@@ -252,7 +252,7 @@ figure.altair_chart(
 )
 
 first_layer = min(example.layers)
-before, after = example.terms(first_layer).B[0], swapped.terms(first_layer).B[0]
+before, after = example.ssd_terms(first_layer).B[0], swapped.ssd_terms(first_layer).B[0]
 changes = ((after - before).norm(dim=(-1, -2)) / before.norm(dim=(-1, -2))).tolist()
 changed = [place for place, change in enumerate(changes) if change > 1e-6]
 text, figure = page.columns([5, 6], gap="large")

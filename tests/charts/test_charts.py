@@ -17,6 +17,7 @@ from components.charts import (
     Figure,
     HeadCells,
     Measure,
+    Place,
     Window,
     decay_curves_chart,
     head_cells,
@@ -87,8 +88,8 @@ def test_every_head_and_text_has_the_same_chart() -> None:
     survival, cells = survival_table(terms), cells_of(9)
     assert decay_curves_chart(survival, 0, 2.0).chart is decay_curves_chart(survival, 2, 1e6).chart
     assert row_chart(cells, 3).chart is row_chart(cells, 8).chart
-    measures = measure_table({0: terms})
-    heads = [head_map_chart(measures, MEASURES[0], (0, head)) for head in (0, 1)]
+    measures = measure_table({Place(0): terms})
+    heads = [head_map_chart(measures, MEASURES[0], (0, "ssm", head)) for head in (0, 1)]
     assert heads[0].chart is heads[1].chart
 
 
@@ -98,7 +99,7 @@ def test_every_table_that_a_chart_names_is_there() -> None:
         panels(9)[1],
         row_chart(cells_of(9), 8),
         decay_curves_chart(survival_table(terms), 0, 2.0),
-        head_map_chart(measure_table({0: terms}), MEASURES[0], (0, 0)),
+        head_map_chart(measure_table({Place(0): terms}), MEASURES[0], (0, "ssm", 0)),
     ):
         named = {layer["data"]["name"] for layer in figure.chart["layer"] if "name" in layer["data"]}
         assert named == set(figure.tables)
@@ -243,7 +244,7 @@ def test_panels_with_dt_show_the_reconstruction_form(length: int, larger: bool) 
 def test_locked_limits_give_one_value_one_colour_in_every_head(with_dt: bool) -> None:
     terms = random_terms(16)
     tokens = [f"t{k}" for k in range(16)]
-    limits = locked_limits({0: terms, 3: random_terms(9)}, with_dt=with_dt)
+    limits = locked_limits({Place(0): terms, Place(3): random_terms(9)}, with_dt=with_dt)
     value = "attention_dt" if with_dt else "attention"
     for head in range(terms.heads):
         cells = head_cells(terms, head, tokens)
@@ -319,19 +320,19 @@ def test_row_chart_has_the_bars_of_one_query(
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.column)
 def test_head_map_frames_the_picked_head(terms: SSDTerms, measure: Measure) -> None:
-    figure = head_map_chart(measure_table({1: terms, 3: terms}), measure, (3, 2))
-    assert figure.tables["picked"].to_dict("records") == [{"layer": 3, "head": 2}]
+    figure = head_map_chart(measure_table({Place(1): terms, Place(3): terms}), measure, (3, "ssm", 2))
+    assert figure.tables["picked"].to_dict("records") == [{"row": 1, "head": 2}]
     pick = next(p for p in figure.chart["params"] if p["name"] == PICK)
-    assert pick["select"]["fields"] == ["layer", "head"]
+    assert pick["select"]["fields"] == ["layer", "kind", "head"]
     assert pick["select"]["clear"] is False
 
 
 def test_head_map_takes_heads_that_never_decay(terms: SSDTerms) -> None:
-    measures = measure_table({0: terms})
+    measures = measure_table({Place(0): terms})
     measures.loc[0, "half_life"] = np.inf
     measures.loc[1, "mean_distance"] = np.nan
     for measure in MEASURES:
-        figure = head_map_chart(measures, measure, (0, 0))
+        figure = head_map_chart(measures, measure, (0, "ssm", 0))
         assert np.isfinite([fact(figure, "low"), fact(figure, "high")]).all()
         assert np.isfinite(figure.tables["heads"]["shown"].dropna()).all()
 
@@ -370,10 +371,10 @@ def test_decay_curves_mark_the_half_lives_of_the_other_heads(terms: SSDTerms) ->
 
 
 def test_larger_type_is_larger_everywhere(terms: SSDTerms) -> None:
-    measures, survival = measure_table({0: terms}), survival_table(terms)
+    measures, survival = measure_table({Place(0): terms}), survival_table(terms)
     cells = cells_of(9)
     for small, large in (
-        (head_map_chart(measures, MEASURES[0], (0, 0), larger=larger) for larger in (False, True)),
+        (head_map_chart(measures, MEASURES[0], (0, "ssm", 0), larger=larger) for larger in (False, True)),
         (decay_curves_chart(survival, 0, 2.0, larger=larger) for larger in (False, True)),
         (row_chart(cells, 8, larger=larger) for larger in (False, True)),
         (panels_chart(cells, larger=larger) for larger in (False, True)),

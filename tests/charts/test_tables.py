@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.charts import (
+    Place,
     Statistic,
     Window,
     head_cells,
@@ -145,7 +146,7 @@ def test_the_strongest_tile_is_that_of_the_largest_rms(with_dt: bool) -> None:
 
 @pytest.mark.parametrize("with_dt", [False, True])
 def test_locked_limits_are_the_largest_of_all_heads_and_layers(terms: SSDTerms, with_dt: bool) -> None:
-    layers = {0: terms, 5: random_terms(4)}
+    layers = {Place(0): terms, Place(5): random_terms(4)}
     tables = [
         head_cells(each, head, TOKENS[: each.length]).cells
         for each in layers.values()
@@ -160,14 +161,14 @@ def test_locked_limits_are_the_largest_of_all_heads_and_layers(terms: SSDTerms, 
 @pytest.mark.parametrize("statistic", ["mean", "rms"])
 def test_limits_of_a_large_window_are_those_of_its_tiles(statistic: Statistic) -> None:
     terms, window = random_terms(300), Window(range(100, 300), range(0, 200))
-    limits = locked_limits({0: terms, 1: random_terms(50)}, window, statistic=statistic)
+    limits = locked_limits({Place(0): terms, Place(1): random_terms(50)}, window, statistic=statistic)
     cells = [head_cells(terms, head, ["a"] * 300, window, statistic=statistic).cells for head in range(3)]
     for name in ("content", "attention"):
         assert limits[name] == pytest.approx(max(each[name].abs().max() for each in cells), rel=1e-5)
 
 
 def test_measures_of_every_layer_and_head(terms: SSDTerms) -> None:
-    measures = measure_table({0: terms, 4: terms})
+    measures = measure_table({Place(0): terms, Place(4): terms})
     assert list(measures["layer"]) == [0, 0, 0, 4, 4, 4]
     assert list(measures["head"]) == [0, 1, 2, 0, 1, 2]
     np.testing.assert_array_equal(measures["half_life"][:3], half_life(terms)[0])
@@ -176,7 +177,7 @@ def test_measures_of_every_layer_and_head(terms: SSDTerms) -> None:
 
 
 def test_measures_of_a_long_text_tell_their_error() -> None:
-    assert (measure_table({0: random_terms(2000)})["mean_distance_error"] > 0).any()
+    assert (measure_table({Place(0): random_terms(2000)})["mean_distance_error"] > 0).any()
 
 
 def test_survival_of_a_long_text_is_told_at_lags_ever_farther_apart() -> None:
