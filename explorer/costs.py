@@ -44,30 +44,38 @@ def _time(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes per token and layer of what is kept of a run; all layers are alike."""
+    """Bytes per token and layer of what is kept of a run.
+
+    A layer counts once for each kind of heads that it holds; the bytes are those of a mean one.
+    """
 
     layers: int
     projected: int
-    """What a mixer projects for B, C and dt, in the model's dtype."""
+    """What a mixer projects for B, C and dt, or softmax attention for q and k, in the model's dtype."""
     given: int
-    """What it was given, in the model's dtype."""
+    """What a mixer was given, in the model's dtype."""
     terms: int
-    """The terms that follow: B, C and dt in float32, the cumulative decay in float64."""
+    """The terms that follow of a mixer: B, C and dt in float32, the cumulative decay in float64."""
     scratch: int
     """While they are derived."""
 
     @staticmethod
     def of(bridge: ModelBridge) -> Footprint:
         """That of a loaded model."""
-        layers = bridge.ssm_layers()
-        mixer: Any = bridge.blocks[layers[0]].mixer.original_component
+        mixers, attentions = bridge.ssm_layers(), bridge.attention_layers()
+        mixer: Any = bridge.blocks[mixers[0]].mixer.original_component
         grouped, heads = 2 * mixer.n_groups * mixer.ssm_state_size, mixer.num_heads
-        item = bridge.model.dtype.itemsize
+        compared = 0
+        if attentions:
+            attention: Any = bridge.blocks[attentions[0]].attn.original_component
+            compared = attention.q_proj.out_features + attention.k_proj.out_features
+        item, layers = bridge.model.dtype.itemsize, len(mixers) + len(attentions)
+        part = len(mixers) / layers
         return Footprint(
-            layers=len(layers),
-            projected=(grouped + heads) * item,
-            given=bridge.model.config.hidden_size * item,
-            terms=(grouped + heads) * 4 + heads * 8,
+            layers=layers,
+            projected=ceil(((grouped + heads) * part + compared * (1 - part)) * item),
+            given=ceil(bridge.model.config.hidden_size * item * part),
+            terms=ceil(((grouped + heads) * 4 + heads * 8) * part),
             scratch=grouped * 4 * _SCRATCH,
         )
 

@@ -38,15 +38,12 @@ SETTINGS_FILES = (
 )
 """Everything about a model that is small."""
 
-SUPPORTED_TYPE = "mamba2"
-"""The `model_type` that the bridge reads."""
-
 
 def read_config(folder: Path, name: str) -> tuple["PreTrainedConfig", bool]:
     """Return the model's configuration, and whether it was written in the original `mamba_ssm` format.
 
-    Raises ModelLoadError for a missing or unreadable config.json and for anything but a Mamba-2
-    causal language model.
+    Raises ModelLoadError for a missing or unreadable config.json and for anything but a causal language
+    model of a family that holds Mamba-2 mixers.
     """
     settings = _read_settings(folder, name)
     if is_original_format(settings):
@@ -155,17 +152,16 @@ def _read_settings(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _check_model_type(settings: Mapping[str, Any], name: str) -> None:
+    from components.bridge.families import SUPPORTED, unsupported
+
     model_type = settings.get("model_type")
     if model_type is None:
         raise ModelLoadError(
-            f'The config.json of "{name}" does not say what model it is (model_type). Supported are Mamba-2 '
-            f'models, model_type "{SUPPORTED_TYPE}".'
+            f'The config.json of "{name}" does not say what model it is (model_type). Supported are '
+            f"{', '.join(SUPPORTED)}."
         )
-    if model_type != SUPPORTED_TYPE:
-        raise ModelLoadError(
-            f'"{name}" is a model of type "{model_type}", not a Mamba-2 model. Supported is the type '
-            f'"{SUPPORTED_TYPE}"; a small one is "AntonV/mamba2-130m-hf", and "demo" is built in.'
-        )
+    if model_type not in SUPPORTED:
+        raise ModelLoadError(f'"{name}" cannot be opened. {unsupported(str(model_type))}')
     architectures = settings.get("architectures") or []
     if architectures and not any(str(a).endswith("ForCausalLM") for a in architectures):
         raise ModelLoadError(

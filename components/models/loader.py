@@ -55,7 +55,7 @@ def load_bridge(
     local_files_only: bool = False,
     progress: Progress | None = None,
 ) -> "ModelBridge":
-    """Load a Mamba-2 model and return the bridge that reads it.
+    """Load a model with Mamba-2 mixers, of any family that is known, and return the bridge that reads it.
 
     `model` is "demo" (embedded, needs no network), a hub id, or the path of a folder, in the
     Hugging Face or in the original `mamba_ssm` format. `device` defaults to CUDA, then MPS, then
@@ -96,6 +96,8 @@ def load_model(
     Everything that can be wrong is checked in the order of its cost: the arguments, the settings,
     the tokenizer, the memory, and only then the weights.
     """
+    from components.bridge.families import family_of
+
     placement = choose_placement(device, device_map)
     if dtype is not None:
         check_dtype(dtype)
@@ -117,6 +119,10 @@ def load_model(
     progress("Checking the memory", None)
     precision = choose_dtype(dtype, config, placement)
     skeleton = _build_without_weights(config, name)
+    try:
+        family_of(skeleton)  # a hybrid may have no Mamba-2 layer at all
+    except ValueError as error:
+        raise ModelLoadError(f'"{name}" cannot be opened. {error}') from error
     parameters = sum(parameter.numel() for parameter in skeleton.parameters())
     check_memory(name, parameters, precision, placement)
 

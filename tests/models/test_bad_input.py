@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Mamba2Config
+from transformers import GraniteMoeHybridConfig, Mamba2Config
 
 from components.models import ModelLoadError, load_bridge, memory
 from components.models.devices import choose_dtype, choose_placement
@@ -65,16 +66,48 @@ def test_config_that_is_not_a_record(folder: Path) -> None:
         load_model(folder)
 
 
-@pytest.mark.parametrize("kind", ["mamba", "llama", "bamba", "of my own"])
-def test_another_type_of_model(folder: Path, edit_config: Callable[..., None], kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "nature", "nearest"),
+    [
+        ("mamba", "Mamba-1", "AntonV/mamba2-130m-hf"),
+        ("qwen3_next", "gated delta nets", "ibm-granite/granite-4.0-h"),
+        ("granite", "softmax attention and no state-space layer", "ibm-granite/granite-4.0-h"),
+        ("falcon_mamba", "Mamba-1", "tiiuae/Falcon-H1"),
+        ("of my own", "No Mamba-2 mixer is known", "AntonV/mamba2-130m-hf"),
+    ],
+)
+def test_another_type_of_model(
+    folder: Path, edit_config: Callable[..., None], kind: str, nature: str, nearest: str
+) -> None:
     edit_config(folder, model_type=kind)
-    with refused(f'of type "{kind}", not a Mamba-2 model.*type "mamba2".*AntonV/mamba2-130m-hf'):
+    with refused(
+        f"cannot be opened.*of type '{kind}'.*{nature}.*Nearest.*{nearest}.*Supported types: mamba2, "
+    ):
         load_model(folder)
+
+
+def test_a_hybrid_in_which_every_layer_is_of_the_other_kind(tmp_path: Path) -> None:
+    """As granite-4.0-micro: the class of a hybrid, and not one Mamba-2 layer. It needs no weights to tell."""
+    config = GraniteMoeHybridConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        layer_types=["full_attention"] * 3,
+        num_attention_heads=4,
+        num_local_experts=0,
+        mamba_n_heads=8,
+        vocab_size=97,
+        architectures=["GraniteMoeHybridForCausalLM"],
+    )
+    config.save_pretrained(tmp_path)
+    for file in GOLDEN.glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    with refused("none of its 3 layers does.*ibm-granite/granite-4.0-h"):
+        load_model(tmp_path)
 
 
 def test_no_type_of_model(folder: Path, edit_config: Callable[..., None]) -> None:
     edit_config(folder, remove=("model_type",))
-    with refused('does not say what model it is .*"mamba2"'):
+    with refused("does not say what model it is .*Supported are mamba2, bamba"):
         load_model(folder)
 
 
