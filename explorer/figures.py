@@ -103,10 +103,10 @@ def draw(figure: Figure, alt: str, **options: Any) -> None:
     st.vega_lite_chart({**figure.chart, "datasets": tables}, alt=alt, **options)
 
 
-def _toggle(name: str, label: str, meaning: str) -> bool:
+def _toggle(name: str, label: str, meaning: str, *, disabled: bool = False) -> bool:
     """A switch of the view."""
     st.session_state[name] = getattr(picked().view, name)
-    return st.toggle(label, key=name, help=meaning, on_change=_switch, args=(name,))
+    return st.toggle(label, key=name, help=meaning, on_change=_switch, args=(name,), disabled=disabled)
 
 
 @st.fragment
@@ -137,11 +137,12 @@ def head_figures(capture: Capture) -> None:
             "Times dt",
             "Shows M·dt, what the scan really adds up. A dark cell can be pale because its key was never "
             "written (dt), is forgotten (decay), or does not match (content).",
+            disabled=place.kind == "attention",
         )
         _toggle(
             "locked",
             "Lock scale",
-            "One colour scale for every head of every layer; a weak head is pale on it.",
+            "One colour scale for every head of its kind in every layer; a weak head is pale on it.",
         )
         _toggle("gallery", "Gallery", "Small pictures of every head of every layer.")
         _toggle("large", "Projector", "Larger type.")
@@ -213,9 +214,10 @@ def _gallery(capture: Capture, place: Place, head: int) -> None:
         selection_mode=PICK_FROM_GALLERY,
         alt=GALLERY,
     )
-    scale = "one scale for all" if picked().view.locked else "each on its own scale"
+    scale = "one scale for all of a kind" if picked().view.locked else "each on its own scale"
     st.caption(
-        f"Root mean square of M over tiles of the whole text, {scale}. Click a picture to see its head."
+        f"Root mean square of attention over tiles of the whole text, {scale}. "
+        "Click a picture to see its head."
     )
 
 
@@ -315,18 +317,25 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
 
 def _how_to_read(cells: HeadCells) -> str:
     """What a row, a column and a cell are, and what to do with them."""
+    softmax = cells.kind == "attention"
     if not cells.pooled:
         return (
             "Each row is a query position i, each column a key position j that it reads. Point at a cell to "
             "see it everywhere, click it to keep its row, drag over several to see them larger. Zero has the "
-            "colour of the page. Column j is not token j alone: a short convolution before the scan mixes "
-            "tokens j−3 … j."
+            "colour of the page. "
+        ) + (
+            "Column j is what the layers before have made of token j."
+            if softmax
+            else "Column j is not token j alone: a short convolution before the scan mixes tokens j−3 … j."
         )
-    what = "root mean square" if cells.unsigned else "mean"
+    what = (
+        f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'attention' if softmax else 'M'}"
+    )
+    beside = "of the scores" if softmax else "of content and decay"
     return (
-        f"Each cell is a tile of queries and keys: the exact {what} of M over it, beside the means of "
-        "content and decay. **Drag over cells to open them as a window**, down to single tokens. Each box "
-        "below the panels is a tile of the text, shaded by what the marked queries read in it."
+        f"Each cell is a tile of queries and keys: the exact {what} over it, beside the mean {beside}. "
+        "**Drag over cells to open them as a window**, down to single tokens. Each box below the panels is a "
+        "tile of the text, shaded by what the marked queries read in it."
     )
 
 

@@ -14,7 +14,10 @@ st.set_page_config(page_title="Mamba-2 Explorer", page_icon=ICON, layout="wide")
 if not settings().shows_details:
     st.set_option("client.showErrorDetails", "none")
 
-pages = [st.Page("app_pages/explore.py", title="Explore", icon=":material/grid_on:", default=True)]
+pages = [
+    st.Page("app_pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
+    st.Page("app_pages/generate.py", title="Generate", icon=":material/play_arrow:"),
+]
 if settings().allows(DEMO):  # its examples are the embedded model's
     pages.append(st.Page("app_pages/how_to_read.py", title="How to read this", icon=":material/school:"))
 st.navigation(pages, position="top").run()

@@ -4,6 +4,7 @@ from components.bridge.activation_cache import ActivationCache, matrix_inputs, s
 from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent
+from components.bridge.generation import Generation, Step
 from components.bridge.hook_point import HookPoint
 from components.bridge.model_bridge import ModelBridge
 from components.bridge.softmax_attention import SoftmaxAttentionBridge
@@ -15,11 +16,13 @@ __all__ = [
     "DepthwiseConv1DBridge",
     "GatedRMSNormBridge",
     "GeneralizedComponent",
+    "Generation",
     "HookPoint",
     "ModelBridge",
     "SSM2MixerBridge",
     "SSMBlockBridge",
     "SoftmaxAttentionBridge",
+    "Step",
     "matrix_inputs",
     "ssd_inputs",
 ]

@@ -21,6 +21,7 @@ from components.bridge.activation_cache import ActivationCache
 from components.bridge.attention_record import attention_records_for
 from components.bridge.families import family_of, layers_of
 from components.bridge.generalized_component import GeneralizedComponent
+from components.bridge.generation import Generation
 from components.bridge.hook_point import HookFunction, HookPoint, Run, running
 from components.bridge.mixer_record import records_for
 from components.bridge.ssm_block import SSMBlockBridge
@@ -188,6 +189,27 @@ class ModelBridge:
             if with_cache:
                 self.step(continued, continued.shape[1] - 1, state, mask)
         return (continued, self._cache(run)) if with_cache else continued
+
+    def stream(
+        self,
+        prompt_or_ids: Prompt,
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        names_filter: NamesFilter = None,
+    ) -> Generation:
+        """Continue a prompt token by token, at the pace of who asks; see `Generation`."""
+        return Generation(
+            self,
+            prompt_or_ids,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            names_filter=names_filter,
+        )
 
     def step(
         self,

@@ -4,6 +4,7 @@ from components.charts.decay_curves import decay_curves_chart
 from components.charts.figure import Figure
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
 from components.charts.head_map import MEASURES, PICK, Measure, head_map_chart
+from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.overview import overview_picture
 from components.charts.panels import OPEN_WINDOW, PICK_QUERY, panels_chart
 from components.charts.row import row_chart
@@ -58,6 +59,8 @@ __all__ = [
     "in_words",
     "locked_limits",
     "measure_table",
+    "next_token_chart",
+    "next_token_table",
     "overview_picture",
     "panels_chart",
     "row_chart",

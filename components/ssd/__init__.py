@@ -1,4 +1,4 @@
-"""The mathematics of one layer, Mamba-2 or softmax: tensors in, tensors out. The glossary stands in `terms`."""
+"""The mathematics of one layer, Mamba-2 or softmax: tensors in, tensors out. Glossary: `terms`."""
 
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.measures import MEASURED_ROWS, Estimate, half_life, mean_distance

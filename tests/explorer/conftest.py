@@ -8,8 +8,6 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-import components.demo
-
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden" / "grouped"
 
@@ -23,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def embedded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let "demo" be the tiny model, and every test begin with empty caches."""
-    monkeypatch.setattr(components.demo, "MODEL_FOLDER", folder)
+    monkeypatch.setattr("components.models.source.MODEL_FOLDER", folder)
     st.cache_resource.clear()
     st.cache_data.clear()
     yield

@@ -1,0 +1,239 @@
+"""A continuation that is pulled token by token: who shows it can look at it on the way, and stop.
+
+Every token that has been given out has been through the model, so what was captured covers every id.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
+
+from components.bridge.activation_cache import ActivationCache
+from components.bridge.attention_record import attention_records_for
+from components.bridge.hook_point import Run, running
+from components.bridge.mixer_record import MixerStep, records_for
+
+if TYPE_CHECKING:
+    from components.bridge.model_bridge import ModelBridge, NamesFilter, Prompt
+
+MOST_LIKELY = 10
+"""Tokens whose probabilities a step tells."""
+
+PIECE_TOKENS = 256
+"""Of the prompt, at a time: the logits of all its positions are looked at, and stand in memory until then."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the model expected after one position, and what came.
+
+    `position`: query position i, whose row was read to predict the token at i + 1. `likely`: the MOST_LIKELY
+    tokens as (id, probability), most probable first, of the model's own distribution: before temperature and
+    top-p, which only say how one is drawn from it. `id`: the token at i + 1, given by the prompt or chosen,
+    and `probability`, what the model gave to it; None after the last position, where nothing has come yet.
+    """
+
+    position: int
+    likely: tuple[tuple[int, float], ...]
+    id: int | None = None
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class _Fed:
+    """What is kept of one feed: of each position up to `stop` what it expects, and how expected it was."""
+
+    stop: int
+    ids: Int64[Tensor, "new most"]
+    probabilities: Float32[Tensor, "new most"]
+    came: Float32[Tensor, " new"]
+
+
+class Generation(Iterator[Step]):
+    """One prompt and its continuation, as far as it has been pulled. Made by `ModelBridge.stream`.
+
+    Each `next()` chooses a token, feeds it to the model and gives out the step that led to it. It ends after
+    `max_new_tokens`, or after one of the model's end tokens. A `temperature` of 0 takes the most probable
+    token; above, one is drawn from the softmax of the logits divided by it, among the most probable tokens
+    that together reach `top_p`, by a generator with this `seed`. Nothing else of the model's own generation
+    settings (penalties and the like) is applied.
+
+    One thread pulls. Others may read `ids`, `step` and `cache` meanwhile: they show what has been through the
+    whole model. Raises ValueError for a value out of range, an empty text, or several.
+    """
+
+    def __init__(
+        self,
+        bridge: ModelBridge,
+        prompt_or_ids: Prompt,
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        names_filter: NamesFilter = None,
+    ) -> None:
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; generate at least 1.")
+        if not 0 <= temperature < float("inf"):
+            raise ValueError(
+                f"The temperature is {temperature}; give 0 for the most probable token, or more to draw one."
+            )
+        if not 0 < top_p <= 1:
+            raise ValueError(f"top_p is {top_p}; give a part above 0, up to 1, which keeps every token.")
+        self._all_ids, _ = bridge._inputs(prompt_or_ids, None)
+        if len(self._all_ids) > 1:
+            raise ValueError(f"These are {len(self._all_ids)} texts; stream them one by one.")
+        self.prompt_length = self._all_ids.shape[1]
+        self.max_new_tokens = max_new_tokens
+        self._temperature, self._top_p = temperature, top_p
+        self._generator = torch.Generator().manual_seed(seed)
+        self._bridge = bridge
+        ends = bridge.model.generation_config.eos_token_id
+        self._ends = {ends} if isinstance(ends, int) else set(ends or ())
+        self._state = DynamicCache(config=bridge.model.config)
+        keeps = bridge._names(names_filter)
+        self._run = Run({}, keeps, records_for((), keeps), attention_records_for(keeps))
+        self._fed: list[_Fed] = []
+        self._last_logits = torch.empty(1, 0)
+
+    @property
+    def length(self) -> int:
+        """Positions that have been fed."""
+        return self._fed[-1].stop if self._fed else 0
+
+    @property
+    def ids(self) -> list[int]:
+        """Prompt and continuation, as far as they have been fed."""
+        ids: list[int] = self._all_ids[0, : self.length].tolist()
+        return ids
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come: enough tokens, or an end token."""
+        new = self.length - self.prompt_length
+        return new >= self.max_new_tokens or self.ended_itself
+
+    @property
+    def ended_itself(self) -> bool:
+        """Whether the model chose to end."""
+        return self.length > self.prompt_length and int(self._all_ids[0, -1]) in self._ends
+
+    @property
+    def cache(self) -> ActivationCache:
+        """What passed so far, over prompt and continuation; what comes later does not change it."""
+        run, feeds = self._run, len(self._fed)
+        seen = Run(
+            run.hooks,
+            run.keeps,
+            {
+                name: replace(record, steps=_together(record.steps[:feeds]))
+                for name, record in run.mixers.items()
+            },
+            {name: replace(record, steps=record.steps[:feeds]) for name, record in run.attentions.items()},
+            captured={name: tensors[:feeds] for name, tensors in run.captured.items()},
+        )
+        return self._bridge._cache(seen)
+
+    def step(self, position: int) -> Step:
+        """What the model expected after a position that has been fed, and what came.
+
+        Raises IndexError for any other.
+        """
+        ids, fed = self.ids, self._fed[:]
+        if not 0 <= position < len(ids):
+            raise IndexError(f"There is no position {position}; {len(ids)} have been fed, from 0 on.")
+
+        def of(position: int) -> tuple[_Fed, int]:
+            feed = fed[bisect([each.stop for each in fed], position)]
+            return feed, position - feed.stop  # from the end
+
+        feed, place = of(position)
+        likely = zip(feed.ids[place].tolist(), feed.probabilities[place].tolist(), strict=True)
+        if position + 1 == len(ids):
+            return Step(position, tuple(likely))
+        after, next_place = of(position + 1)
+        return Step(position, tuple(likely), ids[position + 1], float(after.came[next_place]))
+
+    def read_prompt(self) -> Iterator[int]:
+        """Feed the prompt piece by piece, telling how many positions are read; `next()` does what is left.
+
+        So a long prompt can be watched, and given up. A piece has at least two tokens: a single one would be
+        a decode step to the model, which is other arithmetic (no clamp of dt).
+        """
+        length = self.prompt_length
+        for start, stop in pairwise([*range(0, max(length - 1, 1), PIECE_TOKENS), length]):
+            if start == self.length:
+                self._feed(self._all_ids[:, :stop], stop - start)
+                yield stop
+
+    def __next__(self) -> Step:
+        for _ in self.read_prompt():
+            pass
+        if self.ended:
+            raise StopIteration
+        self._feed(torch.cat([self._all_ids, self._chosen()], dim=1), 1)
+        return self.step(self.length - 2)
+
+    def _chosen(self) -> Int64[Tensor, "1 1"]:
+        """The next token: the most probable one, or one drawn on the CPU, so the same on every device."""
+        logits = self._last_logits
+        if self._temperature == 0:
+            return logits.argmax(dim=-1, keepdim=True)
+        logits = TemperatureLogitsWarper(self._temperature)(self._all_ids, logits.cpu())
+        logits = TopPLogitsWarper(self._top_p)(self._all_ids, logits)
+        drawn = torch.multinomial(logits.softmax(dim=-1), 1, generator=self._generator)
+        return drawn.to(self._all_ids.device)
+
+    @torch.no_grad()
+    def _feed(self, ids: Int64[Tensor, "1 seq"], new: int) -> None:
+        """Feed the last `new` of these ids, those before being in the state."""
+        bridge, start = self._bridge, ids.shape[1] - new
+        with bridge._offload_lock, running(self._run):
+            logits = bridge.step(ids, start, self._state, None, new)[0].float()
+        if bool(logits[-1].isnan().any()):
+            raise RuntimeError(
+                f"After position {ids.shape[1] - 1} the model's logits are not numbers (NaN). "
+                "In half precision that can be an overflow; load the model in float32."
+            )
+        probabilities = logits.softmax(dim=-1)
+        expected = probabilities[:-1].gather(1, ids[0, start + 1 :, None].to(logits.device))[:, 0]
+        likely = probabilities.topk(min(MOST_LIKELY, logits.shape[1]))
+        came = torch.cat([self._expected(int(ids[0, start])), expected.cpu()])
+        if ids.shape[1] > self._all_ids.shape[1]:
+            self._all_ids = ids
+        self._last_logits = logits[-1:]
+        # Last: who reads meanwhile sees what every layer has seen.
+        self._fed.append(_Fed(ids.shape[1], likely.indices.cpu(), likely.values.cpu(), came))
+
+    def _expected(self, token: int) -> Float32[Tensor, 1]:
+        """The probability of the token that comes; the first one of all was not expected by any position."""
+        if not self._fed:
+            return torch.full((1,), torch.nan)
+        return self._last_logits.softmax(dim=-1)[:, token].cpu()
+
+
+def _together(steps: list[MixerStep]) -> list[MixerStep]:
+    """Decode steps as one, without a clamp as they were: deriving each on its own would take far longer."""
+    first = next((place for place, step in enumerate(steps) if step.recurrent), len(steps))
+    decoded = steps[first:]
+    if not decoded:
+        return steps
+    gates = [step.gate for step in decoded if step.gate is not None]
+    return [
+        *steps[:first],
+        MixerStep(
+            torch.cat([step.projected for step in decoded], dim=1),
+            mask=None,
+            recurrent=True,
+            gate=torch.cat(gates, dim=1) if gates else None,
+        ),
+    ]

@@ -1,0 +1,182 @@
+"""The page "Generate": a text goes on, token by token, and the picked head is seen to read it."""
+
+from dataclasses import replace
+from functools import partial
+
+import streamlit as st
+
+from components.models import CATALOGUE, ModelLoadError
+from explorer import jobs, resources
+from explorer.generating import MOST_NEW_TOKENS, Continuation, How
+from explorer.motion import in_motion
+from explorer.picks import picked
+from explorer.selection import selection_of
+from explorer.settings import settings
+from explorer.waiting import wait_for
+
+GREEDY, SAMPLED = "Greedy", "Sampled"
+PACES = {"2": 2.0, "6": 6.0, "20": 20.0, "no limit": None}
+LABELS = {entry.name: entry.label for entry in CATALOGUE}
+FIRST_MODEL = settings().offered[0]
+
+state = st.session_state
+if "selection" not in state:
+    state.selection, _ = selection_of(st.query_params.to_dict(), FIRST_MODEL)
+    if not settings().allows(picked().model):
+        st.text(settings().refusal(picked().model))
+        state.selection = picked().with_model(FIRST_MODEL)
+model = picked().model
+continuation: Continuation | None = state.get("continuation")
+if continuation is not None and continuation.model != model:
+    continuation.stop()
+    continuation = state.continuation = None
+state.continued_prompt = picked().prompt
+
+
+def take_prompt() -> None:
+    """Keep the head; the prompt is that of all pages."""
+    state.selection = picked().with_prompt(state.continued_prompt)
+
+
+def begin() -> None:
+    """Let what was before go; the new text begins below, where it can say what hinders it."""
+    take_prompt()
+    if state.get("continuation"):
+        state.continuation.stop()
+    state.continuation = None
+    state.begins = True
+
+
+def stop() -> None:
+    """Keep what has come."""
+    if state.get("continuation"):
+        state.continuation.stop()
+
+
+def stop_loading() -> None:
+    """Go back to the model that the page opens with."""
+    jobs.stop(("model", picked().model))
+    state.selection = picked().with_model(FIRST_MODEL)
+
+
+def stop_counting() -> None:
+    """Leave the prompt as it is."""
+    jobs.stop(("tokens", picked().model, picked().prompt))
+
+
+# Prompt and controls
+
+if limits := settings().limits_in_words():
+    st.caption(f":material/lock: {' '.join(limits)}")
+st.text_area(
+    "Prompt",
+    key="continued_prompt",
+    height=76,
+    max_chars=settings().most_characters,
+    on_change=take_prompt,
+    help="The one picked on the page Explore. Below, the model continues it.",
+)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    buttons = st.container(horizontal=True, width="content")
+    draws = st.segmented_control(
+        "Next token",
+        [GREEDY, SAMPLED],
+        default=GREEDY,
+        key="draws",
+        required=True,
+        persist_state="session",
+        help="Greedy takes the most probable token; sampled draws one.",
+    )
+    new_tokens = st.number_input(
+        "New tokens", 1, MOST_NEW_TOKENS, 64, key="new_tokens", persist_state="session", width=130
+    )
+    pace = st.selectbox(
+        "Tokens per second",
+        list(PACES),
+        index=1,
+        key="pace",
+        persist_state="session",
+        width=140,
+        help="At most. Small models write faster than anyone can watch.",
+    )
+    how = How(new_tokens, pace=PACES[pace])
+    if draws == SAMPLED:
+        temperature = st.slider(
+            "Temperature",
+            0.1,
+            3.0,
+            1.0,
+            0.1,
+            key="temperature",
+            persist_state="session",
+            width=120,
+            help="By which logits are divided: below 1, what is probable becomes more so.",
+        )
+        top_p = st.slider(
+            "Top-p",
+            0.05,
+            1.0,
+            1.0,
+            0.05,
+            key="top_p",
+            persist_state="session",
+            width=120,
+            help="Only the most probable tokens that together reach this part are drawn from.",
+        )
+        seed = st.number_input(
+            "Seed",
+            0,
+            2**31 - 1,
+            0,
+            key="seed",
+            persist_state="session",
+            width=115,
+            help="The same seed draws the same text.",
+        )
+        how = replace(how, temperature=temperature, top_p=top_p, seed=seed)
+told = st.container()
+
+# Model
+
+with told:
+    try:
+        wait_for(("model", model), partial(resources.bridge, model), "Loading the model", stop_loading)
+    except ModelLoadError as error:
+        st.error("This model cannot be opened. Choose another on the page Explore.", icon=":material/error:")
+        st.text(str(error))
+        st.stop()
+
+    # Begin
+
+    if state.pop("begins", False):
+        prompt = picked().prompt
+        try:
+            wait_for(
+                ("tokens", model, prompt),
+                partial(resources.encoded, model, prompt),
+                "Counting the tokens",
+                stop_counting,
+            )
+            continuation = state.continuation = Continuation(model, prompt, how)
+        except ValueError as error:
+            st.warning("This is not continued.", icon=":material/edit:")
+            st.text(str(error))
+with buttons:
+    running = continuation is not None and continuation.running
+    st.button(
+        "Generate",
+        key="generate",
+        on_click=begin,
+        icon=":material/play_arrow:",
+        disabled=running,
+    )
+    st.button("Stop", key="stop", on_click=stop, icon=":material/stop:", disabled=not running)
+
+# What comes
+
+if picked().view.large:
+    st.html("<style>html { font-size: 20px; }</style>")
+if continuation is None:
+    st.caption("The picked head is shown here while the text goes on: each new token adds a row.")
+else:
+    in_motion(continuation)

@@ -1,0 +1,190 @@
+"""A continuation of one session: pulled on a thread of its own, while pages look at it and may stop it.
+
+Each session has one, which is let go when it begins another or turns to another model.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from explorer.resources import bridge, encoded, use_threads
+from explorer.settings import settings
+
+if TYPE_CHECKING:
+    from components.bridge import ActivationCache, ModelBridge
+    from components.bridge.generation import Generation
+
+MOST_NEW_TOKENS = 512
+
+UNWATCHED_SECONDS = 120
+"""After which a continuation that no page looks at stops: a browser that is hidden looks once a minute."""
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class How:
+    """How a text is continued. A `temperature` of 0 is greedy; `pace`, at most so many tokens a second."""
+
+    new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    pace: float | None = None
+
+
+class Continuation:
+    """A text on its way. Raises ValueError, with a sentence, for what cannot be continued or is not allowed.
+
+    It begins at once and goes on until it is done, stopped, failed, or unwatched.
+    """
+
+    def __init__(self, model: str, prompt: str, how: How) -> None:
+        from components.bridge import ssd_inputs
+        from components.bridge.generation import Generation
+
+        ids, _ = encoded(model, prompt)
+        self.model, self.prompt, self.how = model, prompt, how
+        self.bridge = bridge(model)
+        _check_room(self.bridge, ids.shape[1], how.new_tokens)
+        self.generation: Generation = Generation(
+            self.bridge,
+            ids,
+            max_new_tokens=how.new_tokens,
+            temperature=how.temperature,
+            top_p=how.top_p,
+            seed=how.seed,
+            names_filter=ssd_inputs,
+        )
+        self.failure: Exception | None = None
+        self.unwatched = False
+        self._stopped = threading.Event()
+        self._looked = time.monotonic()
+        self._made: dict[str, tuple[object, Any]] = {}
+        self._tokens: list[str] = []
+        self._thread = threading.Thread(target=self._pull, name="continuation", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether more may come."""
+        return self._thread.is_alive()
+
+    @property
+    def total(self) -> int:
+        """Positions that there will be in the end, or that there are."""
+        return self.generation.prompt_length + self.how.new_tokens if self.running else self.generation.length
+
+    def heads(self, layer: int) -> int:
+        """How many heads a layer has."""
+        return int(self.bridge.blocks[layer].mixer.A_log.shape[0])
+
+    def stop(self) -> None:
+        """Let no more tokens come; those that have come stay."""
+        self._stopped.set()
+        self._thread.join(timeout=1)  # the token under way
+
+    def look(self) -> None:
+        """Say that somebody watches."""
+        self._looked = time.monotonic()
+
+    def tokens(self) -> list[str]:
+        """The text of each position so far, ready for display."""
+        from components.charts import visible_tokens
+
+        ids = self.generation.ids
+        new = ids[len(self._tokens) :]
+        if new:
+            self._tokens += visible_tokens(self.bridge.to_str_tokens(new))
+        return self._tokens[: len(ids)]
+
+    def text(self, positions: int) -> str:
+        """The text of the first positions as one, in which a character may be of several tokens.
+
+        A character of which only the first bytes have come is left out.
+        """
+        tokenizer = self.bridge.tokenizer
+        assert tokenizer is not None  # the prompt was a text
+        whole = str(
+            tokenizer.decode(
+                self.generation.ids[:positions], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+        return whole.rstrip("\ufffd")
+
+    def cache(self) -> ActivationCache:
+        """What passed so far."""
+        return self.made("cache", self.generation.length, lambda: self.generation.cache)
+
+    def made(self, name: str, of: object, make: Callable[[], Made]) -> Made:
+        """What `make` makes of something, kept until it is asked for by this name of something else."""
+        if name not in self._made or self._made[name][0] != of:
+            self._made[name] = of, make()
+        made: Made = self._made[name][1]
+        return made
+
+    def _pull(self) -> None:
+        try:
+            parameters = self.bridge.model.num_parameters()
+            use_threads(parameters * self.generation.prompt_length)
+            for _ in self.generation.read_prompt():
+                if self._ends():
+                    return
+            use_threads(parameters)
+            began = time.monotonic()
+            for _ in self.generation:
+                if self._ends(began):
+                    return
+        except Exception as error:
+            logging.getLogger(__name__).exception("A continuation failed.")
+            self.failure = error
+
+    def _ends(self, began: float | None = None) -> bool:
+        """Whether to stop, after a pause that keeps the pace."""
+        pause = 0.0
+        if began is not None and self.how.pace:
+            new = self.generation.length - self.generation.prompt_length
+            pause = began + new / self.how.pace - time.monotonic()
+        self.unwatched = time.monotonic() - self._looked > UNWATCHED_SECONDS
+        return self._stopped.wait(max(pause, 0)) or self.unwatched
+
+
+def _check_room(bridge: ModelBridge, prompt: int, new: int) -> None:
+    """Raise ValueError, with a sentence, if so many tokens are above the limits or do not fit."""
+    from components.models.memory import available_memory
+
+    most = settings().most_tokens
+    if most is not None and prompt + new > most:
+        raise ValueError(
+            f"The prompt's {prompt:,} tokens and {new:,} new ones are {prompt + new:,}; at most {most:,} are "
+            "allowed here. Shorten the prompt, or ask for fewer new tokens."
+        )
+    free = available_memory(next(bridge.model.parameters()).device) / 1e9
+    settings().check_cost(gigabytes(bridge, prompt + new), free)
+
+
+def gigabytes(bridge: ModelBridge, tokens: int) -> float:
+    """Memory that a continuation takes when it has so many tokens.
+
+    Kept of each layer with a mixer, in the model's dtype: what was projected, and the scan's output; in use,
+    in float32, the terms of one layer and the logits of a piece of the prompt.
+    """
+    from components.bridge.generation import PIECE_TOKENS
+
+    layers = bridge.ssm_layers()
+    mixer: Any = bridge.blocks[layers[0]].mixer.original_component
+    inner = mixer.num_heads * mixer.head_dim
+    terms = inner + 2 * mixer.n_groups * mixer.ssm_state_size + mixer.num_heads
+    kept = len(layers) * (terms + 2 * inner) * bridge.model.dtype.itemsize
+    in_use = _ARRAYS_OF_TERMS * terms * 4
+    logits = 3 * min(tokens, PIECE_TOKENS) * bridge.model.config.vocab_size * 4
+    return float(tokens * (kept + in_use) + logits) / 1e9
+
+
+_ARRAYS_OF_TERMS = 4
+"""Arrays of the size of one layer's terms, in float32, that reading it takes for the moment."""

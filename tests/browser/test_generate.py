@@ -1,0 +1,186 @@
+"""The page "Generate" in a real browser: a text comes, is stopped, and is gone through."""
+
+import base64
+import re
+from collections.abc import Iterator
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import Explorer
+
+pytestmark = pytest.mark.browser
+
+NEXT_TOKEN, PANELS, NORMS, SHARES = range(4)
+
+
+@pytest.fixture
+def page(explorer: Explorer) -> Iterator[Page]:
+    """The page, reached as a reader does."""
+    explorer.page.get_by_role("link", name="Generate").click()
+    expect(explorer.page.get_by_role("button", name="Generate")).to_be_visible()
+    yield explorer.page
+    assert explorer.page.get_by_test_id("stException").count() == 0
+
+
+def choose_pace(page: Page, pace: str) -> None:
+    page.get_by_role("combobox", name="Tokens per second").click()
+    page.get_by_role("option", name=pace, exact=True).click()
+
+
+def ask_for(page: Page, new_tokens: int) -> None:
+    box = page.get_by_role("spinbutton", name="New tokens")
+    box.fill(str(new_tokens))
+    box.press("Enter")
+
+
+def text_of(page: Page) -> str:
+    box = page.locator(".st-key-motion_text")
+    expect(box).to_have_text(re.compile(r"\S"))
+    return str(box.inner_text())
+
+
+def so_far(page: Page) -> int:
+    """How many new tokens the page says there are."""
+    words = page.get_by_text(re.compile(r"^\d+ of \d+ new tokens$")).inner_text()
+    return int(words.split()[0])
+
+
+def chart(page: Page, place: int) -> Locator:
+    return page.get_by_test_id("stVegaLiteChart").nth(place)
+
+
+def pixels(page: Page, place: int) -> np.ndarray:
+    address = chart(page, place).locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    picture = Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
+    return np.asarray(picture, dtype=np.int16)
+
+
+def settled(page: Page, place: int) -> np.ndarray:
+    """A chart, once it has stopped changing."""
+    before = pixels(page, place)
+    for _ in range(60):
+        page.wait_for_timeout(400)
+        now = pixels(page, place)
+        if now.shape == before.shape and (now == before).all():
+            return now
+        before = now
+    raise AssertionError("The chart did not settle within 24 s.")
+
+
+def lowest_colour(image: np.ndarray) -> int:
+    """The lowest row of pixels in which the decay, the middle panel, is green."""
+    middle = image[:, image.shape[1] // 3 : 2 * image.shape[1] // 3]
+    red, green, blue = np.moveaxis(middle, -1, 0)
+    rows = np.flatnonzero(((green > red + 20) & (green > blue)).sum(axis=1) > 3)
+    return int(rows[-1])
+
+
+def shown_time(page: Page) -> int:
+    """The position after which the next token is shown."""
+    return int(page.get_by_role("heading", name="Next token after position").inner_text().split()[-1])
+
+
+def test_a_text_streams_is_stopped_and_gone_through(page: Page) -> None:
+    ask_for(page, 90)
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_enabled()
+    expect(chart(page, PANELS).locator("canvas")).to_be_visible()
+    page.wait_for_timeout(1500)
+    first_text, first_count, first_row = text_of(page), so_far(page), lowest_colour(pixels(page, PANELS))
+    before = pixels(page, PANELS)
+    page.wait_for_timeout(3000)
+    assert so_far(page) > first_count
+    assert text_of(page).removesuffix("▍").startswith(first_text.removesuffix("▍"))
+    assert len(text_of(page)) > len(first_text)
+    assert lowest_colour(pixels(page, PANELS)) > first_row
+    assert abs(len(pixels(page, PANELS)) - len(before)) <= 40  # longer labels leave less for the panels
+
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Stopped after ")).to_be_visible()
+    expect(chart(page, SHARES).locator("canvas")).to_be_visible()
+    expect(page.get_by_role("button", name="Generate")).to_be_enabled()
+    kept = text_of(page)
+    assert "▍" not in kept
+    last = settled(page, PANELS)
+    assert (np.abs(pixels(page, NORMS) - pixels(page, NORMS)[2, -2]).sum(axis=-1) > 100).sum() > 500
+
+    end = shown_time(page)
+    page.get_by_role("slider", name="Time").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("heading", name=f"Next token after position {end - 10}")).to_be_visible()
+    earlier = settled(page, PANELS)
+    assert abs(len(earlier) - len(last)) <= 4
+    assert lowest_colour(earlier) < lowest_colour(last)
+    assert text_of(page) == kept
+    expect(chart(page, NEXT_TOKEN)).to_have_attribute(
+        "aria-label", re.compile(rf"After position {end - 10} the model expects '.*' came")
+    )
+    chart(page, NEXT_TOKEN).locator("canvas").hover(position={"x": 140, "y": 16})
+    expect(page.locator("#vg-tooltip-element")).to_contain_text("probability")
+
+
+def test_a_press_on_a_row_goes_to_its_time(page: Page) -> None:
+    ask_for(page, 20)
+    choose_pace(page, "no limit")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_text("20 of 20 new tokens")).to_be_visible()
+    expect(chart(page, SHARES).locator("canvas")).to_be_visible()
+    settled(page, PANELS)
+    before = shown_time(page)
+    canvas = chart(page, PANELS).locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    side = box["width"] / 3.5
+    canvas.hover(position={"x": side * 0.5, "y": side * 0.6})
+    page.mouse.down()
+    page.mouse.up()
+    heading = page.get_by_role("heading", name=f"Next token after position {before}")
+    expect(heading).not_to_be_visible()
+    assert shown_time(page) < before
+
+
+def test_a_text_and_its_settings_are_there_after_another_page(page: Page) -> None:
+    ask_for(page, 15)
+    choose_pace(page, "no limit")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_text("15 of 15 new tokens")).to_be_visible()
+    kept = text_of(page)
+    page.get_by_role("link", name="How to read this").click()
+    expect(page.get_by_role("heading", name="How to read this")).to_be_visible()
+    page.get_by_role("link", name="Generate").click()
+    expect(page.get_by_text("15 of 15 new tokens")).to_be_visible()
+    assert text_of(page) == kept
+    expect(page.get_by_role("spinbutton", name="New tokens")).to_have_value("15")
+
+
+@pytest.mark.parametrize("explorer", [{"viewport": {"width": 1280, "height": 900}}], indirect=True)
+def test_hostile_text_is_shown_as_text_and_nothing_scrolls_sideways(page: Page) -> None:
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    hostile = "<img src=x onerror=alert(1)> **bold** <script>alert(2)</script> \u202eabc 🦊\n\n  two lines"
+    box = page.get_by_role("textbox", name="Prompt")
+    box.fill(hostile)
+    box.press("Control+Enter")
+    choose_pace(page, "no limit")
+    ask_for(page, 10)
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_text("10 of 10 new tokens")).to_be_visible()
+    assert hostile in text_of(page).replace("\xa0", " ")
+    assert page.locator("img[src=x]").count() == 0
+    assert dialogs == []
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+
+
+def test_an_empty_prompt_is_told(page: Page) -> None:
+    box = page.get_by_role("textbox", name="Prompt")
+    box.fill("")
+    box.press("Control+Enter")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_text("The prompt is empty")).to_be_visible()

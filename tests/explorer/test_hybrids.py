@@ -1,0 +1,167 @@
+"""The page with a hybrid: heads of both kinds, in the same map."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from components.charts import Place
+from components.ssd import mean_distance, pooled_softmax, softmax_attention
+from explorer import exports, resources
+from explorer.selection import Selection, query_of, selection_of
+from tests.explorer.conftest import GOLDEN, ROOT
+from tests.families import FAMILY_CASES, FamilyCase
+
+PROMPT = "Mia has the key. Leo has the map."
+CASES = {case.family: case for case in FAMILY_CASES if case.attentions}
+
+
+@pytest.fixture(params=sorted(CASES), ids=str)
+def case(request: pytest.FixtureRequest) -> FamilyCase:
+    return CASES[request.param]
+
+
+@pytest.fixture
+def hybrid(case: FamilyCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tiny hybrid in the place of the embedded model; AppTest knows no model that is not in the list."""
+    folder = tmp_path / "hybrid"
+    case.build().save_pretrained(folder)
+    for file in GOLDEN.glob("tokenizer*"):
+        shutil.copy(file, folder)
+    monkeypatch.setattr("components.models.source.MODEL_FOLDER", folder)
+    return "demo"
+
+
+def opened(selection: Selection) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60)
+    for name, value in query_of(selection).items():
+        page.query_params[name] = value
+    page.run()
+    assert not page.exception
+    assert not page.error
+    return page
+
+
+def table(page: AppTest, chart: int, of: str) -> pd.DataFrame:
+    proto = page.get("vega_lite_chart")[chart].proto
+    (found,) = (dataset.data.data for dataset in proto.datasets if dataset.name == of)
+    return pa.ipc.open_stream(found).read_pandas()
+
+
+def test_the_head_map_holds_both_kinds(case: FamilyCase, hybrid: str) -> None:
+    page = opened(Selection(hybrid, PROMPT, case.mixers[0], 3))
+    heads = table(page, 0, "heads")
+    assert sorted(set(heads.loc[heads["kind"] == "ssm", "layer"])) == case.mixers
+    softmax = heads[heads["kind"] == "attention"]
+    assert sorted(set(softmax["layer"])) == case.attentions
+    assert softmax["half_life"].isna().all()
+    terms = resources.capture(hybrid, PROMPT).terms(Place(case.attentions[0], "attention"))
+    expected = mean_distance(terms).value[0].numpy()
+    np.testing.assert_allclose(
+        softmax.loc[softmax["layer"] == case.attentions[0], "mean_distance"], expected, rtol=1e-6
+    )
+    assert f"{case.attentions[0]} softmax" in set(table(page, 0, "rows")["label"])
+    assert page.subheader[0].value == f"Layer {case.mixers[0]}, head 3"
+
+
+def test_a_softmax_head_is_drawn_from_its_queries_and_keys(case: FamilyCase, hybrid: str) -> None:
+    layer = case.attentions[-1]
+    page = opened(Selection(hybrid, PROMPT, layer, 2, kind="attention"))
+    assert page.subheader[0].value == f"Layer {layer}, softmax attention, head 2"
+    assert "attention" in page.query_params["kind"]
+    assert len(page.get("vega_lite_chart")) == 3  # nothing decays
+    _, cache = resources.bridge(hybrid).run_with_cache(PROMPT)
+    pattern = cache[f"blocks.{layer}.attn.hook_pattern"][0, 2]
+    rows, columns = torch.tril_indices(*pattern.shape)
+    np.testing.assert_allclose(
+        table(page, 1, "cells")["attention"], pattern[rows, columns], rtol=1e-4, atol=1e-6
+    )
+    assert [metric.label for metric in page.metric] == ["Mean distance"]
+    assert page.toggle(key="dt").disabled
+    words = page.markdown
+    assert any(f"In layer {layer}, softmax head 2, " in each.value.replace("\\", "") for each in words)
+    page.session_state.as_table = True
+    page.run()
+    assert list(page.dataframe[0].value.columns) == ["key position", "key token", "score", "attention"]
+
+
+def test_from_one_kind_to_the_other_and_back(case: FamilyCase, hybrid: str) -> None:
+    page = opened(Selection(hybrid, PROMPT, case.mixers[0], 1))
+    for kind, layer in (("attention", case.attentions[0]), ("ssm", case.mixers[-1])):
+        page.session_state.lists = True
+        page.run()
+        page.selectbox(key="layer").set_value(Place(layer, kind)).run()
+        assert not page.exception
+        assert str(Place(layer, kind)).capitalize() in page.subheader[0].value
+        assert len(page.get("vega_lite_chart")) == (4 if kind == "ssm" else 3)
+
+
+def test_all_views_of_a_long_text(case: FamilyCase, hybrid: str) -> None:
+    layer, prompt = case.attentions[0], " ".join([PROMPT] * 12)
+    view = {"gallery": True, "locked": True, "rms": True, "dt": True, "large": True}
+    selection = Selection(hybrid, prompt, layer, 0, kind="attention").with_view(**view)
+    page = opened(selection)
+    capture = resources.capture(hybrid, prompt)
+    assert capture.length > 128
+    tiles = pooled_softmax(capture.terms(Place(layer, "attention")), heads=[0], statistic="rms")[0, 0]
+    assert table(page, 2, "cells")["attention"].max() == pytest.approx(float(tiles.max()), rel=1e-5)
+    assert table(page, 1, "heads")["kind"].tolist() == capture.measures["kind"].tolist()
+    page.button(key="strongest").click().run()
+    assert not page.exception
+    assert page.session_state.selection.windows
+
+
+def test_the_program_of_an_export_makes_the_same_matrix(
+    case: FamilyCase, hybrid: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from components.charts import Window, head_cells
+
+    layer = case.attentions[0]
+    for prompt in (PROMPT, " ".join([PROMPT] * 12)):
+        capture = resources.capture(hybrid, prompt)
+        cells = head_cells(
+            capture.terms(Place(layer, "attention")), 1, capture.tokens, Window.whole(capture.length)
+        )
+        provenance = exports.provenance_of(
+            resources.bridge(hybrid), hybrid, prompt, cells, layer=layer, head=1
+        )
+        made: dict[str, Any] = {}
+        exec(exports.snippet(provenance), made)
+        np.testing.assert_allclose(made["attention"], cells.matrix(cells.cells["attention"]), atol=1e-6)
+        csv = exports.matrix_csv(made["attention"], provenance).decode("utf-8-sig")
+        assert '# kind: "attention"' in csv
+        assert exports.file_name(provenance, "csv").endswith(f"-layer{layer}-softmax-head1.csv")
+
+
+def test_the_kind_travels_in_the_link() -> None:
+    selection = Selection("demo", PROMPT, 2, 1, kind="attention")
+    assert query_of(selection)["kind"] == "attention"
+    assert "kind" not in query_of(selection.with_head(2, 1))
+    found, unread = selection_of(query_of(selection), "demo")
+    assert (found, unread) == (selection, [])
+    assert selection_of({**query_of(selection), "kind": "cross"}, "demo")[1] == ["kind"]
+
+
+def test_a_layer_is_held_with_what_it_compares_and_no_more(case: FamilyCase, hybrid: str) -> None:
+    resources.capture(hybrid, PROMPT)
+    layer = resources.layer_of(hybrid, PROMPT, Place(case.attentions[0], "attention"))
+    assert layer.given is None
+    tensors = [layer.terms.q, layer.terms.k]
+    assert layer.nbytes == sum(each.nbytes for each in tensors)
+    assert all(each.untyped_storage().nbytes() <= each.nbytes for each in tensors)
+    P = softmax_attention(layer.terms)
+    torch.testing.assert_close(P.sum(dim=-1), torch.ones(P.shape[:-1]))
+
+
+def test_json_of_the_chart_names_no_decay(case: FamilyCase, hybrid: str) -> None:
+    page = opened(Selection(hybrid, PROMPT, case.attentions[0], 0, kind="attention"))
+    assert "decay" not in json.dumps(json.loads(page.get("vega_lite_chart")[1].proto.spec)).replace(
+        "Nothing decays", ""
+    )
