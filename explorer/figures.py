@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -454,12 +455,17 @@ def _tokens(count: float) -> str:
 
 def existing_head(capture: Capture, selection: Selection) -> tuple[Place, int]:
     """The picked head, or the nearest that this model has."""
-
-    def distance(place: Place) -> tuple[int, bool]:
-        return abs(place.layer - selection.layer), place.kind != selection.kind
-
-    place = min(capture.places, key=distance)
+    place = nearest_place(capture.places, selection)
     return place, min(selection.head, len(heads_at(capture, place)) - 1)
+
+
+def nearest_place(places: Sequence[Place], selection: Selection) -> Place:
+    """Of these, the picked one, or the nearest of its kind, if there is any of that."""
+
+    def distance(place: Place) -> tuple[bool, int]:
+        return place.kind != selection.kind, abs(place.layer - selection.layer)
+
+    return min(places, key=distance)
 
 
 def heads_at(capture: Capture, place: Place) -> pd.DataFrame:

@@ -18,6 +18,8 @@ from explorer.settings import settings
 if TYPE_CHECKING:
     from components.bridge import ActivationCache, ModelBridge
     from components.bridge.generation import Generation
+    from components.charts import Place
+    from components.ssd import SoftmaxTerms, SSDTerms
 
 MOST_NEW_TOKENS = 512
 
@@ -80,9 +82,24 @@ class Continuation:
         """Positions that there will be in the end, or that there are."""
         return self.generation.prompt_length + self.how.new_tokens if self.running else self.generation.length
 
-    def heads(self, layer: int) -> int:
-        """How many heads a layer has."""
-        return int(self.bridge.blocks[layer].mixer.A_log.shape[0])
+    def heads(self, place: Place) -> int:
+        """How many heads a layer has of a kind."""
+        block = self.bridge.blocks[place.layer]
+        if place.kind == "attention":
+            return int(block.attn.q_proj.out_features) // int(block.attn.head_dim)
+        return int(block.mixer.A_log.shape[0])
+
+    def terms(self, place: Place, *, with_x: bool) -> SSDTerms | SoftmaxTerms:
+        """Those of a layer over all that has come."""
+        return self.made(
+            "terms",
+            (self.generation.length, place, with_x),
+            lambda: (
+                self.cache().softmax_terms(place.layer)
+                if place.kind == "attention"
+                else self.cache().ssd_terms(place.layer, with_x=with_x)
+            ),
+        )
 
     def stop(self) -> None:
         """Let no more tokens come; those that have come stay."""
@@ -171,8 +188,9 @@ def _check_room(bridge: ModelBridge, prompt: int, new: int) -> None:
 def gigabytes(bridge: ModelBridge, tokens: int) -> float:
     """Memory that a continuation takes when it has so many tokens.
 
-    Kept of each layer with a mixer, in the model's dtype: what was projected, and the scan's output; in use,
-    in float32, the terms of one layer and the logits of a piece of the prompt.
+    Kept of each layer with a mixer, in the model's dtype: what was projected, and the scan's output; of each
+    with softmax attention, queries and keys. In use, in float32, the terms of one layer and the logits of a
+    piece of the prompt.
     """
     from components.bridge.generation import PIECE_TOKENS
 
@@ -180,7 +198,9 @@ def gigabytes(bridge: ModelBridge, tokens: int) -> float:
     mixer: Any = bridge.blocks[layers[0]].mixer.original_component
     inner = mixer.num_heads * mixer.head_dim
     terms = inner + 2 * mixer.n_groups * mixer.ssm_state_size + mixer.num_heads
-    kept = len(layers) * (terms + 2 * inner) * bridge.model.dtype.itemsize
+    attentions: list[Any] = [bridge.blocks[i].attn.original_component for i in bridge.attention_layers()]
+    compared = sum(each.q_proj.out_features + each.k_proj.out_features for each in attentions)
+    kept = (len(layers) * (terms + 2 * inner) + compared) * bridge.model.dtype.itemsize
     in_use = _ARRAYS_OF_TERMS * terms * 4
     logits = 3 * min(tokens, PIECE_TOKENS) * bridge.model.config.vocab_size * 4
     return float(tokens * (kept + in_use) + logits) / 1e9

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from components.charts import (
     PICK_QUERY,
     Figure,
     HeadCells,
+    Place,
     Window,
     head_cells,
     head_in_words,
@@ -28,12 +29,12 @@ from components.charts import (
 )
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.window import MOST_TILES
-from components.ssd import SSDTerms, half_life, state_contributions, state_norms, state_shares
-from explorer.figures import draw, plain, power_of_ten
+from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contributions, state_norms, state_shares
+from explorer.figures import draw, nearest_place, plain, power_of_ten
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
 from explorer.picks import picked
-from explorer.resources import use_threads
+from explorer.resources import places, use_threads
 from explorer.settings import settings
 from explorer.sharing import write_url
 
@@ -55,7 +56,7 @@ class Moment:
     """The picked head of a continuation at one time, the query position `time`."""
 
     continuation: Continuation
-    layer: int
+    place: Place
     head: int
     time: int
     length: int
@@ -66,14 +67,9 @@ class Moment:
         return self.continuation.tokens()[: self.length]
 
     @property
-    def terms(self) -> SSDTerms:
+    def terms(self) -> SSDTerms | SoftmaxTerms:
         """Those of the layer over all that has come; with x once no more comes, since they take longer."""
-        with_x = not self.continuation.running
-        return self.continuation.made(
-            "terms",
-            (self.length, self.layer, with_x),
-            lambda: self.continuation.cache().ssd_terms(self.layer, with_x=with_x),
-        )
+        return self.continuation.terms(self.place, with_x=not self.continuation.running)
 
     def cells(self) -> HeadCells:
         """Everything that has come, in a frame of the final size."""
@@ -82,7 +78,7 @@ class Moment:
         window = frame(total, prompt, self.time)
         return self.continuation.made(
             "cells",
-            (self.length, total, self.layer, self.head, window),
+            (self.length, total, self.place, self.head, window),
             lambda: head_cells(
                 lengthened(self.terms, total),
                 self.head,
@@ -102,14 +98,17 @@ def frame(total: int, prompt: int, time: int) -> Window:
     most, last = MOST_TILES, max(total - MOST_TILES, 0)
     start = min(prompt - 1, last)
     beyond, before = max(time + 1 - (start + most), 0), max(start - time, 0)
-    start += (ceil(beyond / (most // 2)) - ceil(before / (most // 2))) * (most // 2)
+    start += (math.ceil(beyond / (most // 2)) - math.ceil(before / (most // 2))) * (most // 2)
     start = min(max(start, 0), last)
     return Window(range(start, min(start + most, total)), range(total))
 
 
-def lengthened(terms: SSDTerms, length: int) -> SSDTerms:
+def lengthened(terms: SSDTerms | SoftmaxTerms, length: int) -> SSDTerms | SoftmaxTerms:
     """Terms without x of a text that goes on to `length`, with tokens that write and read nothing."""
     more = length - terms.length
+    if isinstance(terms, SoftmaxTerms):
+        q, k = (F.pad(each, (0, 0, 0, 0, 0, more)) for each in (terms.q, terms.k))
+        return replace(terms, q=q, k=k)
     return SSDTerms.from_parts(
         x=F.pad(terms.x[..., :0], (0, 0, 0, 0, 0, more)),
         B=F.pad(terms.B, (0, 0, 0, 0, 0, more)),
@@ -126,6 +125,7 @@ def rows_until(cells: HeadCells, time: int) -> HeadCells:
     values = {
         name: np.where(past, cells.cells[name], np.float32(0))
         for name in ("content", "decay", "attention", "attention_dt")
+        if name in cells.cells
     }
     return replace(cells, cells=cells.cells.assign(**values))
 
@@ -146,29 +146,31 @@ def _moment(continuation: Continuation, running: bool) -> None:
     if length == 0:
         _status(continuation, running, length)
         return
-    layer, head = _existing_head(continuation)
+    place, head = _existing_head(continuation)
     text, expected = st.columns([3, 2], gap="large")
     with text:
         _status(continuation, running, length)
         words = st.container(height=TEXT_HEIGHT, autoscroll=running, key="motion_text")
         time = _time(continuation, running, length)
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            _pick_lists(continuation, layer, head)
-    moment = Moment(continuation, layer, head, time, length)
+            _pick_lists(continuation, place, head)
+    moment = Moment(continuation, place, head, time, length)
     with words:
         st.html(text_html(continuation, time, running))
     with expected:
         next_token = _next_token(moment)
     described = _panels(moment, running)
     if not running:
-        _state(moment)
+        if place.kind == "ssm":
+            _state(moment)
+            _faithfulness(moment)
         _notes(moment)
     live_alt(
         {
             PANELS: described,
             NEXT_TOKEN: next_token,
-            NORMS: f"Norm of the state of every head of layer {layer} over the text. Head {head} in front.",
-            SHARES: f"What of the state of layer {layer}, head {head} each token still holds "
+            NORMS: f"Norm of the state of every head of {place} over the text. Head {head} in front.",
+            SHARES: f"What of the state of {place}, head {head} each token still holds "
             f"after position {time}.",
         }
     )
@@ -265,31 +267,37 @@ def _next_token(moment: Moment) -> str:
     return f"{words}; '{names[came]}' came ({probabilities[came]:.0%})." if came is not None else f"{words}."
 
 
-def _pick_lists(continuation: Continuation, layer: int, head: int) -> None:
+def _pick_lists(continuation: Continuation, place: Place, head: int) -> None:
     """The layer and the head, which are those of all pages."""
-    st.session_state.motion_layer, st.session_state.motion_head = layer, head
-    layers = continuation.bridge.ssm_layers()
-    heads = continuation.heads(layer)
-    st.selectbox("Layer", layers, key="motion_layer", on_change=_choose_head, width=110)
-    st.selectbox("Head", range(heads), key="motion_head", on_change=_choose_head, width=110)
+    st.session_state.motion_layer, st.session_state.motion_head = place, head
+    st.selectbox(
+        "Layer",
+        places(continuation.model),
+        key="motion_layer",
+        format_func=lambda place: str(place).removeprefix("layer "),
+        on_change=_choose_head,
+        width=110 if len(continuation.bridge.attention_layers()) == 0 else 220,
+    )
+    heads = range(continuation.heads(place))
+    st.selectbox("Head", heads, key="motion_head", on_change=_choose_head, width=110)
 
 
 def _choose_head() -> None:
-    state = st.session_state
-    state.selection = picked().with_head(state.motion_layer, state.motion_head)
+    layer, kind = st.session_state.motion_layer
+    st.session_state.selection = picked().with_head(layer, st.session_state.motion_head, kind)
 
 
-def _existing_head(continuation: Continuation) -> tuple[int, int]:
+def _existing_head(continuation: Continuation) -> tuple[Place, int]:
     """The picked head, or the nearest that this model has."""
-    layers = continuation.bridge.ssm_layers()
-    layer = min(layers, key=lambda layer: abs(layer - picked().layer))
-    return layer, min(picked().head, continuation.heads(layer) - 1)
+    place = nearest_place(places(continuation.model), picked())
+    return place, min(picked().head, continuation.heads(place) - 1)
 
 
 def _panels(moment: Moment, running: bool) -> str:
-    """The three panels up to the shown time, whose row is marked; the same in words."""
-    view = picked().view
-    value: Literal["attention", "attention_dt"] = "attention_dt" if view.dt else "attention"
+    """The panels up to the shown time, whose row is marked; the same in words."""
+    view, terms = picked().view, moment.terms
+    with_dt = view.dt and moment.place.kind == "ssm"
+    value: Literal["attention", "attention_dt"] = "attention_dt" if with_dt else "attention"
     whole = moment.cells()
     # Those of all that has come: what is drawn keeps its colour while time goes on.
     limits = {
@@ -301,15 +309,15 @@ def _panels(moment: Moment, running: bool) -> str:
     key = int(row["j"].iloc[int(row[value].abs().to_numpy().argmax())])
     words = head_in_words(
         cells,
-        moment.layer,
+        moment.place.layer,
         moment.head,
-        float(half_life(moment.terms)[0, moment.head]),
+        float(half_life(terms)[0, moment.head]) if isinstance(terms, SSDTerms) else math.nan,
         moment.time,
-        with_dt=view.dt,
+        with_dt=with_dt,
     )
     st.markdown(plain(words))
     draw(
-        panels_chart(cells, pointed=(moment.time, key), limits=limits, with_dt=view.dt, larger=view.large),
+        panels_chart(cells, pointed=(moment.time, key), limits=limits, with_dt=with_dt, larger=view.large),
         key="motion_panels",
         on_select=_press,
         selection_mode=[PICK_QUERY],
@@ -332,7 +340,9 @@ def _press() -> None:
 def _state(moment: Moment) -> None:
     """How large the state was at all times, and what of it each token holds at the shown one."""
     larger = picked().view.large
-    layer, head, time, terms = moment.layer, moment.head, moment.time, moment.terms
+    layer, head, time, terms = moment.place.layer, moment.head, moment.time, moment.terms
+    if not isinstance(terms, SSDTerms):
+        raise TypeError(f"{moment.place} has no state.")
     norms = moment.continuation.made(
         "norms", (moment.length, layer), lambda: state_norm_table(state_norms(terms), moment.tokens)
     )
@@ -353,9 +363,9 @@ def _state(moment: Moment) -> None:
     )
 
 
-def _notes(moment: Moment) -> None:
-    """How exactly the terms rebuild what the model computed, and where its own code differs by design."""
-    continuation, layer = moment.continuation, moment.layer
+def _faithfulness(moment: Moment) -> None:
+    """How exactly the terms rebuild what the model computed."""
+    continuation, layer = moment.continuation, moment.place.layer
     cache = continuation.cache()
     error = continuation.made("faithfulness", (moment.length, layer), lambda: cache.faithfulness(layer))
     if error <= cache.tolerance(layer):
@@ -369,7 +379,12 @@ def _notes(moment: Moment) -> None:
             "its largest value. Do not trust this picture.",
             icon=":material/warning:",
         )
-    notes = continuation.made("notes", moment.length, lambda: cache.notes)
+
+
+def _notes(moment: Moment) -> None:
+    """Where the model's own code differs between its reading and its writing, by design."""
+    continuation = moment.continuation
+    notes = continuation.made("notes", moment.length, lambda: continuation.cache().notes)
     if notes:
         with st.expander(
             "Where it generates, this model computes otherwise than where it reads: by design of its code.",

@@ -190,7 +190,7 @@ def matrix_inputs(name: str) -> bool:
 
 
 def ssd_inputs(name: str) -> bool:
-    """Names filter that keeps just what the terms and the faithfulness of every layer need."""
+    """Names filter that keeps just what the terms of every layer need, and the faithfulness of mixers."""
     return name.endswith(_SSD_INPUTS)
 
 
@@ -198,7 +198,10 @@ _MATRIX_INPUTS = (
     *(f".mixer.{name}" for name in ("hook_in", "hook_B", "hook_C", "hook_dt")),
     f".attn.{PATTERN}",
 )
-_SSD_INPUTS = tuple(f".mixer.{name}" for name in ("hook_x", "hook_B", "hook_C", "hook_dt", "hook_scan"))
+_SSD_INPUTS = (
+    *(f".mixer.{name}" for name in ("hook_x", "hook_B", "hook_C", "hook_dt", "hook_scan")),
+    f".attn.{PATTERN}",
+)
 
 
 def _missing(layer: int, name: str) -> str:

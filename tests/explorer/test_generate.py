@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -14,8 +15,10 @@ import torch
 from streamlit.testing.v1 import AppTest
 from transformers import AutoTokenizer
 
-from components.charts import Window, head_cells
+from components.charts import Place, Window, head_cells
+from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
+from components.ssd import softmax_attention
 from explorer import generating, motion, resources
 from explorer.settings import settings
 from tests.explorer.conftest import ROOT
@@ -95,7 +98,7 @@ def test_the_slider_goes_through_time(page: AppTest) -> None:
     time_shown = length - 5
     page.slider(key="time").set_value(time_shown).run()
     assert not page.exception
-    layer, head = (page.selectbox(key=f"motion_{name}").value for name in ("layer", "head"))
+    place, head = (page.selectbox(key=f"motion_{name}").value for name in ("layer", "head"))
     logits, cache = resources.bridge("demo").run_with_cache(ids(page))
     values, likely = logits[0, time_shown].softmax(-1).topk(10)
     bars = table(page, "next_token", "bars")
@@ -106,7 +109,7 @@ def test_the_slider_goes_through_time(page: AppTest) -> None:
     scene = table(page, "motion_panels", "scene").iloc[0]
     assert scene["rows"] == length
     assert scene["kept_row"] == time_shown
-    cells = head_cells(cache.ssd_terms(layer), head, ["t"] * length).cells
+    cells = head_cells(cache.ssd_terms(place.layer), head, ["t"] * length).cells
     drawn = table(page, "motion_panels", "cells")
     past = (cells["i"] <= time_shown).to_numpy()
     assert not drawn[~past].to_numpy().any()
@@ -130,7 +133,7 @@ def test_after_the_last_token_nothing_has_come(page: AppTest) -> None:
 
 def test_another_head_is_that_of_all_pages(page: AppTest) -> None:
     generate(page)
-    page.selectbox(key="motion_layer").set_value(1).run()
+    page.selectbox(key="motion_layer").set_value(Place(1)).run()
     page.selectbox(key="motion_head").set_value(3).run()
     assert (page.session_state.selection.layer, page.session_state.selection.head) == (1, 3)
     assert "Layer 1, head 3 " in page.markdown[0].value.replace("\\", "")
@@ -182,7 +185,10 @@ def test_what_grows_keeps_its_frame(page: AppTest) -> None:
     assert frames == {(total, total)}
 
 
-def test_text_is_shown_as_text(page: AppTest) -> None:
+def test_text_is_shown_as_text(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """With a tokenizer that knows every character."""
+    monkeypatch.setattr("components.models.source.MODEL_FOLDER", MODEL_FOLDER)
+    page: AppTest = request.getfixturevalue("page")
     page.text_area(key="continued_prompt").set_value("<b>Mia</b> & **Leo**\n$x$").run()
     generate(page)
     assert "&lt;b&gt;" in text(page)
@@ -207,7 +213,7 @@ def test_too_many_tokens_are_told(page: AppTest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("EXPLORER_MAX_TOKENS", "40")
     settings.cache_clear()
     try:
-        page.text_area(key="continued_prompt").set_value("Mia. " * 14).run()
+        page.text_area(key="continued_prompt").set_value("Mia. " * 7).run()
         page.button(key="generate").click().run()
         assert "at most 40 are allowed" in said(page)
         assert "Shorten the prompt" in said(page)
@@ -353,7 +359,7 @@ def test_words_for_those_who_do_not_see(page: AppTest) -> None:
 
 
 @pytest.mark.parametrize("family", ["falcon_h1", "nemotron_h"])
-def test_a_hybrid_offers_its_layers_with_mixers(page: AppTest, folder: Path, family: str) -> None:
+def test_a_hybrid_offers_its_heads_of_both_kinds(page: AppTest, folder: Path, family: str) -> None:
     case = next(case for case in FAMILY_CASES if case.family == family)
     model = folder.with_name("hybrid")
     shutil.copytree(folder, model, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
@@ -365,6 +371,17 @@ def test_a_hybrid_offers_its_layers_with_mixers(page: AppTest, folder: Path, fam
     generate(page)
     assert not page.exception
     assert not page.error
-    assert list(map(int, page.selectbox(key="motion_layer").options)) == case.mixers
+    softmax = [f"{layer}, softmax attention" for layer in case.attentions]
+    assert sorted(page.selectbox(key="motion_layer").options) == sorted([*map(str, case.mixers), *softmax])
     assert len(page.get("vega_lite_chart")) == len(CHARTS)
     assert "rebuilds the model's own scan output" in said(page)
+    page.selectbox(key="motion_layer").set_value(Place(case.attentions[0], "attention")).run()
+    assert not page.exception
+    assert page.session_state.selection.kind == "attention"
+    continuation = page.session_state.continuation
+    terms = continuation.cache().softmax_terms(case.attentions[0])
+    assert terms.length == continuation.generation.length
+    pattern = softmax_attention(terms, heads=[page.session_state.motion_head], queries=[-1])[0, 0, 0]
+    row = table(page, "motion_panels", "cells")["attention"].to_numpy()[-len(pattern) :]
+    np.testing.assert_allclose(row, pattern, atol=1e-6)
+    assert len(page.get("vega_lite_chart")) == len(CHARTS) - 2  # it carries no state
