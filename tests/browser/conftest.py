@@ -90,10 +90,10 @@ class Explorer:
     page: Page
     address: str
 
-    def open(self, query: str = "") -> None:
-        """Go to the page, as a link with this query does."""
+    def open(self, query: str = "", last: str = "decay_curves") -> None:
+        """Go to the page, as a link with this query does, and wait for its `last` chart."""
         self.page.goto(f"{self.address}/{query}")
-        expect(self.chart("decay_curves")).to_be_visible(timeout=60_000)
+        expect(self.chart(last)).to_be_visible(timeout=60_000)
         self.settle()
 
     def settle(self) -> None:
@@ -199,13 +199,15 @@ class Explorer:
         """The heading that names the picked head."""
         return self.page.get_by_role("heading", name=re.compile("^Layer")).inner_text()
 
-    def click_head(self, layer: int, head: int) -> None:
+    def click_head(self, layer: int, head: int, kind: str = "Mamba-2") -> None:
         """Click a cell of the head map."""
         cells = self.chart("head_map").locator("g.mark-rect.role-mark").first.locator("path")
         for cell in cells.all():
             label = cell.get_attribute("aria-label") or ""
-            if f"layer: {layer};" in label and f"head: {head};" in label:
-                cell.click()
+            if f"head: {head};" in label and f"layer: {layer}; kind: {kind};" in label:
+                box = cell.bounding_box()
+                assert box is not None
+                self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
                 return self.settle()
         raise AssertionError(f"The head map has no cell for layer {layer}, head {head}.")
 

@@ -1,0 +1,78 @@
+"""A hybrid in a real browser: softmax heads in the head map, their panels, their windows."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import expect
+from transformers import AutoTokenizer
+
+from components.demo import MODEL_FOLDER
+from tests.browser.conftest import Explorer
+from tests.families import FAMILY_CASES
+
+pytestmark = pytest.mark.browser
+
+CASE = next(case for case in FAMILY_CASES if case.family == "falcon_h1")
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny model whose layers hold a mixer and softmax attention, with the embedded model's tokenizer."""
+    folder = tmp_path_factory.mktemp("hybrid")
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_FOLDER)
+    model = CASE.build()
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_click_on_a_softmax_cell_shows_its_pattern(explorer: Explorer, hybrid: str) -> None:
+    explorer.open("?" + urlencode({"model": hybrid, "layer": CASE.mixers[0], "head": 1}))
+    assert explorer.picked() == f"Layer {CASE.mixers[0]}, head 1"
+    layer = CASE.attentions[-1]
+    explorer.click_head(layer, 2, "softmax attention")
+    assert explorer.picked() == f"Layer {layer}, softmax attention, head 2"
+    parameters = explorer.parameters()
+    assert (parameters["layer"], parameters["head"], parameters["kind"]) == (str(layer), "2", "attention")
+    expect(explorer.page.get_by_test_id("stVegaLiteChart")).to_have_count(3)  # nothing decays
+    shown = explorer.pixels()
+    assert shown.coloured(0) > 500  # scores have two signs
+    assert shown.green(1) > 100  # attention has none
+    assert shown.coloured(2) == 0  # words
+    assert re.search(r"softmax head 2, .* reads ", explorer.described("panels"))
+    explorer.click_head(CASE.mixers[0], 0)
+    assert explorer.picked() == f"Layer {CASE.mixers[0]}, head 0"
+    assert "kind" not in explorer.parameters()
+    expect(explorer.page.get_by_test_id("stVegaLiteChart")).to_have_count(4)
+
+
+def test_a_brush_and_a_press_in_the_pattern(explorer: Explorer, hybrid: str) -> None:
+    layer = CASE.attentions[0]
+    link = {"model": hybrid, "layer": layer, "head": 0, "kind": "attention"}
+    explorer.open("?" + urlencode(link), last="row")
+    explorer.point(1, 0.1, 0.5)
+    explorer.page.mouse.down()
+    explorer.page.mouse.up()
+    explorer.settle()
+    query = int(explorer.parameters()["query"])
+    assert f"What query {query} reads" in explorer.described("row")
+    explorer.brush(1, (0.05, 0.5), (0.4, 0.9))
+    (window,) = explorer.windows()
+    assert window[0] > 0
+    assert window[3] < window[1]
+    # Beside the two panels there are words, and nothing to brush.
+    explorer.brush(2, (0.1, 0.5), (0.5, 0.9))
+    assert explorer.windows() == [window]
+
+
+def test_the_gallery_holds_both_kinds(explorer: Explorer, hybrid: str, tmp_path: Path) -> None:
+    link = {"model": hybrid, "layer": CASE.attentions[0], "head": 0, "kind": "attention", "view": "gallery"}
+    explorer.open("?" + urlencode(link), last="row")
+    chart = explorer.page.get_by_test_id("stVegaLiteChart").nth(1)
+    expect(chart).to_be_visible()
+    assert explorer.picture("gallery").width > 300
+    exported = explorer.download("PNG").read_bytes()
+    assert exported.startswith(b"\x89PNG")
