@@ -55,9 +55,9 @@ class Footprint:
     given: int
     """What a mixer was given, in the model's dtype."""
     terms: int
-    """The terms that follow of a mixer: B, C and dt in float32, the cumulative decay in float64."""
+    """The terms that follow: B, C and dt in float32, the cumulative decay in float64; or q and k again."""
     scratch: int
-    """While they are derived."""
+    """What reading a layer takes for the moment, the most of any."""
 
     @staticmethod
     def of(bridge: ModelBridge) -> Footprint:
@@ -70,13 +70,17 @@ class Footprint:
             attention: Any = bridge.blocks[attentions[0]].attn.original_component
             compared = attention.q_proj.out_features + attention.k_proj.out_features
         item, layers = bridge.model.dtype.itemsize, len(mixers) + len(attentions)
-        part = len(mixers) / layers
+
+        def mean(of_mixer: int, of_attention: int) -> int:
+            return ceil((of_mixer * len(mixers) + of_attention * len(attentions)) / layers)
+
         return Footprint(
             layers=layers,
-            projected=ceil(((grouped + heads) * part + compared * (1 - part)) * item),
-            given=ceil(bridge.model.config.hidden_size * item * part),
-            terms=ceil(((grouped + heads) * 4 + heads * 8) * part),
-            scratch=grouped * 4 * _SCRATCH,
+            projected=mean((grouped + heads) * item, compared * item),
+            given=mean(bridge.model.config.hidden_size * item, 0),
+            terms=mean((grouped + heads) * 4 + heads * 8, compared * item),
+            # Of attention, its own q and k: they can be many times those of the mean.
+            scratch=max(grouped * 4 * _SCRATCH, 2 * compared * item),
         )
 
     def layers_at_once(self, tokens: int, most: int) -> int:

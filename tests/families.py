@@ -28,7 +28,7 @@ MAMBA = {
 }
 LIMIT = (0.2, 0.6)
 # Patterns that are not flat, and no layer that makes so much of rounding that a comparison says nothing.
-GAINS = {"adapter": 0.7, "q_proj": 1.2, "k_proj": 1.2, "out_proj": 0.5}
+GAINS = {"adapter": 0.7, "q_proj": 1.2, "k_proj": 1.2, "out_proj": 0.5, "down_proj": 0.5}
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,9 @@ FAMILY_CASES = [
             "mamba_d_state": 8,
             "mamba_ngroups": 2,
             "chunk_size": 16,
-            "layers_block_type": ["mamba", "hybrid", "hybrid", "hybrid"],
-            "num_hidden_layers": 4,
+            # Before 5.24 the adapters of a block were told by its layer, not by which hybrid layer it is.
+            "layers_block_type": ["mamba", "mamba", "hybrid", "hybrid", "hybrid"],
+            "num_hidden_layers": 5,
             "num_attention_heads": 4,
             "intermediate_size": 48,
             "num_mem_blocks": 2,
@@ -217,8 +218,8 @@ FAMILY_CASES = [
             "add_bias_linear": True,
             "time_step_min": LIMIT[0],
         },
-        mixers=[0, 1, 2, 3],
-        attentions=[1, 2, 3],
+        mixers=[0, 1, 2, 3, 4],
+        attentions=[2, 3, 4],
         clamped=True,
     ),
     FamilyCase(

@@ -82,7 +82,7 @@ FAMILIES = (
         # Every layer has a `mixer`: a Mamba-2 one, softmax attention, an MLP or experts.
         mixer=("mixer",),
         attention=("mixer",),
-        example="nvidia/NVIDIA-Nemotron-Nano-9B-v2",
+        example="nvidia/NVIDIA-Nemotron-3-Nano-4B-BF16",
     ),
     Family(
         "falcon_h1",

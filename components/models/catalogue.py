@@ -10,8 +10,9 @@ DEMO = "demo"
 class CatalogueEntry:
     """One model that is known to work, with what a person needs to choose it.
 
-    The sizes are those of its configuration; they are None for the embedded model, whose
-    configuration lies next to its weights and can be read without a network.
+    The sizes are those of its configuration, `heads` and what follows those of its Mamba-2 mixers; they are
+    None for the embedded model, whose configuration lies next to its weights and can be read without a
+    network.
     """
 
     name: str
@@ -20,6 +21,7 @@ class CatalogueEntry:
     note: str
     parameters: int | None = None
     layers: int | None = None
+    """All of them; in a hybrid not every one need hold a mixer."""
     hidden: int | None = None
     heads: int | None = None
     head_dim: int | None = None
@@ -66,5 +68,77 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         state=128,
         groups=8,
     ),
+    CatalogueEntry(
+        name="ibm-granite/granite-4.0-h-350m",
+        label="Granite 4.0 H 350M",
+        note="IBM's small hybrid: softmax attention in 4 of 32 layers, Mamba-2 in the others.",
+        parameters=340_332_224,
+        layers=32,
+        hidden=768,
+        heads=48,
+        head_dim=32,
+        state=128,
+        groups=1,
+    ),
+    CatalogueEntry(
+        name="tiiuae/Falcon-H1-0.5B-Base",
+        label="Falcon-H1 0.5B",
+        note="TII's hybrid: Mamba-2 and softmax attention side by side in every layer.",
+        parameters=521_411_104,
+        layers=36,
+        hidden=1024,
+        heads=24,
+        head_dim=64,
+        state=128,
+        groups=1,
+    ),
+    CatalogueEntry(
+        name="Zyphra/Zamba2-1.2B",
+        label="Zamba2 1.2B",
+        note="Zyphra's hybrid: Mamba-2 in every layer, and before 6 of 38 one and the same transformer.",
+        parameters=1_215_064_704,
+        layers=38,
+        hidden=2048,
+        heads=64,
+        head_dim=64,
+        state=128,
+        groups=1,
+    ),
+    CatalogueEntry(
+        name="ibm-granite/granite-4.0-h-1b",
+        label="Granite 4.0 H 1B",
+        note="IBM's hybrid: softmax attention in 4 of 40 layers, Mamba-2 in the others.",
+        parameters=1_461_538_368,
+        layers=40,
+        hidden=1536,
+        heads=48,
+        head_dim=64,
+        state=128,
+        groups=1,
+    ),
+    CatalogueEntry(
+        name="ibm-ai-platform/Bamba-9B-v2",
+        label="Bamba 9B v2",
+        note="A hybrid of IBM and universities: softmax attention in 3 of 32 layers, Mamba-2 in the others.",
+        parameters=9_780_235_392,
+        layers=32,
+        hidden=4096,
+        heads=128,
+        head_dim=64,
+        state=128,
+        groups=1,
+    ),
+    CatalogueEntry(
+        name="nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+        label="Nemotron 3 Nano 30B",
+        note="NVIDIA's hybrid: 23 layers of Mamba-2, 6 of softmax attention, and 23 of experts between them.",
+        parameters=31_577_937_344,
+        layers=52,
+        hidden=2688,
+        heads=64,
+        head_dim=64,
+        state=128,
+        groups=8,
+    ),
 )
-"""The models to choose from, the embedded one first, then from small to large."""
+"""The models to choose from: the embedded one, those of Mamba-2 alone, then hybrids; from small to large."""

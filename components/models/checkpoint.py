@@ -154,20 +154,35 @@ def _read_settings(folder: Path, name: str) -> dict[str, Any]:
 def _check_model_type(settings: Mapping[str, Any], name: str) -> None:
     from components.bridge.families import SUPPORTED, unsupported
 
-    model_type = settings.get("model_type")
-    if model_type is None:
+    if settings.get("model_type") is None:
         raise ModelLoadError(
             f'The config.json of "{name}" does not say what model it is (model_type). Supported are '
             f"{', '.join(SUPPORTED)}."
         )
+    model_type = str(settings["model_type"])
     if model_type not in SUPPORTED:
-        raise ModelLoadError(f'"{name}" cannot be opened. {unsupported(str(model_type))}')
+        raise ModelLoadError(f'"{name}" cannot be opened. {_inside(settings) or unsupported(model_type)}')
     architectures = settings.get("architectures") or []
     if architectures and not any(str(a).endswith("ForCausalLM") for a in architectures):
         raise ModelLoadError(
             f'"{name}" holds a {architectures[0]}, which has no language-model head to predict tokens with. '
             "Give a checkpoint whose config.json names a ...ForCausalLM architecture."
         )
+
+
+def _inside(settings: Mapping[str, Any]) -> str | None:
+    """Say which language model lies inside one of images or sounds, if it is one that could be read alone."""
+    from components.bridge.families import SUPPORTED
+
+    for part, inner in settings.items():
+        family = SUPPORTED.get(str(inner.get("model_type"))) if isinstance(inner, dict) else None
+        if family is not None:
+            return (
+                f"It is a model of type {str(settings['model_type'])!r}, which holds a language model "
+                f"({part}, of type {family.model_type!r}) beside others, for images or sounds. Only a "
+                f"language model alone can be read, such as {family.example}."
+            )
+    return None
 
 
 def _listed_weights(folder: Path, name: str) -> list[Path]:

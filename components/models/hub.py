@@ -25,12 +25,17 @@ def download_weights(repository: str, snapshot: Path, *, local_files_only: bool,
     is the commit: weights and settings are of the same version even if the branch moves meanwhile.
     """
     for single, index in WEIGHT_LAYOUTS:
-        wanted = shard_names(snapshot / index) if (snapshot / index).is_file() else [single]
-        download(
-            repository, wanted, revision=snapshot.name, local_files_only=local_files_only, progress=progress
-        )
-        if all((snapshot / name).is_file() for name in wanted):
-            return
+        shards = [shard_names(snapshot / index)] if (snapshot / index).is_file() else []
+        for wanted in [*shards, [single]]:  # some have one file beside the index of what it was made from
+            download(
+                repository,
+                wanted,
+                revision=snapshot.name,
+                local_files_only=local_files_only,
+                progress=progress,
+            )
+            if all((snapshot / name).is_file() for name in wanted):
+                return
 
 
 def download(

@@ -4,7 +4,7 @@ import re
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +125,7 @@ def load_model(
         raise ModelLoadError(f'"{name}" cannot be opened. {error}') from error
     parameters = sum(parameter.numel() for parameter in skeleton.parameters())
     check_memory(name, parameters, precision, placement)
+    _check_shared_weights(placement, skeleton, name)
 
     if not isinstance(source, Path):
         hub.download_weights(source, folder, local_files_only=local_files_only, progress=progress)
@@ -202,6 +203,7 @@ def _load(
                     trust_remote_code=False,
                     weights_only=True,
                     output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # refused below, in our words
                     **weights,
                 )
         except (MemoryError, torch.OutOfMemoryError) as error:
@@ -215,38 +217,75 @@ def _load(
                 f'"{name}" could not be loaded ({first_line(error)}). Check a device_map if you gave one; '
                 "otherwise download the model again."
             ) from error
-        _check_complete(info, config, name)
+        _check_complete(info, loaded, name)
         # Layers on the disk are read from that folder for as long as the model lives.
         weakref.finalize(loaded, clean_up.pop_all().close)
     model: PreTrainedModel = loaded
     return model
 
 
+def _check_shared_weights(placement: Placement, skeleton: "PreTrainedModel", name: str) -> None:
+    """Refuse a device_map with one weight on the disk and elsewhere: accelerate finds it in neither."""
+    places = placement.device_map
+    if isinstance(places, str) or not placement.uses_disk:
+        return
+    seen: dict[int, tuple[str, bool]] = {}
+    for key, parameter in skeleton.named_parameters(remove_duplicate=False):
+        holders = [module for module in places if not module or f"{key}.".startswith(f"{module}.")]
+        on_disk = bool(holders) and places[max(holders, key=len)] == "disk"
+        first, first_on_disk = seen.setdefault(id(parameter), (key, on_disk))
+        if on_disk != first_on_disk:
+            here, there = (key, first) if on_disk else (first, key)
+            raise ModelLoadError(
+                f'The device_map has {here} on the disk and {there} elsewhere, but in "{name}" they are one '
+                'and the same weight. Put both on the disk, or neither; device_map="auto" heeds that.'
+            )
+
+
 def _check_shapes(shapes: Mapping[str, list[int]], skeleton: "PreTrainedModel", name: str) -> None:
+    """Refuse shapes that do not fit before anything is read; what transformers renames, it tells later."""
     expected = {key: list(tensor.shape) for key, tensor in skeleton.state_dict().items()}
-    wrong = [key for key, shape in shapes.items() if expected.get(key, shape) != shape]
+    _refuse_shapes(
+        [(key, shape, expected[key]) for key, shape in shapes.items() if expected.get(key, shape) != shape],
+        name,
+    )
+
+
+def _refuse_shapes(wrong: Collection[tuple[str, Sequence[int], Sequence[int]]], name: str) -> None:
+    """Raise ModelLoadError if there are any; each is a weight, its shape, and the shape it should have."""
     if wrong:
-        first = wrong[0]
+        key, found, expected = min(wrong)
         more = f" ({len(wrong) - 1} more do not fit)" if len(wrong) > 1 else ""
         raise ModelLoadError(
-            f'The weights of "{name}" do not fit its config.json: {first} has the shape {shapes[first]} and '
-            f"should have {expected[first]}{more}. Use the config.json that was saved with these weights."
+            f'The weights of "{name}" do not fit its config.json: {key} has the shape {list(found)} and '
+            f"should have {list(expected)}{more}. Use the config.json that was saved with these weights."
         )
 
 
-def _check_complete(info: Mapping[str, Any], config: "PreTrainedConfig", name: str) -> None:
-    """Refuse weights of another model, where transformers would fill in random numbers or drop layers."""
+def _check_complete(info: Mapping[str, Any], model: "PreTrainedModel", name: str) -> None:
+    """Refuse weights of another model, where transformers would fill in random numbers or drop a part."""
+    from components.bridge.families import is_mamba2_mixer
+
+    _refuse_shapes(info["mismatched_keys"], name)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelLoadError(
             f'The weights of "{name}" are incomplete: {len(missing)} are missing ({shortened(missing)}), and '
             "would be random numbers. Use the config.json and all weight files of one and the same model."
         )
-    surplus = sorted(key for key in info["unexpected_keys"] if _layer_of(key) >= config.num_hidden_layers)
+    layers = model.config.num_hidden_layers
+    surplus = sorted(key for key in info["unexpected_keys"] if _layer_of(key) >= layers)
     if surplus:
         raise ModelLoadError(
-            f'The weights of "{name}" have more layers than the {config.num_hidden_layers} in its '
-            f"config.json ({shortened(surplus)}). Use the config.json that was saved with these weights."
+            f'The weights of "{name}" have more layers than the {layers} in its config.json '
+            f"({shortened(surplus)}). Use the config.json that was saved with these weights."
+        )
+    mixers = tuple(f"{path}." for path, module in model.named_modules() if is_mamba2_mixer(module))
+    dropped = sorted(key for key in info["unexpected_keys"] if key.startswith(mixers))
+    if dropped:
+        raise ModelLoadError(
+            f'The mixers of "{name}" have weights that its config.json leaves out ({shortened(dropped)}). '
+            "Use the config.json that was saved with these weights, or a checkpoint that is not quantized."
         )
 
 

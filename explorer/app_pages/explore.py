@@ -109,7 +109,9 @@ with model_column:
         format_func=lambda name: LABELS.get(name, name),
         accept_new_options=any_model,
         placeholder="Choose a model",
-        help="Choose one, or type any hub id or the path of a folder and press Enter." if any_model else None,
+        help="Choose one, or type the hub id or the folder of any model with Mamba-2 layers and press Enter."
+        if any_model
+        else None,
     )
     if refused:
         st.text(refused)

@@ -1,9 +1,13 @@
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.bridge import ModelBridge, matrix_inputs
 from components.models import load_bridge
 from explorer.costs import Cost, Footprint, measured_rate, remember_run
+from tests.families import FAMILY_CASES, FamilyCase
+from tests.tiny import random_ids
 
 FOOTPRINT = Footprint(layers=4, projected=100, given=200, terms=150, scratch=1000)
 
@@ -16,6 +20,25 @@ def test_the_footprint_is_that_of_the_model() -> None:
     assert footprint.terms == sum(tensor.nbytes for tensor in tensors) / terms.length
     assert footprint.given == 4 * bridge.model.config.hidden_size
     assert footprint.layers == len(bridge.blocks)
+
+
+@pytest.mark.parametrize("case", FAMILY_CASES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_footprint_of_a_hybrid_is_all_that_is_held_of_both_kinds(
+    case: FamilyCase, dtype: torch.dtype
+) -> None:
+    bridge, length = ModelBridge(case.build(dtype)), 50
+    _, cache = bridge.run_with_cache(random_ids(0, 1, length), names_filter=matrix_inputs)
+    mixers = [cache.ssd_terms(layer, with_x=False) for layer in case.mixers]
+    attentions = [cache.softmax_terms(layer) for layer in case.attentions]
+    held = sum(t.nbytes for terms in mixers for t in (terms.B, terms.C, terms.dt, terms.cum_log_decay))
+    held += sum(t.nbytes for terms in attentions for t in (terms.q, terms.k))
+    held += sum(cache[f"blocks.{layer}.mixer.hook_in"].nbytes for layer in case.mixers)
+    footprint = Footprint.of(bridge)
+    assert footprint.layers == len(mixers) + len(attentions)
+    counted = length * footprint.layers * (footprint.terms + footprint.given)
+    assert held <= counted <= held + 2 * length * footprint.layers  # a mean is rounded up to whole bytes
+    assert footprint.scratch >= max([(t.q.nbytes + t.k.nbytes) / length for t in attentions], default=0)
 
 
 def test_a_short_text_goes_through_once_and_a_long_one_a_few_layers_at_a_time() -> None:

@@ -86,6 +86,28 @@ def test_another_type_of_model(
         load_model(folder)
 
 
+@pytest.mark.parametrize("kind", [["mamba2"], 2, {"name": "mamba2"}])
+def test_a_type_of_model_that_is_no_name(
+    folder: Path, edit_config: Callable[..., None], kind: object
+) -> None:
+    edit_config(folder, model_type=kind)
+    with refused("cannot be opened. It is a model of type .*Supported types: mamba2, "):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("part", ["text_config", "llm_config"])
+def test_a_model_of_images_with_a_hybrid_inside(
+    folder: Path, edit_config: Callable[..., None], part: str
+) -> None:
+    inner = {"model_type": "nemotron_h", "hidden_size": 32}
+    edit_config(folder, model_type="NemotronH_Nano_VL_V2", vision_config={}, **{part: inner})
+    with refused(
+        f"of type 'NemotronH_Nano_VL_V2', which holds a language model .{part}, of type 'nemotron_h'. beside "
+        "others, for images or sounds. Only a language model alone can be read, such as nvidia/"
+    ):
+        load_model(folder)
+
+
 def test_a_hybrid_in_which_every_layer_is_of_the_other_kind(tmp_path: Path) -> None:
     """As granite-4.0-micro: the class of a hybrid, and not one Mamba-2 layer. It needs no weights to tell."""
     config = GraniteMoeHybridConfig(

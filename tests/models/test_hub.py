@@ -60,16 +60,55 @@ def test_bin_is_fetched_where_there_is_nothing_else(local_hub: LocalHub, origina
     assert local_hub.served[-1] == "pytorch_model.bin"
 
 
-def test_what_is_not_a_mamba2_model_is_refused_before_its_weights_are_fetched(
-    local_hub: LocalHub, folder: Path
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
+            "of type 'llama'.*Nearest is.*mamba2",
+        ),
+        (
+            {
+                "model_type": "of_its_own",
+                "auto_map": {"AutoConfig": "its.Own", "AutoModelForCausalLM": "its.Own"},
+            },
+            "of type 'of_its_own'.*Nearest is.*mamba2",
+        ),
+        (
+            {
+                "model_type": "bamba",
+                "architectures": ["BambaForCausalLM"],
+                "vocab_size": 97,
+                "hidden_size": 32,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "attn_layer_indices": [0, 1],
+                "mamba_n_heads": 8,
+            },
+            "none of its 2 layers does.*Nearest is ibm-ai-platform/Bamba-9B-v2",
+        ),
+    ],
+    ids=["another type", "a type of its own code", "a hybrid without mixers"],
+)
+def test_what_cannot_be_read_is_refused_before_its_weights_are_fetched(
+    local_hub: LocalHub, folder: Path, settings: dict[str, object], words: str
 ) -> None:
-    (folder / "config.json").write_text(
-        json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]})
-    )
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "its.py").write_text("raise SystemExit")
     local_hub.repositories[NAME] = folder
-    with pytest.raises(ModelLoadError, match=r'of type "llama".*Supported is the type "mamba2"'):
+    with pytest.raises(ModelLoadError, match=words):
         load_model(NAME)
-    assert "model.safetensors" not in local_hub.served
+    assert "config.json" in local_hub.served
+    assert not {"model.safetensors", "its.py"} & set(local_hub.served)
+
+
+def test_one_file_beside_the_index_of_several_that_are_not_there(local_hub: LocalHub, folder: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"a": "model-00001-of-00001.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    local_hub.repositories[NAME] = folder
+    ids = torch.arange(20)[None]
+    assert torch.equal(load_model(NAME)[0](ids).logits, load_model(GOLDEN)[0](ids).logits)
 
 
 def test_progress_tells_megabytes_on_the_calling_thread(local_hub: LocalHub, folder: Path) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, Mamba2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Mamba2ForCausalLM
 
 from components.bridge import ModelBridge
+from components.bridge.families import SUPPORTED, is_mamba2_mixer
 from components.demo import MODEL_FOLDER
-from components.models import CATALOGUE, ModelLoadError, load_bridge, source
+from components.models import CATALOGUE, CatalogueEntry, ModelLoadError, load_bridge, source
 from components.models.loader import load_model
 from components.models.progress import reported_loading
 from components.models.source import find_source
@@ -213,29 +214,109 @@ def test_importing_the_package_does_not_import_transformers() -> None:
     assert run.stdout.strip() == "set()"
 
 
+def kinds(layers: int, attention: tuple[int, ...]) -> list[str]:
+    return ["attention" if i in attention else "mamba" for i in range(layers)]
+
+
+def granite(hidden: int, attention: list[str]) -> dict[str, object]:
+    return {
+        "hidden_size": hidden,
+        "layer_types": attention,
+        "num_hidden_layers": len(attention),
+        "num_attention_heads": 12,
+        "num_key_value_heads": 4,
+        "shared_intermediate_size": hidden * 8 // 3,
+        "num_local_experts": 0,
+        "mamba_n_heads": 48,
+        "mamba_d_state": 128,
+        "vocab_size": 100_352,
+        "tie_word_embeddings": True,
+    }
+
+
+# What the config.json of each checkpoint says.
+HYBRIDS = {
+    "ibm-granite/granite-4.0-h-350m": ("granitemoehybrid", granite(768, kinds(32, (10, 13, 17, 27)))),
+    "ibm-granite/granite-4.0-h-1b": ("granitemoehybrid", granite(1536, kinds(40, (5, 15, 25, 35)))),
+    "tiiuae/Falcon-H1-0.5B-Base": (
+        "falcon_h1",
+        {
+            "hidden_size": 1024,
+            "num_hidden_layers": 36,
+            "intermediate_size": 2048,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 2,
+            "head_dim": 64,
+            "mamba_d_ssm": 1536,
+            "mamba_n_heads": 24,
+            "mamba_d_state": 128,
+            "vocab_size": 32_784,
+        },
+    ),
+    "Zyphra/Zamba2-1.2B": (
+        "zamba2",
+        {
+            "hidden_size": 2048,
+            "num_hidden_layers": 38,
+            "layers_block_type": ["hybrid" if i % 6 == 5 else "mamba" for i in range(38)],
+            "n_mamba_heads": 64,
+            "mamba_d_state": 128,
+            "use_shared_attention_adapter": True,
+            "use_mem_rope": True,
+        },
+    ),
+    "ibm-ai-platform/Bamba-9B-v2": (
+        "bamba",
+        {
+            "attn_layer_indices": [9, 18, 27],
+            "mamba_d_state": 128,
+            "vocab_size": 128_256,
+        },
+    ),
+    "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": (
+        "nemotron_h",
+        {
+            "hidden_size": 2688,
+            "hybrid_override_pattern": "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME",
+            "num_key_value_heads": 2,
+            "mamba_num_heads": 64,
+            "n_routed_experts": 128,
+            "moe_intermediate_size": 1856,
+            "moe_shared_expert_intermediate_size": 3712,
+        },
+    ),
+}
+
+
 @pytest.mark.parametrize("entry", CATALOGUE[1:], ids=lambda entry: entry.label)
-def test_the_catalogue_counts_parameters_as_transformers_does(entry: object) -> None:
-    from transformers import Mamba2Config
-
+def test_the_catalogue_counts_as_transformers_does(entry: CatalogueEntry) -> None:
     codestral = "Codestral" in entry.name
-    config = Mamba2Config(
-        hidden_size=entry.hidden,
-        num_hidden_layers=entry.layers,
-        num_heads=entry.heads,
-        head_dim=entry.head_dim,
-        state_size=entry.state,
-        n_groups=entry.groups,
-        vocab_size=32768 if codestral else 50288,
-        tie_word_embeddings=not codestral,
-    )
+    pure = {
+        "hidden_size": entry.hidden,
+        "num_hidden_layers": entry.layers,
+        "num_heads": entry.heads,
+        "head_dim": entry.head_dim,
+        "state_size": entry.state,
+        "n_groups": entry.groups,
+        "vocab_size": 32768 if codestral else 50288,
+        "tie_word_embeddings": not codestral,
+    }
+    family, options = HYBRIDS.get(entry.name, ("mamba2", pure))
     with torch.device("meta"):
-        model = Mamba2ForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **options))
     assert sum(parameter.numel() for parameter in model.parameters()) == entry.parameters
+    mixer = next(module for module in model.modules() if is_mamba2_mixer(module))
+    sizes = (mixer.num_heads, mixer.head_dim, mixer.ssm_state_size, mixer.n_groups)
+    assert sizes == (entry.heads, entry.head_dim, entry.state, entry.groups)
+    assert (model.config.num_hidden_layers, model.config.hidden_size) == (entry.layers, entry.hidden)
 
 
-def test_the_demo_comes_first_and_names_are_unique() -> None:
-    assert CATALOGUE[0].name == "demo"
-    assert len({entry.name for entry in CATALOGUE}) == len(CATALOGUE) == 7
+def test_the_demo_comes_first_and_every_family_has_a_model() -> None:
+    names = [entry.name for entry in CATALOGUE]
+    assert names[0] == "demo"
+    assert len(set(names)) == len(names)
+    assert {"mamba2"} | {family for family, _ in HYBRIDS.values()} == set(SUPPORTED)
+    assert set(HYBRIDS) <= set(names)
 
 
 def test_the_demo_is_the_folder_that_ships_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
