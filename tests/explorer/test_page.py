@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from components.charts import Window, strongest_tile
+from components.charts import Place, Window, strongest_tile
 from components.demo.presets import PRESETS
 from explorer import resources
 from explorer.settings import settings
@@ -343,7 +343,7 @@ def test_a_link_to_a_model_that_cannot_be_opened_draws_the_first(tmp_path: Path)
 def test_the_url_holds_every_pick(page: AppTest) -> None:
     page.toggle(key="log").set_value(True).run()
     open_lists(page)
-    page.selectbox(key="layer").set_value(1).run()
+    page.selectbox(key="layer").set_value(Place(1)).run()
     picks = {name: page.query_params[name] for name in ("preset", "layer", "view")}
     assert picks == {"preset": "where-is-mia", "layer": "1", "view": "log"}
 
@@ -360,8 +360,7 @@ def test_the_scale_of_all_heads_is_that_of_the_strongest(page: AppTest) -> None:
 
 def test_the_row_can_be_read_as_a_table(page: AppTest) -> None:
     page.toggle(key="as_table").set_value(True).run()
-    query = resources.capture("demo", PRESETS[0].prompt).length - 1
-    assert len(page.dataframe[0].value) == query + 1
+    assert len(page.dataframe[0].value) == PRESETS[0].query + 1
 
 
 def test_a_prompt_that_was_stopped_waits_for_a_click(page: AppTest) -> None:
