@@ -343,9 +343,9 @@ def test_a_link_to_a_model_that_cannot_be_opened_draws_the_first(tmp_path: Path)
 def test_the_url_holds_every_pick(page: AppTest) -> None:
     page.toggle(key="log").set_value(True).run()
     open_lists(page)
-    page.selectbox(key="layer").set_value(Place(1)).run()
+    page.selectbox(key="layer").set_value(Place(0)).run()
     picks = {name: page.query_params[name] for name in ("preset", "layer", "view")}
-    assert picks == {"preset": "where-is-mia", "layer": "1", "view": "log"}
+    assert picks == {"preset": "where-is-mia", "layer": "0", "view": "log"}
 
 
 def test_the_scale_of_all_heads_is_that_of_the_strongest(page: AppTest) -> None:
