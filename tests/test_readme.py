@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from components.bridge.families import SUPPORTED
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -20,3 +22,13 @@ def test_files_that_readme_names_exist() -> None:
         link, benchmark, script = name
         path = link or script or f"benchmarks/{benchmark}.py"
         assert (ROOT / path).is_file(), path
+
+
+def test_the_table_of_families_has_every_family_and_no_failure() -> None:
+    _, table, _ = README.split("<!-- families -->")
+    rows = [line.strip("| ").split("|") for line in table.splitlines() if line.startswith("| `")]
+    assert [row[0].strip(" `") for row in rows] == list(SUPPORTED)
+    for _, *cells in rows:
+        assert len(cells) == 7
+        for cell in cells:
+            assert re.fullmatch(r"exact|\de-\d+|✓ \d+", cell.strip()), cell

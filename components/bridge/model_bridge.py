@@ -158,7 +158,7 @@ class ModelBridge:
         *,
         max_new_tokens: int,
         with_cache: bool = False,
-        attention_mask: Int64[Tensor, "batch prompt"] | None = None,
+        attention_mask: Int64[Tensor, "text prompt"] | None = None,
         names_filter: NamesFilter = None,
         fwd_hooks: ForwardHooks = (),
         **sampling: Any,
@@ -176,7 +176,8 @@ class ModelBridge:
         ids, mask = self._inputs(prompt_or_ids, attention_mask)
         state = DynamicCache(config=self.model.config)
         run = _run(self._hooks(fwd_hooks), self._names(names_filter) if with_cache else set())
-        run.mask = mask
+        continuations = sampling.get("num_return_sequences", 1)
+        run.mask = None if mask is None else mask.repeat_interleave(continuations, dim=0)
         with self._offload_lock, running(run):
             continued = self.model.generate(
                 ids,
@@ -187,7 +188,7 @@ class ModelBridge:
                 **sampling,
             )
             if with_cache:
-                self.step(continued, continued.shape[1] - 1, state, mask)
+                self.step(continued, continued.shape[1] - 1, state, run.mask)
         return (continued, self._cache(run)) if with_cache else continued
 
     def stream(
