@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -41,7 +40,7 @@ class SoftmaxAttentionBridge(GeneralizedComponent):
 
 # The hook point of each layer that a bridge wraps. A copy of such a layer has none, and runs as before.
 _points: WeakKeyDictionary[nn.Module, HookPoint] = WeakKeyDictionary()
-_OBSERVED = "observed_"
+_OBSERVED = "observed"
 
 
 def _observe(module: Any, point: HookPoint) -> None:
@@ -52,18 +51,14 @@ def _observe(module: Any, point: HookPoint) -> None:
     made, stays as it is.
     """
     _points[module] = point
-    implementation = module.config._attn_implementation or "eager"
-    if implementation.startswith(_OBSERVED):
-        return
-    observed = copy.copy(module.config)
-    observed._attn_implementation_internal = f"{_OBSERVED}{implementation}"
-    observed.unobserved = module.config
-    AttentionInterface.register(f"{_OBSERVED}{implementation}", partial(_attend, implementation))
-    module.config = observed
+    if module.config._attn_implementation != _OBSERVED:
+        observed = copy.copy(module.config)
+        observed._attn_implementation_internal = _OBSERVED
+        observed.unobserved = module.config
+        module.config = observed
 
 
 def _attend(
-    implementation: str,
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -76,13 +71,15 @@ def _attend(
     edited = None if point is None else _edited(point, query, key, value, options["scaling"])
     if edited is not None:
         return edited, None
+    before = _AsBefore(module)
     # The eager function is the model's own; every other one is registered.
     eager: Callable[..., Any] = sys.modules[type(module).__module__].eager_attention_forward
-    function = AttentionInterface().get_interface(implementation, eager)
-    out: tuple[Tensor, Tensor | None] = function(
-        _AsBefore(module), query, key, value, attention_mask, **options
-    )
+    function = AttentionInterface().get_interface(before.config._attn_implementation or "eager", eager)
+    out: tuple[Tensor, Tensor | None] = function(before, query, key, value, attention_mask, **options)
     return out
+
+
+AttentionInterface.register(_OBSERVED, _attend)
 
 
 def _edited(

@@ -695,3 +695,16 @@ def test_unsupported_models_are_told_what_they_are_and_what_is_nearest(
 
 def test_every_supported_family_has_a_case() -> None:
     assert {case.family for case in FAMILY_CASES} == set(SUPPORTED)
+
+
+def test_another_attention_function_can_be_set_after_wrapping() -> None:
+    """Only the layers' copy of the configuration is observed; the model's own says what is called."""
+    case = next(case for case in FAMILY_CASES if case.family == "bamba")
+    ids = random_ids(0, 1, 20)
+    bridge = ModelBridge(case.build())
+    name = f"blocks.{case.attentions[0]}.attn.hook_pattern"
+    _, before = bridge.run_with_cache(ids, names_filter=name)
+    bridge.model.set_attn_implementation("eager")
+    eager, after = bridge.run_with_cache(ids, names_filter=name)
+    assert torch.equal(eager, case.build(attn_implementation="eager")(ids).logits)
+    assert relative(after[name], before[name]) <= 1e-6
