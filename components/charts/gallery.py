@@ -21,7 +21,7 @@ from jaxtyping import Float32, Int, Shaped, UInt8
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, glaze_levels, glaze_palette
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
-from components.charts.head_map import TOOLTIP, WHAT, Measure, row_labels
+from components.charts.head_map import TOLD, TOOLTIP, Measure, row_labels, rows_are
 from components.charts.picture import png_address
 from components.charts.tables import Kind
 
@@ -85,18 +85,19 @@ def gallery_chart(
     # Small types: beside the image, these rows are most of what a page is sent.
     heads = heads.assign(place=place).astype(_TYPES)
     is_picked = (heads[["layer", "kind", "head"]] == list(picked)).all(axis=1)
-    down, last = int(place.max()) // across + 1, int(place.max()) % across + 1
+    filled = np.bincount(place // across)
     tables = {
-        "scene": scene(across=across, down=down, dots=dots),
+        "scene": scene(across=across, down=len(filled), dots=dots),
         # Half a gap up and to the left: each hairline stands in the middle of its gap.
         "picture": pd.DataFrame([{"left": -0.5 / (dots + 1), "top": -0.5 / (dots + 1), "url": address}]),
-        "lines": _lines(across, down, last),
+        "lines": _lines(filled),
         "heads": heads,
         "picked": heads.loc[is_picked, ["place"]],
     }
     if sort is None:
         tables["layers"] = pd.DataFrame({"layer": layers})
-    return Figure(_chart(sort is not None, larger), tables)
+    with_softmax = bool((measures["kind"] == "attention").any())
+    return Figure(_chart(sort is not None, with_softmax, larger), tables)
 
 
 def _columns(heads: int, per_layer: int) -> int:
@@ -132,20 +133,25 @@ def _mosaic(
     return rows.reshape(down * pitch, across * pitch)
 
 
-def _lines(across: int, down: int, last: int) -> pd.DataFrame:
-    """The hairlines around all cells, in cells; the lowest row has `last` of them."""
+def _lines(filled: Int[np.ndarray, " row"]) -> pd.DataFrame:
+    """The hairlines around all cells, in cells; `filled` are the cells of each row, from the left."""
+    around = np.array([0, *filled, 0])
     level = [
-        {"left": 0, "right": last if k == down else across, "top": k, "bottom": k} for k in range(down + 1)
+        {"left": 0, "right": right, "top": k, "bottom": k}
+        for k, right in enumerate(np.maximum(around[:-1], around[1:]))
     ]
-    upright = [
-        {"left": k, "right": k, "top": 0, "bottom": down if k <= last else down - 1}
-        for k in range(across + 1)
-    ]
+    upright = []
+    for k in range(filled.max() + 1):
+        # One line through rows that follow each other: where it begins, and where it ends.
+        ends = np.flatnonzero(np.diff(np.array([False, *(filled >= k), False]).astype(int)))
+        upright += [
+            {"left": k, "right": k, "top": top, "bottom": bottom} for top, bottom in ends.reshape(-1, 2)
+        ]
     return pd.DataFrame(level + upright, dtype=np.int16)
 
 
 @cache
-def _chart(in_order: bool, larger: bool) -> dict[str, Any]:
+def _chart(in_order: bool, with_softmax: bool, larger: bool) -> dict[str, Any]:
     """The specification in this look; pictures that stand `in_order` of a measure have names, not axes."""
     scale = type_scale(larger)
     pick = alt.selection_point(
@@ -153,7 +159,7 @@ def _chart(in_order: bool, larger: bool) -> dict[str, Any]:
     )
     corner: dict[str, Any] = {
         "x": alt.X("left:Q", scale=_cells("across"), axis=None if in_order else _heads(scale)),
-        "y": alt.Y("top:Q", scale=_cells("down"), axis=None if in_order else _layers(scale)),
+        "y": alt.Y("top:Q", scale=_cells("down"), axis=None if in_order else _layers(scale, with_softmax)),
     }
     area = {**corner, "x2": "right", "y2": "bottom"}
     picture = (
@@ -173,21 +179,19 @@ def _chart(in_order: bool, larger: bool) -> dict[str, Any]:
     feeler = (
         _placed("heads")
         .mark_rect(opacity=0, cursor="pointer")
-        .encode(
-            **area,
-            tooltip=[*TOOLTIP],
-        )
+        .encode(**area, tooltip=[*TOOLTIP])
         .add_params(pick)
     )
     frame = _placed("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**area)
     labels = _names(scale).encode(**corner) if in_order else undrawn("layers")
+    rings = [_rings(scale).encode(**corner)] if with_softmax else []
     params = [
         *(scene_param(name) for name in ("across", "down", "dots")),
         alt.param(name="side", expr=f"clamp(floor(width / across), 1, {_MOST_SIDE * scale})"),
         *([] if in_order else [read("layers", "layers", "layer")]),
     ]
     return built(
-        alt.LayerChart(layer=[picture, lines, labels, feeler, frame, undrawn("scene")])
+        alt.LayerChart(layer=[picture, lines, labels, *rings, feeler, frame, undrawn("scene")])
         .add_params(*params)
         .properties(
             height=1,  # the pictures hang from the top; their height is `side * down`
@@ -211,8 +215,8 @@ def _heads(scale: float) -> alt.Axis:
     )
 
 
-def _layers(scale: float) -> alt.Axis:
-    return _numbers("layer", "down", "layers[floor(datum.value)]", scale, orient="left")
+def _layers(scale: float, with_softmax: bool) -> alt.Axis:
+    return _numbers(rows_are(with_softmax), "down", "layers[floor(datum.value)]", scale, orient="left")
 
 
 def _numbers(title: str, count: str, label: str, scale: float, **options: Any) -> alt.Axis:
@@ -237,7 +241,7 @@ def _placed(table: str) -> alt.Chart:
         right="datum.left + 1",
         top="floor(datum.place / across)",
         bottom="datum.top + 1",
-        what=WHAT,
+        **TOLD,
     )
     return placed
 
@@ -262,3 +266,22 @@ def _names(scale: float) -> alt.Chart:
         .encode(text="name:N")
     )
     return names
+
+
+def _rings(scale: float) -> alt.Chart:
+    """A ring, as in the head map, in softmax pictures that have no room for a name."""
+    rings: alt.Chart = (
+        _placed("heads")
+        .transform_filter(f"datum.kind === 'attention' && side < {_LEAST_NAMED * scale}")
+        .mark_point(
+            size=alt.ExprRef("min(0.06 * side * side, 40)"),
+            xOffset=alt.ExprRef("side * 0.72"),
+            yOffset=alt.ExprRef("side * 0.28"),
+            stroke=INK,
+            strokeWidth=1,
+            filled=False,
+            opacity=1,
+            tooltip=None,
+        )
+    )
+    return rings

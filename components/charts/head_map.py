@@ -46,11 +46,14 @@ TOOLTIP = (
     alt.Tooltip("what:N", title="kind"),
     alt.Tooltip("head:O"),
     alt.Tooltip("mean_distance:Q", title="mean distance", format=".3~r"),
-    alt.Tooltip("half_life:Q", title="half-life", format=".3~r"),
+    alt.Tooltip("halved:N", title="half-life"),
 )
 """What is told of a head that is pointed at."""
-WHAT = "datum.kind === 'attention' ? 'softmax attention' : 'Mamba-2'"
-"""Vega expression: the kind of a head in words."""
+TOLD = {
+    "what": "datum.kind === 'attention' ? 'softmax attention' : 'Mamba-2'",
+    "halved": "datum.kind === 'attention' ? 'none' : format(datum.half_life, '.3~r')",
+}
+"""Vega expressions for it: the kind of a head in words, and its half-life."""
 
 
 def row_labels(measures: pd.DataFrame) -> tuple[pd.Series[int], list[str]]:
@@ -62,6 +65,11 @@ def row_labels(measures: pd.DataFrame) -> tuple[pd.Series[int], list[str]]:
     places = sorted(set(pairs), key=lambda place: (place[0], place[1] == "attention"))
     row = pd.Series(pairs.map(places.index), measures.index)
     return row, [f"{layer} softmax" if kind == "attention" else str(layer) for layer, kind in places]
+
+
+def rows_are(with_softmax: bool) -> str:
+    """The title of the rows; it explains the rings, since there may be no room for every label."""
+    return "layer (○ softmax)" if with_softmax else "layer"
 
 
 def head_map_chart(
@@ -86,20 +94,23 @@ def head_map_chart(
         "picked": pd.DataFrame({"row": at[:1], "head": head}),
     }
     logarithmic = measure.column == "half_life" and low > 0
-    return Figure(_chart(measure.label, len(labels), logarithmic, larger), tables)
+    with_softmax = bool((measures["kind"] == "attention").any())
+    return Figure(_chart(measure.label, len(labels), logarithmic, with_softmax, larger), tables)
 
 
 @cache
-def _chart(label: str, rows: int, logarithmic: bool, larger: bool) -> dict[str, Any]:
+def _chart(label: str, rows: int, logarithmic: bool, with_softmax: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
     pick = alt.selection_point(
         name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
     )
     place = {
         "x": alt.X("head:O", axis=readable_axis("head", scale, labelAngle=0)),
-        "y": alt.Y("row:O", axis=readable_axis("layer", scale, labelExpr="labels[datum.value]")),
+        "y": alt.Y(
+            "row:O", axis=readable_axis(rows_are(with_softmax), scale, labelExpr="labels[datum.value]")
+        ),
     }
-    heads = rows_of("heads").transform_calculate(what=WHAT)
+    heads = rows_of("heads").transform_calculate(**TOLD)
     hollow = (
         heads.transform_filter("!isValid(datum.shown)")
         .mark_rect(cursor="pointer", fill="transparent", stroke=FAINT, strokeWidth=1)
@@ -108,10 +119,10 @@ def _chart(label: str, rows: int, logarithmic: bool, larger: bool) -> dict[str, 
     rings = (
         heads.transform_filter("datum.kind === 'attention'")
         .mark_point(
-            size=alt.ExprRef("min(60, bandwidth('y') * 4)"),
+            size=alt.ExprRef("min(60, 0.16 * pow(min(bandwidth('x'), bandwidth('y')), 2))"),
             fill=BACKGROUND,
             stroke=INK,
-            strokeWidth=1.5,
+            strokeWidth=1,
             opacity=1,
             cursor="pointer",
         )

@@ -65,12 +65,13 @@ _TITLES = {
 }
 _TITLE_WITH_DT = "attention  M·dt"
 _ABOUT_SOFTMAX = (
-    "Softmax attention",
-    "Each row of scores is turned into a",
-    "distribution: no sign, and a sum of one.",
-    "Nothing decays: a key far away is read as",
-    "easily as a near one, for as long as the",
-    "model keeps every key.",
+    "Each row of scores, scaled q·k,",
+    "becomes a distribution over its",
+    "keys: no sign, and a sum of one.",
+    "",
+    "Nothing decays: all keys are kept,",
+    "and one far away can weigh as much",
+    "as the one before.",
 )
 
 _FEWEST_SLOTS = 12
@@ -585,7 +586,7 @@ class _View:
         about: list[dict[str, Any]] = []
         if self.kind == "attention":
             operators = [{"x": gaps[0], "y": 60, "text": "→"}]
-            about = [{"x": _left(2), "y": 12 + 20 * n, "text": text} for n, text in enumerate(_ABOUT_SOFTMAX)]
+            about = [{"x": _left(2), "y": 12 + 18 * n, "text": text} for n, text in enumerate(_ABOUT_SOFTMAX)]
         times_dt = [{"x": gaps[1], "y": 34, "text": "· dt"}] if self.with_dt else []
         return [
             self._beside(titles, 17, INK, left_above=True, fontWeight="bold"),

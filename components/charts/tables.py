@@ -216,9 +216,9 @@ def tile_text(tokens: Sequence[str], tile: range) -> str:
 def row_table(cells: HeadCells, query: int) -> pd.DataFrame:
     """What the query position `query` reads, one row per key position in their order, with readable names.
 
-    Columns: key position, key token, content, decay, dt, attention, attention·dt; of softmax attention score
-    and attention instead. In a pooled window, what
-    the tile of that query reads, one row per tile of keys: their positions, and how their text begins.
+    Columns: key position, key token, content, decay, dt, attention, attention·dt; of softmax attention key
+    position, key token, score, attention. In a pooled window, what the tile of that query reads, one row per
+    tile of keys: their positions, and how their text begins.
     """
     names = {"j": "key position", "key": "key token", "attention_dt": "attention·dt"}
     row = cells.row(query)
@@ -300,8 +300,7 @@ def locked_limits(
 
 
 def measure_table(layers: Mapping[Place, Terms]) -> pd.DataFrame:
-    """One row per head: `layer`, `kind`, `head`, and `half_life` and `mean_distance`, both in
-    tokens, over the whole text.
+    """One row per head: `layer`, `kind`, `head`, and `half_life` and `mean_distance`, in tokens, of all text.
 
     `mean_distance_error` is the standard error of the latter; zero where it is exact. Softmax attention does
     not decay: its half-life is NaN. `layers` maps a layer's index and kind to its terms (one text).

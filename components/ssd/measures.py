@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 from torch import Tensor
 
 from components.ssd.softmax import SoftmaxTerms, attention_of
@@ -61,13 +61,13 @@ def mean_distance(terms: SSDTerms | SoftmaxTerms, *, rows: int = MEASURED_ROWS) 
     squares = (distances - mean[..., None]).square().nansum(dim=-1)
     unseen = 1 - count / terms.length
     error = (squares / (counted - 1).clamp(min=1) * unseen / counted).sqrt()
-    return Estimate(mean.float(), error.float())
+    return Estimate(mean, error)
 
 
-def _distances(terms: SSDTerms | SoftmaxTerms, queries: list[int]) -> Float64[Tensor, "batch head query"]:
+def _distances(terms: SSDTerms | SoftmaxTerms, queries: list[int]) -> Float32[Tensor, "batch head query"]:
     """Mean distance of what each of these queries reads; NaN if it reads nothing."""
     weight = attention_of(terms, queries=queries, keys=slice(0, queries[-1] + 1)).abs_()
-    read = weight.sum(dim=-1).double()
+    read = weight.sum(dim=-1)
     positions = torch.arange(weight.shape[-1], device=weight.device)
     lags = torch.tensor(queries, device=weight.device)[:, None] - positions
-    return weight.mul_(lags).sum(dim=-1).double() / read
+    return weight.mul_(lags).sum(dim=-1) / read

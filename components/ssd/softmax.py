@@ -93,8 +93,15 @@ def scores(
     keys: slice | Sequence[int] | None = None,
 ) -> Float32[Tensor, "batch heads queries keys"]:
     """E on and below the diagonal, zero elsewhere; arguments and errors as for `effective_attention`."""
-    chosen = resolve("head", heads, terms.heads).tolist()
-    return torch.cat([content(_alone(terms, h), queries=queries, keys=keys) for h in chosen], dim=1)
+    chosen = resolve("head", heads, terms.heads)
+    rows, columns = (
+        resolve("query position", queries, terms.length),
+        resolve("key position", keys, terms.length),
+    )
+    out = torch.empty(terms.batch, len(chosen), len(rows), len(columns), device=terms.q.device)
+    for place, head in enumerate(chosen.tolist()):
+        out[:, place] = content(_alone(terms, head), queries=queries, keys=keys)[:, 0]
+    return out
 
 
 def pooled_softmax(
@@ -139,9 +146,16 @@ def pooled_scores(
     keys: slice | None = None,
 ) -> Float32[Tensor, "batch heads query_tiles key_tiles"]:
     """Mean of E over each tile of a window; arguments and errors as for `pooled_attention`."""
-    chosen = resolve("head", heads, terms.heads).tolist()
-    window = {"tiles": tiles, "queries": queries, "keys": keys}
-    return torch.cat([pooled_content(_alone(terms, h), **window) for h in chosen], dim=1)  # type: ignore[arg-type]
+    chosen = resolve("head", heads, terms.heads)
+    rows, columns = (
+        tile_edges(len(position_range(what, positions, terms.length)), tiles)
+        for what, positions in (("queries", queries), ("keys", keys))
+    )
+    out = torch.empty(terms.batch, len(chosen), len(rows) - 1, len(columns) - 1, device=terms.q.device)
+    for place, head in enumerate(chosen.tolist()):
+        alone = _alone(terms, head)
+        out[:, place] = pooled_content(alone, tiles=tiles, queries=queries, keys=keys)[:, 0]
+    return out
 
 
 def attention_of(
@@ -185,14 +199,15 @@ def _rows(
 
 def _alone(terms: SoftmaxTerms, head: int) -> SSDTerms:
     """One head as a Mamba-2 layer that forgets nothing and whose C and B are q and k: its content is E."""
-    one = torch.ones((), device=terms.q.device).expand(terms.batch, terms.length, 1)
-    real = one if terms.valid is None else terms.valid[..., None].float()
-    group = head // terms.heads_per_group
+    q = terms.q[:, :, head].float() * terms.scale
+    k = terms.k[:, :, head // terms.heads_per_group].float()
+    if terms.valid is not None:
+        q, k = (each.masked_fill(~terms.valid[..., None], 0.0) for each in (q, k))
     return SSDTerms.from_parts(
         x=terms.q[:, :, head, None, :0],
-        B=(terms.k[:, :, group].float() * real)[:, :, None],
-        C=(terms.q[:, :, head].float() * (real * terms.scale))[:, :, None],
-        dt=one,
+        B=k[:, :, None],
+        C=q[:, :, None],
+        dt=torch.ones((), device=terms.q.device).expand(terms.batch, terms.length, 1),
         A=torch.zeros(1, device=terms.q.device),
         D=torch.zeros(1, device=terms.q.device),
     )

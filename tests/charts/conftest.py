@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from components.ssd import SSDTerms
+from components.ssd import SoftmaxTerms, SSDTerms
 
 
 def random_terms(length: int, heads: int = 3) -> SSDTerms:
@@ -21,6 +21,13 @@ def random_terms(length: int, heads: int = 3) -> SSDTerms:
         A=-normal(heads).exp(),
         D=normal(heads),
     )
+
+
+def random_softmax(length: int, heads: int = 4) -> SoftmaxTerms:
+    """Terms of softmax attention in which two heads read the same keys."""
+    generator = torch.Generator().manual_seed(length)
+    q, k = (torch.randn(1, length, count, 8, generator=generator) for count in (heads, heads // 2))
+    return SoftmaxTerms(q=q, k=k, scale=0.8)
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ def test_a_click_holds_layer_and_head() -> None:
         assert pick["views"] == [feeler["name"]]
         assert feeler["mark"]["cursor"] == "pointer"
         tips = [tip["field"] for tip in feeler["encoding"]["tooltip"]]
-        assert tips == ["layer", "what", "head", "mean_distance", "half_life"]
+        assert tips == ["layer", "what", "head", "mean_distance", "halved"]
 
 
 def test_the_picked_head_is_framed_where_it_stands() -> None:

@@ -83,11 +83,14 @@ def test_a_window_is_a_part_of_the_matrix(
     terms = random_terms(150, padding=4)
     index = [window.get(name, slice(None)) for name in ("heads", "queries", "keys")]
     for function in (softmax_attention, scores):
-        if function is scores and window.get("heads") == []:
-            continue
         whole = function(terms)
         part = whole[:, index[0]][:, :, index[1]][:, :, :, index[2]]
         torch.testing.assert_close(function(terms, **window), part, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [pooled_softmax, pooled_scores])
+def test_no_heads_are_an_empty_picture(function: Any) -> None:
+    assert function(random_terms(30), heads=[], tiles=4, keys=slice(0, 3)).shape == (2, 0, 4, 3)
 
 
 @settings(max_examples=40, deadline=None)
@@ -133,6 +136,14 @@ def test_what_is_asked_of_a_long_text_is_all_that_is_computed() -> None:
     P = softmax_attention(terms, heads=[2], queries=[length - 1], keys=slice(length - 50, length))[0, 0, 0]
     row = (terms.q[0, -1, 2].double() @ terms.k[0, :, 0].double().T * 0.5).softmax(dim=-1)
     torch.testing.assert_close(P.double(), row[-50:], rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("function", [softmax_attention, scores, pooled_softmax, pooled_scores])
+def test_what_stands_at_padding_counts_for_nothing(function: Any) -> None:
+    terms = random_terms(40, padding=6)
+    q, k = terms.q.clone(), terms.k.clone()
+    q[1, :6], k[1, :6] = math.nan, math.nan
+    assert torch.equal(function(SoftmaxTerms(q, k, terms.scale, terms.valid)), function(terms))
 
 
 def test_half_precision_is_compared_in_float32() -> None:
