@@ -43,9 +43,6 @@ from explorer.sharing import export_menu, share_menu, write_url
 from explorer.waiting import wait_for
 from explorer.windows import shown_window, take_brush, trail, where_in_the_text, window_lists
 
-TRUSTED_BELOW = 1e-4
-"""Faithfulness above this is flagged: the picture does not rebuild what the model computed."""
-
 LONG_TIME = 128
 """Tokens from which on decay is drawn over a logarithmic time."""
 

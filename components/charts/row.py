@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from math import ceil
 from typing import Any, Literal
 
 import altair as alt
@@ -12,15 +11,12 @@ import pandas as pd
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, amount, diverging
-from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.figure import Figure, built, rows_of, scene, scene_param, undrawn
+from components.charts.slots import along_text, slot_labels, slot_params, slot_places, slots_of
 from components.charts.tables import HeadCells
-from components.charts.window import TILE_LABEL_STEP, in_figures, tiles_of
+from components.charts.window import in_figures, tiles_of
 
 _HEIGHT = 170
-_WIDTH = 1000
-"""Width in pixels for which the labels are thinned out; the chart itself follows the page."""
-_FEWEST_SLOTS = 12
-"""The chart is at least this many keys wide, so that the bars of a very short text stay bars."""
 
 _NAMES = {"attention": "attention  M", "attention_dt": "attention  M·dt"}
 _SOFTMAX = "attention  softmax"
@@ -41,7 +37,6 @@ def row_chart(
     is the row of tiles that holds the query. `larger` type is for a projector.
     """
     keys = cells.keys
-    length, slots = len(keys), max(len(keys), _FEWEST_SLOTS)
     row = cells.row(query).rename(columns={value: "value"})[["column", "query", "key", "value"]]
     full = limit or float(cells.cells[value].abs().max()) or 1.0
     low, high = (
@@ -52,16 +47,13 @@ def row_chart(
     if cells.unsigned:
         low = 0
     tile = tiles_of(cells.window.queries)[cells.row_of(query)]
-    labels = [f"{start:,}" for start in keys["start"]] if cells.pooled else keys["text"]
-    places = [in_figures(range(*ends)) for ends in zip(keys["start"], keys["stop"], strict=True)]
-    # Labels are thinned out evenly here: what Vega drops as overlapping depends on the text.
-    every = TILE_LABEL_STEP if cells.pooled else ceil(slots * 13 * type_scale(larger) / _WIDTH)
+    places = slot_places(keys)
     tables = {
-        "scene": scene(length=length, slots=slots, every=every, limit=full, low=low, high=high),
+        "scene": scene(**slots_of(keys, larger), limit=full, low=low, high=high),
         "row": row.assign(at=in_figures(tile), place=[places[column] for column in row["column"]]),
-        "keys": pd.DataFrame({"text": labels}),
+        "keys": slot_labels(keys),
         # where the query itself stands, if it is among the keys
-        "here": pd.DataFrame({"end": [float(np.clip(cells.column_of(tile[-1]) + 1, 0, length))]}),
+        "here": pd.DataFrame({"end": [float(np.clip(cells.column_of(tile[-1]) + 1, 0, len(keys)))]}),
     }
     name = _SOFTMAX if cells.kind == "attention" else _NAMES[value]
     return Figure(_chart(name, cells.unsigned, limit is not None, larger), tables)
@@ -70,29 +62,14 @@ def row_chart(
 @cache
 def _chart(name: str, unsigned: bool, locked: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
-    positions = alt.Scale(domain=[0, alt.ExprRef("slots")], nice=False, zero=False)
     colours = amount("limit") if unsigned else diverging("limit")
     values = alt.Scale(domain=[alt.ExprRef("low"), alt.ExprRef("high")], nice=not locked, clamp=True)
-    keys = readable_axis(
-        "key j",
-        scale,
-        values=alt.ExprRef("sequence(0.5, length, every)"),
-        labelExpr="labels[floor(datum.value)]",
-        labelOverlap=False,
-        labelFontSize=alt.ExprRef(f"clamp(width / slots, {11 * scale}, {14 * scale})"),
-        labelAngle=-90,
-        labelLimit=88 * scale,
-        labelBound=False,
-        labelFlush=False,
-        grid=False,
-        ticks=False,
-    )
     bars = (
         rows_of("row")
         .transform_calculate(start="datum.column + 0.1", end="datum.column + 0.9")
         .mark_rect(stroke=FAINT, strokeWidth=1)  # an edge, so that a pale bar still has a height
         .encode(
-            x=alt.X("start:Q", scale=positions, axis=keys),
+            x=along_text("start", "key j", scale),
             x2="end",
             y=alt.Y(
                 "value:Q",
@@ -115,13 +92,13 @@ def _chart(name: str, unsigned: bool, locked: bool, larger: bool) -> dict[str, A
     here = (
         rows_of("here")
         .mark_rule(stroke=ACCENT, strokeDash=[4, 4], strokeWidth=1.5, tooltip=None)
-        .encode(x=alt.X("end:Q", scale=positions, axis=keys))  # one axis: another's defaults would join it
+        .encode(x=along_text("end", "key j", scale))  # the same axis: another's defaults would join it
     )
     return built(
         alt.LayerChart(layer=[bars, zero, here, undrawn("keys")])
         .add_params(
-            *(scene_param(name) for name in ("length", "slots", "every", "limit", "low", "high")),
-            read("labels", "keys", "text"),
+            *(scene_param(name) for name in ("limit", "low", "high")),
+            *slot_params(),
         )
         .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )

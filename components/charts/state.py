@@ -16,14 +16,11 @@ from torch import Tensor
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, QUIET, diverging
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
-from components.charts.tables import tile_text
-from components.charts.window import TILE_LABEL_STEP, in_figures, tiles_of
+from components.charts.slots import along_text, pooled, slot_labels, slot_params, slot_places, slots_of
+from components.charts.tables import tile_table
+from components.charts.window import tiles_of
 
 _NORM_HEIGHT, _SHARE_HEIGHT = 220, 170
-_WIDTH = 1000
-"""Width in pixels for which the labels are thinned out; the charts themselves follow the page."""
-_FEWEST_SLOTS = 12
-"""The charts are at least this many tokens wide, so that the bars of a very short text stay bars."""
 _POWERS = 4
 """Powers of ten below the largest norm, at most, that the axis of norms shows."""
 
@@ -67,15 +64,9 @@ def state_shares_table(
 def _tiles(length: int, tokens: Sequence[str]) -> pd.DataFrame:
     if len(tokens) != length:
         raise ValueError(f"There are {len(tokens)} tokens for {length} positions; give one for each.")
-    tiles = tiles_of(range(length))
-    return pd.DataFrame(
-        {
-            "slot": np.arange(len(tiles), dtype=np.int16),
-            "start": np.array([tile.start for tile in tiles], dtype=np.int32),
-            "stop": np.array([tile.stop for tile in tiles], dtype=np.int32),
-            "text": pd.Series([tile_text(tokens, tile) for tile in tiles], dtype=object),
-        }
-    )
+    tiles = tile_table(tiles_of(range(length)), tokens)
+    tiles.insert(0, "slot", np.arange(len(tiles), dtype=np.int16))
+    return tiles
 
 
 def state_norm_chart(
@@ -98,7 +89,7 @@ def state_norm_chart(
     tables = {
         "scene": scene(
             picked=head,
-            **_slots(of_head, larger),
+            **slots_of(of_head, larger),
             low=low,
             high=high,
             at=int(np.searchsorted(of_head["stop"], at, side="right")),
@@ -107,10 +98,10 @@ def state_norm_chart(
         # Zero has no logarithm; what is below the axis leaves it through the lower edge.
         "norms": table[["head", "slot"]].assign(norm=table["norm"].clip(lower=low / 100)),
         "ticks": pd.DataFrame({"norm": _ticks(low, high)}),
-        "keys": _labelled(of_head),
-        "picked": of_head[["slot", "text"]].assign(place=_places(of_head), shown=of_head["norm"]),
+        "keys": slot_labels(of_head),
+        "picked": of_head[["slot", "text"]].assign(place=slot_places(of_head), shown=of_head["norm"]),
     }
-    return Figure(_norm_chart(_pooled(of_head), larger), tables)
+    return Figure(_norm_chart(pooled(of_head), larger), tables)
 
 
 def state_shares_chart(table: pd.DataFrame, *, larger: bool = False) -> Figure:
@@ -123,11 +114,11 @@ def state_shares_chart(table: pd.DataFrame, *, larger: bool = False) -> Figure:
     limit = float(share.abs().max()) or 1.0
     low, high = min(float(share.min()), 0), max(float(share.max()), 0)
     tables = {
-        "scene": scene(**_slots(table, larger), limit=limit, low=low, high=high if low < high else limit),
-        "shares": table[["slot", "text", "share", "left"]].assign(place=_places(table)),
-        "keys": _labelled(table),
+        "scene": scene(**slots_of(table, larger), limit=limit, low=low, high=high if low < high else limit),
+        "shares": table[["slot", "text", "share", "left"]].assign(place=slot_places(table)),
+        "keys": slot_labels(table),
     }
-    return Figure(_shares_chart(_pooled(table), larger), tables)
+    return Figure(_shares_chart(pooled(table), larger), tables)
 
 
 def _norm_limits(norms: pd.Series[float]) -> tuple[float, float]:
@@ -150,50 +141,6 @@ def _ticks(low: float, high: float) -> list[float]:
     return within
 
 
-def _pooled(tiles: pd.DataFrame) -> bool:
-    return int(tiles["stop"].iloc[-1]) > len(tiles)
-
-
-def _slots(tiles: pd.DataFrame, larger: bool) -> dict[str, int]:
-    """How many tokens or tiles there are, for how many there is room, and one in how many has a label."""
-    slots = max(len(tiles), _FEWEST_SLOTS)
-    # Labels are thinned out evenly here: what Vega drops as overlapping depends on the text.
-    every = TILE_LABEL_STEP if _pooled(tiles) else ceil(slots * 13 * type_scale(larger) / _WIDTH)
-    return {"length": len(tiles), "slots": slots, "every": every}
-
-
-def _labelled(tiles: pd.DataFrame) -> pd.DataFrame:
-    labels = [f"{start:,}" for start in tiles["start"]] if _pooled(tiles) else tiles["text"].tolist()
-    return pd.DataFrame({"label": labels})
-
-
-def _places(tiles: pd.DataFrame) -> list[str]:
-    return [in_figures(range(*ends)) for ends in zip(tiles["start"], tiles["stop"], strict=True)]
-
-
-_SLOT_PARAMS = ("length", "slots", "every")
-
-
-def _along_text(field: str, title: str, scale: float) -> alt.X:
-    """The text from left to right, a slot for each token or tile with its label under the middle."""
-    axis = readable_axis(
-        title,
-        scale,
-        values=alt.ExprRef("sequence(0.5, length, every)"),
-        labelExpr="labels[floor(datum.value)]",
-        labelOverlap=False,
-        labelFontSize=alt.ExprRef(f"clamp(width / slots, {11 * scale}, {14 * scale})"),
-        labelAngle=-90,
-        labelLimit=88 * scale,
-        labelBound=False,
-        labelFlush=False,
-        grid=False,
-        ticks=False,
-    )
-    slots = alt.Scale(domain=[0, alt.ExprRef("slots")], nice=False, zero=False)
-    return alt.X(f"{field}:Q", scale=slots, axis=axis)
-
-
 def _pointed(table: str, *figures: alt.Tooltip, x: alt.X) -> alt.Chart:
     """The figures of a token wherever the pointer is above or below it: many a mark is too small to hit."""
     bands: alt.Chart = (
@@ -205,7 +152,7 @@ def _pointed(table: str, *figures: alt.Tooltip, x: alt.X) -> alt.Chart:
 @cache
 def _norm_chart(pooled: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
-    x = _along_text("x", "position" if pooled else "after token", scale)
+    x = along_text("x", "position" if pooled else "after token", scale)
     y = alt.Y(
         "norm:Q",
         scale=alt.Scale(type="log", domain=[alt.ExprRef("low"), alt.ExprRef("high")], nice=False),
@@ -253,8 +200,8 @@ def _norm_chart(pooled: bool, larger: bool) -> dict[str, Any]:
     return built(
         alt.LayerChart(layer=layers)
         .add_params(
-            *(scene_param(name) for name in ("picked", *_SLOT_PARAMS, "low", "high", "at", "prompt")),
-            read("labels", "keys", "label"),
+            *(scene_param(name) for name in ("picked", "low", "high", "at", "prompt")),
+            *slot_params(),
             read("ticks", "ticks", "norm"),
             alt.param(name="leftwards", expr=f"at >= prompt || prompt + {room} > slots"),
             alt.param(name="covered", expr=f"leftwards && at < prompt && at + 1 + {room} > prompt"),
@@ -271,7 +218,7 @@ def _norm_chart(pooled: bool, larger: bool) -> dict[str, Any]:
 @cache
 def _shares_chart(pooled: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
-    x = _along_text("x", "key j", scale)
+    x = along_text("x", "key j", scale)
     bars = (
         rows_of("shares")
         .transform_calculate(x="datum.slot + 0.1", end="datum.slot + 0.9")
@@ -301,8 +248,8 @@ def _shares_chart(pooled: bool, larger: bool) -> dict[str, Any]:
     return built(
         alt.LayerChart(layer=[bars, zero, pointed, undrawn("keys")])
         .add_params(
-            *(scene_param(name) for name in (*_SLOT_PARAMS, "limit", "low", "high")),
-            read("labels", "keys", "label"),
+            *(scene_param(name) for name in ("limit", "low", "high")),
+            *slot_params(),
         )
         .properties(height=_SHARE_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )

@@ -141,7 +141,7 @@ def head_cells(
         if isinstance(terms, SoftmaxTerms)
         else _ssd_matrices(terms, seen.pooled, statistic, at)
     )
-    queries, keys = _tile_table(rows, tokens), _tile_table(columns, tokens)
+    queries, keys = tile_table(rows, tokens), tile_table(columns, tokens)
     if isinstance(terms, SSDTerms):
         dt = terms.dt[0, at["keys"], head].cpu().numpy()
         sums = np.add.reduceat(dt, keys["start"].to_numpy() - seen.keys.start)
@@ -191,7 +191,8 @@ def _softmax_matrices(
     return {"content": scores(terms, **at), "attention": softmax_attention(terms, **at)}
 
 
-def _tile_table(tiles: Sequence[range], tokens: Sequence[str]) -> pd.DataFrame:
+def tile_table(tiles: Sequence[range], tokens: Sequence[str]) -> pd.DataFrame:
+    """One row per tile: its positions, `start` to `stop` − 1, and how its `text` begins."""
     return pd.DataFrame(
         {
             "start": np.array([tile.start for tile in tiles], dtype=np.int32),

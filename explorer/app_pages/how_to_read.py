@@ -21,7 +21,7 @@ from components.charts.colours import ACCENT, NEGATIVE, POSITIVE
 from components.demo.presets import PRESETS
 from components.models.catalogue import DEMO
 from components.ssd import effective_attention
-from explorer.figures import TRUSTED_BELOW, draw
+from explorer.figures import draw
 from explorer.resources import bridge, capture, faithfulness
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, fl
 with st.spinner("Running the example through the embedded model"):
     example = capture(DEMO, PROMPT)
     swapped = capture(DEMO, PROMPT.replace(*SWAP))
-    errors = {layer: faithfulness(DEMO, PROMPT, layer)[0] for layer in example.layers}
+    errors = {layer: faithfulness(DEMO, PROMPT, layer) for layer in example.layers}
+tolerance = max(below for _, below in errors.values())
 
 tokens, terms = example.tokens, example.ssd_terms(LAYER)
 query = len(tokens) - 1
@@ -206,11 +207,11 @@ text.markdown("We rebuild each layer's output with the matrix, and compare it wi
 text.latex(r"\frac{\max |M \, dt \, x + D \, x - y|}{\max |y|}")
 text.markdown(
     "Numbers of the model carry about seven digits, so $10^{-7}$ is as equal as can be. "
-    f"Above ${power_of_ten(TRUSTED_BELOW)}$ the explorer warns."
+    f"Above ${power_of_ten(tolerance)}$ the explorer warns."
 )
 figure.markdown("**Live:** the largest difference in each layer.")
 with figure.container(horizontal=True):
-    for layer, error in errors.items():
+    for layer, (error, _) in errors.items():
         st.markdown(f"Layer {layer}\n\n### ${power_of_ten(error)}$", width="content")
 
 # What the matrix is not
