@@ -23,7 +23,10 @@ from components.ssd.pooling import pooled_content, position_range, tile_edges
 from components.ssd.terms import SSDTerms
 
 BLOCK_BYTES = 2**25
-"""Of whole rows of P that stand in memory at a time."""
+"""Of whole rows of P, or of the keys that they are made of, that stand in memory at a time; of one head at
+least."""
+
+_ROWS_AT_A_TIME = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,25 +178,30 @@ def _rows(
     terms: SoftmaxTerms, heads: Int64[Tensor, " head"], queries: Int64[Tensor, " query"]
 ) -> Iterator[tuple[slice, slice, Float32[Tensor, "batch head row key"]]]:
     """Rows of P, some heads and queries at a time, each up to the last of its queries."""
+    if not len(queries):
+        return
     device = terms.q.device
-    at_a_time = 64
-    for start in range(0, len(queries), at_a_time):
-        rows = slice(start, min(start + at_a_time, len(queries)))
-        i = queries[rows]
-        reached = int(i.max()) + 1
-        unread = torch.arange(reached) > i[:, None]
-        unread = unread.to(device)[None, None]
-        if terms.valid is not None:
-            unread = unread | ~terms.valid[:, None, None, :reached]
-        step = max(1, BLOCK_BYTES // (4 * terms.batch * len(i) * reached))
-        for first in range(0, len(heads), step):
-            members = slice(first, min(first + step, len(heads)))
-            h = heads[members].to(device)
-            q = terms.q[:, i.to(device)].index_select(2, h).float().transpose(1, 2)
-            k = terms.k[:, :reached].index_select(2, h // terms.heads_per_group).float().permute(0, 2, 3, 1)
-            P = (q @ k).mul_(terms.scale).masked_fill_(unread, -torch.inf).softmax(dim=-1)
-            if terms.valid is not None:  # a row at padding reads nothing, of which softmax makes NaN
-                P = P.masked_fill_(~terms.valid[:, None, i.to(device), None], 0.0)
+    reached = int(queries.max()) + 1
+    step = max(1, BLOCK_BYTES // (4 * terms.batch * reached * max(_ROWS_AT_A_TIME, terms.k.shape[-1])))
+    padding = None if terms.valid is None else ~terms.valid[:, None]
+    for first in range(0, len(heads), step):
+        members = slice(first, min(first + step, len(heads)))
+        h = heads[members].to(device)
+        # Once for all their rows: to gather and widen the keys takes longer than a block of rows.
+        k = terms.k[:, :reached].index_select(2, h // terms.heads_per_group).float().permute(0, 2, 3, 1)
+        for start in range(0, len(queries), _ROWS_AT_A_TIME):
+            rows = slice(start, min(start + _ROWS_AT_A_TIME, len(queries)))
+            i = queries[rows].to(device)
+            least, most = int(queries[rows].min()), int(queries[rows].max())
+            q = terms.q.index_select(1, i).index_select(2, h).float().transpose(1, 2)
+            P = (q @ k[..., : most + 1]).mul_(terms.scale)
+            later = torch.arange(least + 1, most + 1, device=device) > i[:, None]
+            P[..., least + 1 :].masked_fill_(later, -torch.inf)
+            if padding is not None:
+                P.masked_fill_(padding[:, :, None, : most + 1], -torch.inf)
+            P = P.softmax(dim=-1)
+            if padding is not None:  # a row at padding reads nothing, of which softmax makes NaN
+                P.masked_fill_(padding[:, :, i, None], 0.0)
             yield members, rows, P
 
 

@@ -74,6 +74,7 @@ def test_the_whole_matrix_is_the_textbook_formula(length: int, padding: int, gro
         {"heads": slice(1, 3), "queries": [-1, 0, 50], "keys": [70, 3, 3]},
         {"queries": [5], "keys": slice(50, 60)},
         {"heads": [], "queries": [5]},
+        {"queries": slice(5, 5), "keys": [2]},
     ],
 )
 def test_a_window_is_a_part_of_the_matrix(
