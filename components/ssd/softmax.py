@@ -22,11 +22,12 @@ from components.ssd.attention import content, effective_attention, resolve
 from components.ssd.pooling import pooled_content, position_range, tile_edges
 from components.ssd.terms import SSDTerms
 
-BLOCK_BYTES = 2**25
-"""Of whole rows of P, or of the keys that they are made of, that stand in memory at a time; of one head at
-least."""
+BLOCK_BYTES = 2**23
+"""Of whole rows of P that stand in memory at a time. Four times as much takes longer: an allocator has such
+blocks no longer at hand, and each comes in fresh pages."""
 
-_ROWS_AT_A_TIME = 64
+_MOST_ROWS = 64
+"""Of one head, whose scores are one product."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,15 +183,16 @@ def _rows(
         return
     device = terms.q.device
     reached = int(queries.max()) + 1
-    step = max(1, BLOCK_BYTES // (4 * terms.batch * reached * max(_ROWS_AT_A_TIME, terms.k.shape[-1])))
+    at_a_time = min(max(BLOCK_BYTES // (4 * terms.batch * reached), 1), _MOST_ROWS)
+    step = max(1, BLOCK_BYTES // (4 * terms.batch * reached * at_a_time))
     padding = None if terms.valid is None else ~terms.valid[:, None]
     for first in range(0, len(heads), step):
         members = slice(first, min(first + step, len(heads)))
         h = heads[members].to(device)
         # Once for all their rows: to gather and widen the keys takes longer than a block of rows.
         k = terms.k[:, :reached].index_select(2, h // terms.heads_per_group).float().permute(0, 2, 3, 1)
-        for start in range(0, len(queries), _ROWS_AT_A_TIME):
-            rows = slice(start, min(start + _ROWS_AT_A_TIME, len(queries)))
+        for start in range(0, len(queries), at_a_time):
+            rows = slice(start, min(start + at_a_time, len(queries)))
             i = queries[rows].to(device)
             least, most = int(queries[rows].min()), int(queries[rows].max())
             q = terms.q.index_select(1, i).index_select(2, h).float().transpose(1, 2)
