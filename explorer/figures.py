@@ -24,7 +24,6 @@ from components.charts import (
     Window,
     decay_curves_chart,
     gallery_chart,
-    head_cells,
     head_in_words,
     head_map_chart,
     in_figures,
@@ -37,7 +36,7 @@ from components.charts import (
 from components.ssd import MEASURED_ROWS
 from explorer.live_alt import live_alt
 from explorer.picks import picked
-from explorer.resources import Capture, faithfulness, layer_of, limits_of, use_threads
+from explorer.resources import Capture, cells_of, faithfulness, layer_of, limits_of, use_threads
 from explorer.selection import Selection
 from explorer.sharing import export_menu, share_menu, write_url
 from explorer.waiting import wait_for
@@ -255,9 +254,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
     view = selection.view
     window = shown_window(capture)
     query = _existing_query(window)
-    cells = head_cells(
-        capture.terms(place), head, capture.tokens, window, statistic="rms" if view.rms else "mean"
-    )
+    cells = cells_of(capture, place, head, window, "rms" if view.rms else "mean")
     with_dt = view.dt and place.kind == "ssm"
     value: Literal["attention", "attention_dt"] = "attention_dt" if with_dt else "attention"
     row = cells.row(query)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from components.bridge import ActivationCache, ModelBridge
-    from components.charts import Spans, Statistic, Window
+    from components.charts import HeadCells, Spans, Statistic, Window
     from components.ssd import SoftmaxTerms, SSDTerms
 
 MODELS_HELD = 2
@@ -268,6 +268,32 @@ def faithfulness(model: str, prompt: str, layer: int) -> tuple[float, float]:
     use_threads(bridge(model).model.num_parameters() / len(bridge(model).blocks) * given.shape[1])
     _, alone = bridge(model).run_mixer(layer, given, names_filter=ssd_inputs, piece_tokens=PIECE_TOKENS)
     return alone.faithfulness(layer), alone.tolerance(layer)
+
+
+def cells_of(capture: Capture, place: Place, head: int, window: Window, statistic: Statistic) -> HeadCells:
+    """What a window shows of one head, as `head_cells`."""
+    from components.charts import head_cells
+
+    if place.kind == "attention":
+        return _softmax_cells(capture.model, capture.prompt, place, head, window, statistic, capture.tokens)
+    return head_cells(capture.terms(place), head, capture.tokens, window, statistic=statistic)
+
+
+@st.cache_resource(max_entries=CAPTURES_HELD, show_spinner="Comparing every query with every key before it")
+def _softmax_cells(
+    model: str,
+    prompt: str,
+    place: Place,
+    head: int,
+    window: Window,
+    statistic: Statistic,
+    _tokens: Sequence[str],
+) -> HeadCells:
+    """A softmax does not separate: a picture of a long text takes work for every pair of its tokens."""
+    from components.charts import head_cells
+
+    terms = layer_of(model, prompt, place).terms
+    return head_cells(terms, head, _tokens, window, statistic=statistic)
 
 
 def limits_of(capture: Capture, place: Place, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:

@@ -145,7 +145,7 @@ def _direct_sums(
     to_columns = torch.eye(len(window.columns) - 1).repeat_interleave(window.columns.diff(), dim=0).to(device)
     tile_of_row = _tile_of(window.rows).to(device)
     out = torch.zeros(len(terms.dt), len(heads), len(window.rows) - 1, len(window.columns) - 1, device=device)
-    step = max(1, DIRECT_BYTES // (4 * len(terms.dt) * len(heads) * (last - first)))
+    step = max(1, DIRECT_BYTES // (4 * len(terms.dt) * max(len(heads), 1) * (last - first)))
     for start in range(int(window.rows[0]), int(window.rows[-1]), step):
         stop = min(start + step, int(window.rows[-1]))
         reached = min(last, stop)

@@ -211,3 +211,7 @@ def test_bad_windows_heads_and_statistics_say_what_is_possible() -> None:
         pooled_attention(terms, heads=[4])
     with pytest.raises(ValueError, match="'mean' or 'rms'"):
         pooled_attention(terms, statistic="max")
+
+
+def test_of_no_heads_nothing_is_pooled() -> None:
+    assert pooled_attention(terms_of(20), heads=[], tiles=5).shape == (1, 0, 5, 5)
