@@ -72,21 +72,25 @@ def _chart(larger: bool) -> dict[str, Any]:
         domain=False,
     )
     parts = alt.Scale(domain=[0, 1], nice=False)
-    probability = alt.X(
-        "probability:Q",
-        scale=parts,
-        axis=readable_axis("probability", scale, values=[0, 0.25, 0.5, 0.75, 1], format=".0%"),
-    )
+    percents = readable_axis("probability", scale, values=[0, 0.25, 0.5, 0.75, 1], format=".0%")
+    probability = alt.X("probability:Q", scale=parts, axis=percents)
     bars = rows_of("bars").transform_calculate(
-        top="datum.slot + 0.12", bottom="datum.slot + 0.88", middle="datum.slot + 0.5", zero="0"
+        top="datum.slot + 0.12", bottom="datum.slot + 0.88", middle="datum.slot + 0.5", zero="0", one="1"
     )
     came = alt.when("datum.came")
-    drawn = bars.mark_rect().encode(
+    drawn = bars.mark_rect(tooltip=None).encode(
         x=probability,
         x2="zero:Q",
         y=alt.Y("top:Q", scale=slots, axis=names),
         y2="bottom",
         color=came.then(alt.value(ACCENT)).otherwise(alt.value(AMOUNT.scheme()[0])),
+    )
+    # As long as the axis: many a bar is too short to be hit.
+    pointed = bars.mark_rect(opacity=0).encode(
+        x=alt.X("zero:Q", scale=parts, axis=percents),
+        x2="one:Q",
+        y=alt.Y("top:Q", scale=slots, axis=names),
+        y2="bottom",
         tooltip=[
             alt.Tooltip("token:N", title="token"),
             alt.Tooltip("probability:Q", format=".4~g"),
@@ -109,7 +113,7 @@ def _chart(larger: bool) -> dict[str, Any]:
         .otherwise(alt.value(INK)),
     )
     return built(
-        alt.LayerChart(layer=[drawn, written, undrawn("scene")])
+        alt.LayerChart(layer=[drawn, written, pointed, undrawn("scene")])
         .add_params(scene_param("slots"), read("labels", "bars", "token"))
         .properties(height=_BAR * _ROWS * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )
