@@ -102,7 +102,11 @@ class Capture:
 
     def ssd_terms(self, layer: int) -> SSDTerms:
         """Those of a layer's mixer."""
-        terms: SSDTerms = self.terms(Place(layer))  # type: ignore[assignment]
+        from components.ssd import SSDTerms
+
+        terms = self.terms(Place(layer))
+        if not isinstance(terms, SSDTerms):
+            raise TypeError(f"Layer {layer} has other terms than those of a mixer.")
         return terms
 
     def holds(self, place: Place) -> bool:

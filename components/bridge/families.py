@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ def is_softmax_attention(module: nn.Module) -> bool:
     )
 
 
-def family_of(model: nn.Module) -> Family:
+def family_of(model: PreTrainedModel) -> Family:
     """The family of a model that holds a Mamba-2 mixer; ValueError, naming what it is, for any other."""
-    model_type = str(model.config.model_type)  # type: ignore[union-attr]
+    model_type = str(model.config.model_type)
     family = SUPPORTED.get(model_type)
     if family is None:
         where = next((name for name, module in model.named_modules() if is_mamba2_mixer(module)), None)

@@ -263,10 +263,10 @@ class ModelBridge:
         kept = ids.shape[1] - logits_to_keep if logits_to_keep else 0
         with self._offload_lock, running(run):
             if len(pieces) == 1:
-                out = self.model(
+                whole: Tensor = self.model(
                     input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=logits_to_keep
-                )
-                return out.logits  # type: ignore[no-any-return]
+                ).logits
+                return whole
             logits, state = [], DynamicCache(config=self.model.config)
             for piece in pieces:
                 wanted = max(piece.stop - max(piece.start, kept), 0)
