@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -227,13 +227,7 @@ def _pick_menu(capture: Capture, place: Place, head: int) -> None:
     window = shown_window(capture)
     st.session_state.query = _existing_query(window)
     with menu:
-        st.selectbox(
-            "Layer",
-            list(capture.places),
-            key="layer",
-            format_func=lambda place: str(place).removeprefix("layer "),
-            on_change=_choose_head,
-        )
+        layer_list(capture.places, "layer", _choose_head)
         heads = range(len(heads_at(capture, place)))
         st.selectbox("Head", list(heads), key="head", on_change=_choose_head)
         st.selectbox(
@@ -451,6 +445,23 @@ def existing_head(capture: Capture, selection: Selection) -> tuple[Place, int]:
     """The picked head, or the nearest that this model has."""
     place = nearest_place(capture.places, selection)
     return place, min(selection.head, len(heads_at(capture, place)) - 1)
+
+
+def layer_list(
+    places: Sequence[Place],
+    key: str,
+    on_change: Callable[[], None],
+    width: int | Literal["stretch"] = "stretch",
+) -> None:
+    """The list of layers, by kind, as on all pages; its choice is a `Place`."""
+    st.selectbox(
+        "Layer",
+        places,
+        key=key,
+        format_func=lambda place: str(place).removeprefix("layer "),
+        on_change=on_change,
+        width=width,
+    )
 
 
 def nearest_place(places: Sequence[Place], selection: Selection) -> Place:

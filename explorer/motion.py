@@ -30,7 +30,7 @@ from components.charts import (
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.window import MOST_TILES
 from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contributions, state_norms, state_shares
-from explorer.figures import draw, nearest_place, plain, power_of_ten
+from explorer.figures import draw, layer_list, nearest_place, plain, power_of_ten
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
 from explorer.picks import picked
@@ -270,14 +270,8 @@ def _next_token(moment: Moment) -> str:
 def _pick_lists(continuation: Continuation, place: Place, head: int) -> None:
     """The layer and the head, which are those of all pages."""
     st.session_state.motion_layer, st.session_state.motion_head = place, head
-    st.selectbox(
-        "Layer",
-        places(continuation.model),
-        key="motion_layer",
-        format_func=lambda place: str(place).removeprefix("layer "),
-        on_change=_choose_head,
-        width=110 if len(continuation.bridge.attention_layers()) == 0 else 220,
-    )
+    width = 220 if continuation.bridge.attention_layers() else 110
+    layer_list(places(continuation.model), "motion_layer", _choose_head, width)
     heads = range(continuation.heads(place))
     st.selectbox("Head", heads, key="motion_head", on_change=_choose_head, width=110)
 
