@@ -409,7 +409,7 @@ def _measure(capture: Capture, measure: Measure, of_head: pd.Series[Any]) -> Non
     st.metric(
         measure.label,
         _tokens(tokens),
-        delta=in_words(tokens, capture.spans) or None,
+        delta=(in_words(tokens, capture.spans) if tokens else "") or None,
         delta_color="off",
         delta_arrow="off",
         help=meaning,

@@ -49,12 +49,12 @@ def spans_of(tokens: Sequence[str]) -> Spans:
 
 
 def in_words(tokens: float, spans: Spans) -> str:
-    """A span of `tokens` as a reader would say it, such as "about half a sentence"; "" for none and NaN.
+    """A span of `tokens` as a reader would say it, such as "about half a sentence"; "" for NaN.
 
     It is told in the largest unit that the text has twice and the span once, rounded; from nearly the whole
     text on, by the text. "for ever" for inf.
     """
-    if math.isnan(tokens) or tokens == 0:
+    if math.isnan(tokens):
         return ""
     if math.isinf(tokens):
         return "for ever"

@@ -117,7 +117,6 @@ def test_a_span_is_told_in_the_largest_unit_that_it_holds(tokens: float, expecte
         (Spans(30, 30.0, 30.0, 30.0), 20.0, "more than half of the text"),
         (Spans(10, 10.0, 10.0, 10.0), 3.0, "less than half of the text"),
         # A text of one token, and of none.
-        (Spans(1, 1.0, 1.0, 1.0), 0.0, ""),
         (Spans(1, 1.0, 1.0, 1.0), 1.0, "about as long as the text"),
         (Spans(0, math.inf, math.inf, math.inf), 5.0, "far longer than the text"),
     ],
