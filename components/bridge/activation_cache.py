@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from components.bridge.attention_record import PATTERN
@@ -20,7 +20,11 @@ class ActivationCache(Mapping[str, Tensor]):
 
     What lies inside a mixer is derived from its projection when it is asked for, so keeping it costs nothing;
     `hook_decay`, `hook_attention` and the `hook_pattern` of softmax attention are [b, heads, seq, seq] each
-    time.
+    time. All of it is what the run used: what hooks edited is edited, wherever it is asked for.
+
+    The short form of TransformerLens works: `cache["resid_post", 3]` is `cache["blocks.3.hook_resid_post"]`.
+
+    Of a run with gradients, `cache[name]` is part of the graph, and everything computed from a cache is not.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class ActivationCache(Mapping[str, Tensor]):
     ) -> None:
         self._captured = run.captured
         self._keeps = run.keeps
+        self._grad = run.grad
         mixers = (f"blocks.{layer}.mixer" for layer in ssm_layers)
         self._records = {mixer: run.mixers[mixer] for mixer in mixers if mixer in run.mixers}
         self._attentions = run.attentions
@@ -41,8 +46,8 @@ class ActivationCache(Mapping[str, Tensor]):
         self._attention_layers = attention_layers
         self._layers = layers
 
-    def __getitem__(self, name: str) -> Tensor:
-        hook = self._aliases.get(name, name)
+    def __getitem__(self, name: str | tuple[str, int]) -> Tensor:
+        hook = self._hook(name)
         if hook in self._captured:
             steps = self._captured[hook]
             if len(steps) > 1:
@@ -68,7 +73,7 @@ class ActivationCache(Mapping[str, Tensor]):
         return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
-        return self._aliases.get(str(name), name) in set(self)
+        return self._hook(name) in set(self)
 
     def __repr__(self) -> str:
         return f"ActivationCache with {len(self)} hooks of {self._layers} layers"
@@ -77,18 +82,19 @@ class ActivationCache(Mapping[str, Tensor]):
         """The terms of one layer, in float32 with the cumulative decay in float64.
 
         Attention, decay and content do not need x, by far the largest term: `with_x=False` leaves it empty,
-        [b, s, heads, 0]. Raises RuntimeError naming what the cache lacks.
+        [b, s, heads, 0]. Rows of L and M that a hook replaced go with the terms, so that every function of
+        `components.ssd` gives what the run used. Raises RuntimeError naming what the cache lacks.
         """
         record = self._record(layer)
         if with_x and not record.with_x:
             raise RuntimeError(_missing(layer, f"blocks.{layer}.mixer.hook_x"))
-        terms = record.terms()
+        terms = record.terms().detached()
         return terms if with_x else replace(terms, x=terms.x[..., :0])
 
     def softmax_terms(self, layer: int) -> SoftmaxTerms:
         """What the softmax attention of one layer compares; its pattern, or any window of it, follows.
 
-        Raises RuntimeError naming what the cache lacks.
+        Rows that a hook replaced go with the terms. Raises RuntimeError naming what the cache lacks.
         """
         if layer not in self._attention_layers:
             held = ", ".join(map(str, self._attention_layers)) or "none"
@@ -96,7 +102,44 @@ class ActivationCache(Mapping[str, Tensor]):
         name = f"blocks.{layer}.attn.{PATTERN}"
         if name not in self._patterns():
             raise RuntimeError(_missing(layer, name))
-        return self._attentions[f"blocks.{layer}.attn"].terms()
+        return self._attentions[f"blocks.{layer}.attn"].terms().detached()
+
+    def gradients(
+        self, score: Float[Tensor, ""], names: str | Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Gradient of a score by hook, d score / d `cache[name]`, in a run with `grad=True`.
+
+        `score` is a number that was computed from the run's logits or activations. `names` are hooks or
+        aliases; None means all that the run kept and the score depends on. What lies inside a mixer, or a
+        softmax pattern, has a gradient where a hook edited it, if only by returning it as it is: otherwise
+        the model's own scan did not read it. Raises RuntimeError for a run without gradients, ValueError for
+        a hook on which the score does not depend.
+        """
+        if not self._grad:
+            raise RuntimeError("This run kept no gradients; run again: run_with_cache(..., grad=True).")
+        if names is None:
+            asked = self._in_graph()
+        else:
+            asked = [self._hook(name) for name in ([names] if isinstance(names, str) else names)]
+        tensors = [self[name] for name in asked]
+        reached = [tensor.requires_grad for tensor in tensors]
+        found = iter(
+            torch.autograd.grad(
+                score,
+                [tensor for tensor in tensors if tensor.requires_grad],
+                retain_graph=True,
+                allow_unused=True,
+            )
+        )
+        gradients = {name: next(found) if there else None for name, there in zip(asked, reached, strict=True)}
+        without = [name for name, gradient in gradients.items() if gradient is None]
+        if names is not None and without:
+            raise ValueError(
+                f"The score does not depend on {without[0]!r}. If it lies inside a mixer or is a pattern, "
+                "let a hook of the run return it, so that the model goes on from it: "
+                f"fwd_hooks=[({without[0]!r}, lambda tensor, hook: tensor)]."
+            )
+        return {name: gradient for name, gradient in gradients.items() if gradient is not None}
 
     def compute_ssm_effective_attention(
         self, layer: int | None = None, include_dt_scaling: bool = False
@@ -121,16 +164,20 @@ class ActivationCache(Mapping[str, Tensor]):
     def faithfulness(self, layer: int) -> float:
         """Largest |M·dt·x + D·x − y| over largest |y|, y being the model's own scan output.
 
-        That is what the mixer's inner norm was given; in a mixer without one, both sides are times silu(z).
-        Around 1e-6 in float32; do not trust a picture of a layer above `tolerance`. Raises RuntimeError
-        naming what the cache lacks.
+        That is what the mixer's inner norm was given, before functions at hook_scan; in a mixer without a
+        norm, both sides are times silu(z). Where hooks edited M or what leads to it, y is what the run made
+        of that. Around 1e-6 in float32; do not trust a picture of a layer above `tolerance`. Raises
+        RuntimeError naming what the cache lacks.
         """
         name = f"blocks.{layer}.mixer.hook_scan"
         terms = self.ssd_terms(layer)
         if name not in self._captured:
             raise RuntimeError(_missing(layer, name))
-        y = self[name].float().flatten(2)
-        rebuilt = gated(reconstruct(terms).flatten(2), self._record(layer).gate())
+        record = self._record(layer)
+        unedited = record.scan_before_hooks()
+        y = (self[name].flatten(2) if unedited is None else unedited).detach().float()
+        gate = record.gate()
+        rebuilt = gated(reconstruct(terms).flatten(2), None if gate is None else gate.detach())
         return float((rebuilt - y).abs().max() / y.abs().max())
 
     def tolerance(self, layer: int) -> float:
@@ -151,16 +198,42 @@ class ActivationCache(Mapping[str, Tensor]):
     def notes(self) -> list[str]:
         """What a reader of this capture should know, in sentences."""
         notes = []
+        clamping = [mixer for mixer, record in self._records.items() if record.clamps_against_config]
+        if clamping:
+            scan = self._records[clamping[0]].scan
+            notes.append(
+                f"{_listed(clamping)}: transformers clamps dt to {_limit(scan.dt_limit)} while it reads a "
+                f"text; the model's configuration says {_limit(scan.config_dt_limit)} (transformers issue "
+                "48989). What is shown is what this code computes."
+            )
         for mixer, record in self._records.items():
             unclamped = record.unclamped_positions()
             if unclamped:
-                low, high = record.scan.dt_limit
                 notes.append(
-                    f"{mixer}: the model clamps dt to [{low:g}, {high:g}] while it reads the prompt and not "
-                    f"while it generates; dt is outside at {len(unclamped)} generated positions, the first "
-                    f"being {unclamped[0]}. The terms follow what ran."
+                    f"{mixer}: the model clamps dt to {_limit(record.scan.dt_limit)} while it reads the "
+                    f"prompt and not while it generates; dt is outside at {len(unclamped)} generated "
+                    f"positions, the first being {unclamped[0]}. The terms follow what ran."
                 )
         return notes
+
+    def _hook(self, name: object) -> str:
+        """The hook that a name, an alias, or the short form (name, layer) stands for."""
+        if isinstance(name, tuple) and len(name) == 2:
+            short, layer = name
+            inside = (f"blocks.{layer}.{part}hook_{short}" for part in ("", "mixer.", "attn."))
+            known = {*self, *self._aliases}
+            name = next((hook for hook in inside if hook in known), f"blocks.{layer}.hook_{short}")
+        return self._aliases.get(str(name), str(name))
+
+    def _in_graph(self) -> list[str]:
+        """The hooks that were kept and that the model went on from."""
+        edited = [
+            f"{mixer}.{hook}" for mixer, record in self._records.items() for hook in record.edited_hooks
+        ]
+        patterns = [
+            f"{attention}.{PATTERN}" for attention, record in self._attentions.items() if record.edited
+        ]
+        return [*self._captured, *edited, *patterns]
 
     def _patterns(self) -> list[str]:
         """The attention patterns that this run was asked to keep."""
@@ -202,6 +275,15 @@ _SSD_INPUTS = (
     *(f".mixer.{name}" for name in ("hook_x", "hook_B", "hook_C", "hook_dt", "hook_scan")),
     f".attn.{PATTERN}",
 )
+
+
+def _limit(limit: tuple[float, float]) -> str:
+    return f"[{limit[0]:g}, {limit[1]:g}]"
+
+
+def _listed(mixers: Sequence[str]) -> str:
+    """The mixers by name, or the first and how many more."""
+    return mixers[0] if len(mixers) == 1 else f"{mixers[0]} and {len(mixers) - 1} more"
 
 
 def _missing(layer: int, name: str) -> str:

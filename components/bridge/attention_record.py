@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.ssd import SoftmaxTerms, softmax_attention
+from components.ssd import EditedRows, SoftmaxTerms, softmax_attention
 
 PATTERN = "hook_pattern"
 
@@ -19,7 +20,7 @@ PATTERN = "hook_pattern"
 class AttentionStep:
     """One call of the layer: queries [b, s, h, d] and the keys [b, s, g, d] that it added.
 
-    `pattern` are its rows, if hooks ran on them, since they may have been edited.
+    `pattern` are its rows, if hooks have edited them.
     """
 
     q: Float[Tensor, "batch seq head dim"]
@@ -52,31 +53,37 @@ class AttentionRecord:
         new = k[:, :, -q.shape[2] :]
         # What a cache gives out are views of all keys; a copy of the new ones lets it grow and let go.
         new = new if new.shape == k.shape else new.clone()
-        step = AttentionStep(q.detach().transpose(1, 2), new.detach().transpose(1, 2))
+        step = AttentionStep(q.transpose(1, 2), new.transpose(1, 2))
         self.steps.append(step)
         return step
+
+    @property
+    def edited(self) -> bool:
+        """Whether a hook edited the pattern."""
+        return any(step.pattern is not None for step in self.steps)
 
     def terms(self) -> SoftmaxTerms:
         """The terms over all steps."""
         if not self.steps:
             raise RuntimeError("This attention layer has not run; there is nothing to derive.")
+        starts = accumulate((step.q.shape[1] for step in self.steps), initial=0)
         return SoftmaxTerms(
             q=torch.cat([step.q for step in self.steps], dim=1),
             k=torch.cat([step.k for step in self.steps], dim=1),
             scale=self.scale,
             valid=_valid(self.mask, self.length),
+            edited=tuple(
+                EditedRows(start, step.pattern)
+                for start, step in zip(starts, self.steps, strict=False)
+                if step.pattern is not None
+            ),
         )
 
     def pattern(self) -> Float[Tensor, "batch head seq key"]:
-        """The attention pattern over all steps; rows that hooks ran on are as the hooks left them."""
-        pattern = softmax_attention(self.terms())
-        start = 0
-        for step in self.steps:
-            stop = start + step.q.shape[1]
-            if step.pattern is not None:
-                pattern[:, :, start:stop, :stop] = step.pattern
-            start = stop
-        return pattern
+        """The attention pattern over all steps; what hooks left of it is as they left it."""
+        terms = self.terms()
+        # As it is, so that a gradient can be asked of it.
+        return terms.edited[0].matrix if self.edited and len(self.steps) == 1 else softmax_attention(terms)
 
 
 def attention_records_for(names: Iterable[str]) -> dict[str, AttentionRecord]:

@@ -7,10 +7,11 @@ points.
 
 from __future__ import annotations
 
-from torch import nn
-from torch.utils.hooks import RemovableHandle
+from typing import Any
 
-from components.bridge.generalized_component import GeneralizedComponent
+from torch import nn
+
+from components.bridge.generalized_component import GeneralizedComponent, Removable
 
 
 class DepthwiseConv1DBridge(GeneralizedComponent):
@@ -21,5 +22,9 @@ class DepthwiseConv1DBridge(GeneralizedComponent):
     padded convolution returns it; the first s columns belong to the text.
     """
 
-    def _attach(self, module: nn.Module) -> list[RemovableHandle]:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.hook_in.position_dim = self.hook_out.position_dim = 2
+
+    def _attach(self, module: nn.Module) -> list[Removable]:
         return []

@@ -3,9 +3,8 @@
 from typing import Any
 
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
-from components.bridge.generalized_component import GeneralizedComponent, show_input
+from components.bridge.generalized_component import GeneralizedComponent, Removable, show_input
 from components.bridge.hook_point import HookPoint
 
 
@@ -16,6 +15,6 @@ class GatedRMSNormBridge(GeneralizedComponent):
         super().__init__(*args, **kwargs)
         self.hook_gate = HookPoint(f"{self.name}.hook_gate")
 
-    def _attach(self, module: nn.Module) -> list[RemovableHandle]:
+    def _attach(self, module: nn.Module) -> list[Removable]:
         gate = show_input(self.hook_gate, index=1, keyword="gate")
         return [*super()._attach(module), module.register_forward_pre_hook(gate, with_kwargs=True)]

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from components.bridge.hook_point import Conversion, HookPoint
+
+
+@runtime_checkable
+class Removable(Protocol):
+    """What was attached to a module, and can be taken off again."""
+
+    def remove(self) -> None:
+        """Leave the module as it was before."""
 
 
 class GeneralizedComponent:
@@ -46,7 +54,7 @@ class GeneralizedComponent:
         self.hook_out = HookPoint(f"{name}.hook_out", conversion_rule)
         self.real_components: dict[str, tuple[str, GeneralizedComponent]] = {}
         self._original: nn.Module | None = None
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Removable] = []
 
     def __repr__(self) -> str:
         wrapped = "nothing yet" if self._original is None else type(self._original).__name__
@@ -62,8 +70,7 @@ class GeneralizedComponent:
 
         Raises ValueError when the module lacks one of them that is not optional.
         """
-        for handle in self._handles:
-            handle.remove()
+        self.remove_hooks()
         self._original = module
         self.real_components = {}
         for key, component in self.submodules.items():
@@ -78,6 +85,14 @@ class GeneralizedComponent:
             component.set_original_component(inner)
             self.real_components[key] = (component.name, component)
         self._handles = self._attach(module)
+
+    def remove_hooks(self) -> None:
+        """Take off what was attached to the module and to those inside; nothing fires from then on."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        for _, component in self.real_components.values():
+            component.remove_hooks()
 
     def hook_points(self) -> Iterator[tuple[str, HookPoint]]:
         """Every hook point of this component and those inside, by name relative to it."""
@@ -122,7 +137,7 @@ class GeneralizedComponent:
         module: nn.Module = original
         return module
 
-    def _attach(self, module: nn.Module) -> list[RemovableHandle]:
+    def _attach(self, module: nn.Module) -> list[Removable]:
         """Feed the hook points from the module's forward hooks."""
         return [
             module.register_forward_pre_hook(show_input(self.hook_in), with_kwargs=True),
@@ -140,16 +155,24 @@ def show_input(
 ) -> Callable[..., Any]:
     """Forward pre-hook that passes one input, positional or by keyword, through a hook point.
 
-    Layers of Hugging Face models call their mixers with keywords and their norms without.
+    Layers of Hugging Face models call their mixers with keywords and their norms without. A copy of the model
+    copies the hook with its point, so that it does not speak for the model it was copied from.
     """
+    return partial(_show_input, point, index, keyword)
 
-    def pre_hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = args[index] if len(args) > index else kwargs.get(keyword)
-        shown = point(given) if isinstance(given, Tensor) else given
-        if shown is given:
-            return None
-        if len(args) > index:
-            return (*args[:index], shown, *args[index + 1 :]), kwargs
-        return args, {**kwargs, keyword: shown}
 
-    return pre_hook
+def _show_input(
+    point: Callable[[Tensor], Tensor],
+    index: int,
+    keyword: str,
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    given = args[index] if len(args) > index else kwargs.get(keyword)
+    shown = point(given) if isinstance(given, Tensor) else given
+    if shown is given:
+        return None
+    if len(args) > index:
+        return (*args[:index], shown, *args[index + 1 :]), kwargs
+    return args, {**kwargs, keyword: shown}

@@ -17,12 +17,11 @@ from torch import Tensor
 from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
 
 from components.bridge.activation_cache import ActivationCache
-from components.bridge.attention_record import attention_records_for
-from components.bridge.hook_point import Run, running
-from components.bridge.mixer_record import MixerStep, records_for
+from components.bridge.mixer_record import MixerStep
 
 if TYPE_CHECKING:
-    from components.bridge.model_bridge import ModelBridge, NamesFilter, Prompt
+    from components.bridge.model_bridge import ForwardHooks, ModelBridge, NamesFilter
+    from components.bridge.prompts import Prompt
 
 MOST_LIKELY = 10
 """Tokens whose probabilities a step tells."""
@@ -66,8 +65,11 @@ class Generation(Iterator[Step]):
     that together reach `top_p`, by a generator with this `seed`. Nothing else of the model's own generation
     settings (penalties and the like) is applied.
 
+    Functions at `fwd_hooks` fire for each piece of the prompt and for each token, and are told its positions.
+
     One thread pulls. Others may read `ids`, `step` and `cache` meanwhile: they show what has been through the
-    whole model. Raises ValueError for a value out of range, an empty text, or several.
+    whole model. They stay after an error or an interruption within the model, but nothing more can be pulled
+    then. Raises ValueError for a value out of range, an empty text, or several.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Generation(Iterator[Step]):
         top_p: float = 1.0,
         seed: int = 0,
         names_filter: NamesFilter = None,
+        fwd_hooks: ForwardHooks = (),
     ) -> None:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; generate at least 1.")
@@ -100,8 +103,8 @@ class Generation(Iterator[Step]):
         ends = bridge.model.generation_config.eos_token_id
         self._ends = {ends} if isinstance(ends, int) else set(ends or ())
         self._state = DynamicCache(config=bridge.model.config)
-        keeps = bridge._names(names_filter)
-        self._run = Run({}, keeps, records_for((), keeps), attention_records_for(keeps))
+        self._run = bridge._run(fwd_hooks, bridge._names(names_filter))
+        self._feeding = False
         self._fed: list[_Fed] = []
         self._last_logits = torch.empty(1, 0)
 
@@ -131,14 +134,15 @@ class Generation(Iterator[Step]):
     def cache(self) -> ActivationCache:
         """What passed so far, over prompt and continuation; what comes later does not change it."""
         run, feeds = self._run, len(self._fed)
-        seen = Run(
-            run.hooks,
-            run.keeps,
-            {
+        seen = replace(
+            run,
+            mixers={
                 name: replace(record, steps=_together(record.steps[:feeds]))
                 for name, record in run.mixers.items()
             },
-            {name: replace(record, steps=record.steps[:feeds]) for name, record in run.attentions.items()},
+            attentions={
+                name: replace(record, steps=record.steps[:feeds]) for name, record in run.attentions.items()
+            },
             captured={name: tensors[:feeds] for name, tensors in run.captured.items()},
         )
         return self._bridge._cache(seen)
@@ -196,8 +200,15 @@ class Generation(Iterator[Step]):
     @torch.no_grad()
     def _feed(self, ids: Int64[Tensor, "1 seq"], new: int) -> None:
         """Feed the last `new` of these ids, those before being in the state."""
+        if self._feeding:
+            raise RuntimeError(
+                f"This continuation was interrupted within the model, after position {self.length - 1}: some "
+                "layers have read the next token and some have not. What was seen until then is still there; "
+                "to go on, stream again from generation.ids."
+            )
         bridge, start = self._bridge, ids.shape[1] - new
-        with bridge._offload_lock, running(self._run):
+        self._feeding = True  # until everything of this feed is noted
+        with bridge._running(self._run):
             logits = bridge.step(ids, start, self._state, None, new)[0].float()
         if bool(logits[-1].isnan().any()):
             raise RuntimeError(
@@ -213,6 +224,7 @@ class Generation(Iterator[Step]):
         self._last_logits = logits[-1:]
         # Last: who reads meanwhile sees what every layer has seen.
         self._fed.append(_Fed(ids.shape[1], likely.indices.cpu(), likely.values.cpu(), came))
+        self._feeding = False
 
     def _expected(self, token: int) -> Float32[Tensor, 1]:
         """The probability of the token that comes; the first one of all was not expected by any position."""
@@ -222,12 +234,16 @@ class Generation(Iterator[Step]):
 
 
 def _together(steps: list[MixerStep]) -> list[MixerStep]:
-    """Decode steps as one, without a clamp as they were: deriving each on its own would take far longer."""
+    """Decode steps as one, without a clamp as they were: deriving each on its own would take far longer.
+
+    Those that hooks ran on are derived already, and stay what the hooks left.
+    """
     first = next((place for place, step in enumerate(steps) if step.recurrent), len(steps))
     decoded = steps[first:]
-    if not decoded:
+    if not decoded or decoded[0].interior is not None:
         return steps
     gates = [step.gate for step in decoded if step.gate is not None]
+    outputs = [step.y for step in decoded if step.y is not None]
     return [
         *steps[:first],
         MixerStep(
@@ -235,5 +251,6 @@ def _together(steps: list[MixerStep]) -> list[MixerStep]:
             mask=None,
             recurrent=True,
             gate=torch.cat(gates, dim=1) if gates else None,
+            y=torch.cat(outputs, dim=1) if outputs else None,
         ),
     ]

@@ -1,17 +1,19 @@
 """Named places in a forward pass, and the run that looks at them.
 
-One model serves several threads, so nothing about a run is kept on the model or in a module: the running
-capture is a context variable, which every thread has for itself.
+One model serves several threads and several bridges, so nothing about a run is kept on the model or in a
+module: the running capture is a context variable, which every thread has for itself.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class HookFunction(Protocol):
-    """What a user attaches: returns a tensor to edit, None to look."""
+    """What a user attaches: it edits a tensor in place, or returns another; else it looks."""
 
     def __call__(self, tensor: Tensor, hook: HookPoint) -> Tensor | None:
-        """Look at what passes `hook`, or replace it."""
+        """Look at what passes `hook`, or edit it."""
 
 
 @runtime_checkable
@@ -39,80 +41,139 @@ class Conversion(Protocol):
 
 
 class HookPoint:
-    """A named place in the forward pass. Outside a run, what passes is left alone and unseen."""
+    """A named place in the forward pass. Outside a run, what passes is left alone and unseen.
 
-    def __init__(self, name: str, conversion: Conversion | None = None) -> None:
+    A function at the hook is given the point with the `positions` of the text that its tensor holds, along
+    dimension `position_dim`: in pieces and in generation that is a part of the text. A matrix
+    [b, heads, queries, keys] holds the rows of these positions, and its keys begin at position 0. In a padded
+    batch, pads count as positions.
+    """
+
+    def __init__(self, name: str, conversion: Conversion | None = None, position_dim: int = 1) -> None:
         self.name = name
         self.conversion = conversion
+        self.position_dim = position_dim
+        self.positions: range = range(0)
 
     def __repr__(self) -> str:
         return f"HookPoint({self.name!r})"
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Show the tensor to the current run; what comes back is what the model goes on with."""
-        run = current_run()
+        run = run_at(self)
         return tensor if run is None or self.name not in run.live else run.fire(self, tensor)
+
+    def at(self, positions: range) -> HookPoint:
+        """The same point, for functions that look at these positions."""
+        here = copy.copy(self)
+        here.positions = positions
+        return here
+
+    def convert(self, tensor: Tensor) -> Tensor:
+        """A tensor of the model in the layout that functions are shown."""
+        return self.conversion.convert(tensor) if self.conversion else tensor
+
+    def revert(self, tensor: Tensor) -> Tensor:
+        """The other way round."""
+        return self.conversion.revert(tensor) if self.conversion else tensor
+
+    def index(self, position: int) -> int | None:
+        """Where a position of the text is in the tensor, along `position_dim`; None if it is not in it."""
+        return self.positions.index(position) if position in self.positions else None
 
 
 @dataclass
 class Run:
     """One forward pass, or one generation, in one thread.
 
-    `hooks`: functions by hook name. `keeps`: names of the hooks whose tensors are wanted. `live`: both.
-    `mixers`, `attentions`: a record, by the component's name, of those that it has to record. `mask`: 1 at
-    the real positions of a padded batch, as far as its prompt goes.
+    `points`: the hook points of the bridge that runs; those of others on the same model stay silent. `hooks`:
+    functions by hook name. `keeps`: names of the hooks whose tensors are wanted. `live`: both. `mixers`,
+    `attentions`: a record, by the component's name, of those that it has to record. `mask`: 1 at the real
+    positions of a padded batch, as far as its prompt goes. `grad`: whether autograd passes through.
+    `positions`: those that the model is being fed now.
     """
 
+    points: Mapping[str, HookPoint]
     hooks: Mapping[str, Sequence[HookFunction]]
     keeps: Set[str]
     mixers: Mapping[str, MixerRecord] = field(default_factory=dict)
     attentions: Mapping[str, AttentionRecord] = field(default_factory=dict)
     mask: Tensor | None = None
+    grad: bool = False
+    positions: range = range(0)
     captured: dict[str, list[Tensor]] = field(default_factory=dict)
     live: Set[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.live = {*self.hooks, *self.keeps}
 
+    def advance(self, count: int) -> None:
+        """Note that the model is now fed as many positions more."""
+        self.positions = range(self.positions.stop, self.positions.stop + count)
+
     def fire(self, point: HookPoint, tensor: Tensor) -> Tensor:
         """Run the functions attached to a hook point, then keep what goes on if it is wanted."""
         tensor, _ = self.edit(point, tensor)
+        if self.grad and tensor.is_floating_point():
+            # The same tensor may pass several hooks and go other ways too; a gradient here is of this way.
+            tensor = tensor.view_as(tensor)
         if point.name in self.keeps:
-            self.captured.setdefault(point.name, []).append(tensor.detach())
+            self.captured.setdefault(point.name, []).append(tensor)
         return tensor
 
     def edit(self, point: HookPoint, tensor: Tensor) -> tuple[Tensor, bool]:
-        """Run the functions attached to a hook point: the tensor to go on with, and whether one edited it."""
+        """Run the functions attached to a hook point: the tensor to go on with, and whether one edited it.
+
+        They are given a copy: the tensor itself may go other ways, on which an edit in place here has no say.
+        """
         edited = False
+        # A head that is asked for the last logits alone sees the last positions alone.
+        here = point.at(self.positions[-tensor.shape[point.position_dim] :])
         for function in self.hooks.get(point.name, ()):
-            shown = point.conversion.convert(tensor) if point.conversion else tensor
-            replacement = function(shown, hook=point)
-            if replacement is None:
-                continue
-            if not isinstance(replacement, Tensor) or replacement.shape != shown.shape:
-                given = tuple(replacement.shape) if isinstance(replacement, Tensor) else type(replacement)
-                raise ValueError(
-                    f"A hook at {point.name!r} returned {given}; it may return None, to look, "
-                    f"or a tensor of shape {tuple(shown.shape)}, to edit."
-                )
-            tensor = point.conversion.revert(replacement) if point.conversion else replacement
-            edited = True
+            shown = point.convert(tensor.clone())
+            returned = function(shown, hook=here)
+            looked = returned is None and _same(shown, point.convert(tensor))
+            edited = edited or not looked
+            if not looked or self.grad:  # a gradient is asked of the tensor that the function has seen
+                tensor = point.revert(shown if returned is None else _fitted(returned, shown, point))
         return tensor, edited
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers. (Versions do not tell: `.data` and NumPy go past them.)"""
+    return torch.equal(one, other) or (
+        one.is_floating_point() and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+    )
+
+
+def _fitted(returned: Any, shown: Tensor, point: HookPoint) -> Tensor:
+    """What a function returned, in the dtype and on the device of what it was shown."""
+    if not isinstance(returned, Tensor) or returned.shape != shown.shape or returned.is_complex():
+        given = tuple(returned.shape) if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
+        kind = " of complex numbers" if isinstance(returned, Tensor) and returned.is_complex() else ""
+        raise ValueError(
+            f"A hook at {point.name!r} returned {given}{kind}; it may return None, to look or to edit in "
+            f"place, or a tensor of shape {tuple(shown.shape)}, to edit."
+        )
+    return returned.to(shown)
 
 
 _current: ContextVar[Run | None] = ContextVar("current_run", default=None)
 
 
-def current_run() -> Run | None:
-    """The run of this thread, or None when the model is being used without the bridge."""
-    return _current.get()
+def run_at(point: HookPoint) -> Run | None:
+    """The run of this thread, if it is one of the bridge that the point belongs to."""
+    run = _current.get()
+    return run if run is not None and run.points.get(point.name) is point else None
 
 
 @contextmanager
 def running(run: Run) -> Iterator[Run]:
-    """Make `run` this thread's current run."""
+    """Make `run` this thread's current run, of the model alone or with gradients, whatever the caller set."""
     token = _current.set(run)
     try:
-        yield run
+        # Not in inference mode, whose tensors can be neither edited nor kept outside of it.
+        with torch.inference_mode(False), torch.set_grad_enabled(run.grad):
+            yield run
     finally:
         _current.reset(token)

@@ -9,9 +9,9 @@ Derived in this order and in the model's dtype, x, B, C and dt are bitwise what 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.ssd import SSDTerms, decay, effective_attention
+from components.ssd import EditedRows, SSDTerms, decay, effective_attention
 
 # Between the projection and the scan: no module of the model fires these, the bridge derives what passes.
 DERIVED_HOOKS = (
@@ -45,7 +45,7 @@ class ScanParameters:
     """What a mixer reads between its projection and its norm.
 
     Taken during the forward pass: where accelerate offloads a layer, its parameters are `meta` outside it.
-    They are the model's own tensors, not copies, so `version` tells whether someone has changed them since.
+    The tensors are copies, so a record tells what its run computed with, whatever becomes of the weights.
     """
 
     heads: int
@@ -57,49 +57,56 @@ class ScanParameters:
     D: Float[Tensor, " head"]
     conv_weight: Float[Tensor, "channel 1 kernel"]
     conv_bias: Float[Tensor, " channel"] | None
-    activation: Callable[[Tensor], Tensor]
-    dt_limit: tuple[float, float]
     scale: Float[Tensor, "1 1 projection"] | None
     """By which what `in_proj` gives is multiplied."""
+    activation: Callable[[Tensor], Tensor]
+    dt_limit: tuple[float, float]
+    config_dt_limit: tuple[float, float]
+    """What the model's configuration says of it; not every model heeds that."""
     has_norm: bool
     """Whether a norm takes the scan's output and the gate; if not, they are multiplied."""
-    source: tuple[Any, ...]
-    """The same, as the mixer holds them; offloading puts others in their place."""
-
-    @property
-    def version(self) -> int:
-        """How often these tensors have been changed in place."""
-        tensors = (self.A_log, self.dt_bias, self.D, self.conv_weight, self.conv_bias, self.scale)
-        return sum(tensor._version for tensor in tensors if tensor is not None)
 
     @staticmethod
-    def of(
-        mixer: Any, projection_scale: str | None = None, known: ScanParameters | None = None
-    ) -> ScanParameters:
-        """Read them from a mixer that is in its forward pass; `known` if these are still its parameters."""
-        conv = mixer.conv1d
-        limit, activation = mixer.time_step_limit, mixer.act
-        scale = getattr(mixer, projection_scale) if projection_scale else None
-        source = (mixer.A_log, mixer.dt_bias, mixer.D, conv.weight, conv.bias, scale, limit, activation)
-        if known is not None and all(map(operator.is_, source, known.source)):
-            return known
-        A_log, dt_bias, D, weight, bias, _, (low, high), _ = source
+    def of(mixer: Any, projection_scale: str | None = None, config: Any = None) -> ScanParameters:
+        """Read them from a mixer that is in its forward pass."""
+        copies: dict[str, Any] = {
+            name: None if tensor is None else tensor.detach().clone()
+            for name, tensor in _tensors(mixer, projection_scale).items()
+        }
+        low, high = mixer.time_step_limit
+        config_low, config_high = getattr(config, "time_step_limit", None) or (low, high)
         return ScanParameters(
             heads=mixer.num_heads,
             head_dim=mixer.head_dim,
             groups=mixer.n_groups,
             state=mixer.ssm_state_size,
-            A_log=A_log.detach(),
-            dt_bias=dt_bias.detach(),
-            D=D.detach(),
-            conv_weight=weight.detach(),
-            conv_bias=None if bias is None else bias.detach(),
-            activation=activation,
+            activation=mixer.act,
             dt_limit=(float(low), float(high)),
-            scale=None if scale is None else scale.detach(),
+            config_dt_limit=(float(config_low), float(config_high)),
             has_norm=has_norm(mixer),
-            source=source,
+            **copies,
         )
+
+    def are_still_of(self, mixer: Any, projection_scale: str | None = None) -> bool:
+        """Whether the mixer, in its forward pass, reads the same numbers. (`.data` goes past versions.)"""
+        return all(
+            copy is tensor or (copy is not None and copy.dtype == tensor.dtype and torch.equal(copy, tensor))
+            for copy, tensor in (
+                (getattr(self, name), tensor) for name, tensor in _tensors(mixer, projection_scale).items()
+            )
+        )
+
+
+def _tensors(mixer: Any, projection_scale: str | None) -> dict[str, Any]:
+    """What a mixer reads, by the name it has in ScanParameters."""
+    return {
+        "A_log": mixer.A_log,
+        "dt_bias": mixer.dt_bias,
+        "D": mixer.D,
+        "conv_weight": mixer.conv1d.weight,
+        "conv_bias": mixer.conv1d.bias,
+        "scale": getattr(mixer, projection_scale) if projection_scale else None,
+    }
 
 
 def has_norm(mixer: nn.Module) -> bool:
@@ -127,10 +134,11 @@ class MixerStep:
     """One call of the mixer: a prefill, a piece of one, or one token.
 
     `projected`: the channels (x, B and C before the convolution; or B and C alone) and raw dt. `gate`: z, of
-    a mixer without a norm, where it is needed to tell the scan's output.
-    `recurrent`: one token after others, where the model takes one step of the recurrence and does not clamp
-    dt.
-    `interior`, `L` and `M` are kept when hooks ran on them, since they may have been edited.
+    a mixer without a norm, where it is needed to tell the scan's output. `recurrent`: one token after others,
+    where the model takes one step of the recurrence and does not clamp dt.
+
+    `interior` is kept when hooks ran on it, since they may have edited it; `L` and `M` only when hooks have
+    edited the rows of this step, and `y`, the scan's output before them, when hooks ran on that.
     """
 
     projected: Float[Tensor, "batch seq channels_and_dt"]
@@ -140,6 +148,7 @@ class MixerStep:
     interior: Interior | None = None
     L: Float32[Tensor, "batch head seq key"] | None = None
     M: Float32[Tensor, "batch head seq key"] | None = None
+    y: Float[Tensor, "batch seq inner"] | None = None
 
 
 def leave(name: str, tensor: Tensor) -> Tensor:
@@ -154,7 +163,6 @@ class MixerRecord:
     watched: bool
     with_x: bool = True
     parameters: ScanParameters | None = None
-    version: int = 0
     steps: list[MixerStep] = field(default_factory=list)
     mask: Tensor | None = None
     edited: bool = False
@@ -166,18 +174,23 @@ class MixerRecord:
         return sum(step.projected.shape[1] for step in self.steps)
 
     def begin_step(
-        self, parameters: ScanParameters, projected: Float[Tensor, "batch seq projection"]
+        self,
+        mixer: nn.Module,
+        projected: Float[Tensor, "batch seq projection"],
+        projection_scale: str | None = None,
+        config: Any = None,
     ) -> MixerStep:
-        """Take what the mixer projected."""
+        """Take what the mixer projected; RuntimeError when its weights are not those of the step before."""
         if self.parameters is None:
-            self.parameters = parameters
-            self.version = parameters.version
-        projected = projected.detach()
+            self.parameters = ScanParameters.of(mixer, projection_scale, config)
+        elif not self.parameters.are_still_of(mixer, projection_scale):
+            raise RuntimeError("The model's weights were changed within this run; run the whole text again.")
+        parameters = self.parameters
         if parameters.scale is not None:
             projected = projected * parameters.scale
         # A copy without the gate, and x if nobody wants it, so that the whole can be freed: what a run holds
         # on to is memory that the next layer has to take anew, and that is most of what reading costs.
-        inner = self.parameters.heads * self.parameters.head_dim
+        inner = parameters.heads * parameters.head_dim
         kept = projected[..., inner if self.with_x else 2 * inner :].clone()
         step = MixerStep(kept, self.mask, bool(self.steps) and projected.shape[1] == 1)
         if self.with_x and not parameters.has_norm:
@@ -198,7 +211,7 @@ class MixerRecord:
     def conv_inputs(self) -> Float[Tensor, "batch channel seq"] | None:
         """What the convolution was given in the steps so far; None before the first."""
         inputs = [interior.conv_in for interior in self.interiors()] if self.steps else []
-        return torch.cat(inputs, dim=-1) if inputs else None
+        return _joined(inputs, dim=-1) if inputs else None
 
     def derive(self, step: MixerStep, earlier: Tensor | None, edit: Edit = leave) -> Interior:
         """Everything between projection and scan of one step; each tensor passes `edit` by its hook's name.
@@ -210,7 +223,7 @@ class MixerRecord:
         grouped = scan.groups * scan.state
         head_dim = scan.head_dim if self.with_x else 0
         inner = scan.heads * head_dim
-        channels, raw_dt = step.projected.split([inner + 2 * grouped, scan.heads], dim=-1)
+        channels = step.projected[..., : inner + 2 * grouped]
         conv_in = edit("conv1d.hook_in", channels.transpose(1, 2))
         past = conv_in[..., :0] if earlier is None else earlier
         held = slice(-conv_in.shape[1], None)  # the last channels are those of B and C
@@ -221,7 +234,7 @@ class MixerRecord:
         if step.mask is not None:
             xBC = (xBC * step.mask[:, :, None].to(xBC.device)).to(xBC.dtype)
         x, B, C = xBC.float().split([inner, grouped, grouped], dim=-1)
-        dt = F.softplus(raw_dt + scan.dt_bias.to(raw_dt.dtype))
+        dt = self._unclamped_dt(step)
         if not step.recurrent:
             dt = dt.clamp(*scan.dt_limit)
         return Interior(
@@ -233,22 +246,39 @@ class MixerRecord:
             dt=edit("hook_dt", dt.float()),
         )
 
+    def _unclamped_dt(self, step: MixerStep) -> Float[Tensor, "batch seq head"]:
+        """softplus(raw dt + dt_bias), in the model's precision."""
+        raw_dt = step.projected[..., -self.scan.heads :]
+        return F.softplus(raw_dt + self.scan.dt_bias.to(raw_dt.dtype))
+
     def terms(self) -> SSDTerms:
         """The terms over all steps; of a record without x, with an x of no dimension."""
         interiors = list(self.interiors())
-        return SSDTerms.from_parts(
-            x=torch.cat([i.x for i in interiors], dim=1),
-            B=torch.cat([i.B for i in interiors], dim=1),
-            C=torch.cat([i.C for i in interiors], dim=1),
-            dt=torch.cat([i.dt for i in interiors], dim=1),
+        terms = SSDTerms.from_parts(
+            x=_joined([i.x for i in interiors], dim=1),
+            B=_joined([i.B for i in interiors], dim=1),
+            C=_joined([i.C for i in interiors], dim=1),
+            dt=_joined([i.dt for i in interiors], dim=1),
             A=-torch.exp(self.scan.A_log.float()),
             D=self.scan.D.float(),
+        )
+        starts = accumulate((step.projected.shape[1] for step in self.steps), initial=0)
+        steps = list(zip(starts, self.steps, strict=False))
+        return replace(
+            terms,
+            edited_decay=tuple(EditedRows(start, step.L) for start, step in steps if step.L is not None),
+            edited_attention=tuple(EditedRows(start, step.M) for start, step in steps if step.M is not None),
         )
 
     def gate(self) -> Float[Tensor, "batch seq inner"] | None:
         """The gate z over all steps of a mixer without a norm; None where a norm takes it."""
         gates = [step.gate for step in self.steps if step.gate is not None]
         return torch.cat(gates, dim=1) if gates else None
+
+    def scan_before_hooks(self) -> Float[Tensor, "batch seq inner"] | None:
+        """The scan's output as it was before functions at hook_scan; None where there were none."""
+        outputs = [step.y for step in self.steps if step.y is not None]
+        return torch.cat(outputs, dim=1) if outputs else None
 
     @property
     def hooks(self) -> tuple[str, ...]:
@@ -258,30 +288,31 @@ class MixerRecord:
     def at_hook(self, name: str) -> Tensor:
         """What passed one of `hooks`, over all steps."""
         if name in ("hook_decay", "hook_attention"):
-            return self._matrix(name)
+            terms, of_terms = self.terms(), decay if name == "hook_decay" else effective_attention
+            edited = terms.edited_decay if name == "hook_decay" else terms.edited_attention
+            # What a hook left is given out as it is, so that a gradient can be asked of it.
+            return edited[0].matrix if edited and len(self.steps) == 1 else of_terms(terms)
         interiors = list(self.interiors())
         match name:
             case "conv1d.hook_in":
-                return torch.cat([i.conv_in for i in interiors], dim=-1)
+                return _joined([i.conv_in for i in interiors], dim=-1)
             case "conv1d.hook_out":
                 # Only the last step's columns beyond the text are those of the whole text.
                 within = [i.conv_out[..., : i.conv_in.shape[-1]] for i in interiors]
-                return torch.cat([*within[:-1], interiors[-1].conv_out], dim=-1)
+                return _joined([*within[:-1], interiors[-1].conv_out], dim=-1)
             case _:
-                return torch.cat([getattr(i, name.removeprefix("hook_")) for i in interiors], dim=1)
+                return _joined([getattr(i, name.removeprefix("hook_")) for i in interiors], dim=1)
 
-    def _matrix(self, name: str) -> Float32[Tensor, "batch head seq seq"]:
-        """L or M over all steps; rows that hooks ran on are as the hooks left them."""
-        of_terms, kept = (decay, "L") if name == "hook_decay" else (effective_attention, "M")
-        matrix = of_terms(self.terms())
-        start = 0
-        for step in self.steps:
-            stop = start + step.projected.shape[1]
-            rows = getattr(step, kept)
-            if rows is not None:
-                matrix[:, :, start:stop, :stop] = rows
-            start = stop
-        return matrix
+    @property
+    def edited_hooks(self) -> list[str]:
+        """Those of `hooks` through which the run's output came, since a hook edited one of them."""
+        if not self.edited:
+            return []
+        read = [name for name in self.hooks if name not in ("hook_decay", "hook_attention")]
+        matrices = {"hook_decay": "L", "hook_attention": "M"}
+        return read + [
+            name for name, rows in matrices.items() if all(getattr(s, rows) is not None for s in self.steps)
+        ]
 
     def unclamped_positions(self) -> list[int]:
         """Generated positions whose dt is outside time_step_limit, since decode steps do not clamp."""
@@ -294,13 +325,25 @@ class MixerRecord:
         return torch.nonzero(outside.cpu() & recurrent).flatten().tolist()
 
     @property
+    def clamps_against_config(self) -> bool:
+        """Whether this run clamped a dt that the model's configuration would have left as it is."""
+        low, high = self.scan.dt_limit
+        if self.scan.config_dt_limit == self.scan.dt_limit:
+            return False
+        read = (self._unclamped_dt(step) for step in self.steps if not step.recurrent)
+        return any(bool(((dt < low) | (dt > high)).any()) for dt in read)
+
+    @property
     def scan(self) -> ScanParameters:
         """The parameters of a mixer that has run."""
         if self.parameters is None:
             raise RuntimeError("This mixer has not run; there is nothing to derive.")
-        if self.parameters.version != self.version:
-            raise RuntimeError("The model's weights were changed after this run; run again.")
         return self.parameters
+
+
+def _joined(tensors: Sequence[Tensor], dim: int) -> Tensor:
+    """Those of all steps as one; of one step the tensor itself, so that a gradient can be asked of it."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim=dim)
 
 
 def records_for(hooks: Iterable[str], keeps: Iterable[str]) -> dict[str, MixerRecord]:

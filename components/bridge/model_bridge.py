@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
-from threading import Lock
 from typing import Any
 
 import torch
@@ -19,14 +20,18 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from components.bridge import tokens
 from components.bridge.activation_cache import ActivationCache
 from components.bridge.attention_record import attention_records_for
-from components.bridge.families import family_of, layers_of
+from components.bridge.embedding import EmbeddingBridge
+from components.bridge.families import layers_of
 from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.generation import Generation
 from components.bridge.hook_point import HookFunction, HookPoint, Run, running
 from components.bridge.mixer_record import records_for
+from components.bridge.offload import turn_of
+from components.bridge.prompts import Ids, Prompt, ids_and_mask, one_row, require_tokenizer
+from components.bridge.sampling import generation_settings
 from components.bridge.ssm_block import SSMBlockBridge
+from components.bridge.wrappable import require_wrappable
 
-Prompt = str | Sequence[str] | Sequence[int] | Tensor
 NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
 ForwardHooks = Iterable[tuple[str | Callable[[str], bool], HookFunction]]
 
@@ -34,19 +39,21 @@ ForwardHooks = Iterable[tuple[str | Callable[[str], bool], HookFunction]]
 class ModelBridge:
     """Wraps a Mamba-2 language model; nothing of it is replaced, its logits stay bit for bit the same.
 
-    A prompt is a text, a list of texts (padded on the left), token ids [s] or [b, s]. Hooks are named as in
-    TransformerLens, such as `blocks.3.mixer.in_proj.hook_out`; `hook_points` lists them all. Several threads
-    may use one bridge at once.
+    A prompt is a text, a list of texts (padded on the left), token ids [s] or [b, s] in any container, or
+    what a tokenizer returned. Hooks are named as in TransformerLens, such as
+    `blocks.3.mixer.in_proj.hook_out`; `hook_points` lists them all. A function at a hook edits its tensor in
+    place, or returns another, or looks; `hook.positions` tells it which positions of the text it is at.
+    Several threads may use one bridge at once, and several bridges one model.
 
-    Raises ValueError for a model without Mamba-2 mixers, or of a family that is not known.
+    Raises ValueError or TypeError for a model that cannot be wrapped, with what it is and what to pass.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
-        family = family_of(model)
+        family = require_wrappable(model)
         # While training, a fused kernel runs the whole mixer and no hook inside it fires.
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.embed = GeneralizedComponent(family.embed, model.config)
+        self.embed = EmbeddingBridge(family.embed, model.config)
         self.blocks = [
             SSMBlockBridge(name, layer, family, model.config) for name, layer in layers_of(model, family)
         ]
@@ -63,7 +70,14 @@ class ModelBridge:
                 self.hook_aliases[f"{key}.{alias}"] = f"{key}.{name}"
         self._cache_name = _name_of_cache(model)
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        self._offload_lock: AbstractContextManager[Any] = Lock() if _offloads(model) else nullcontext()
+        components = [component for _, component in self._components()]
+        # A bridge that nobody holds any more, as when a notebook's cell is run again, leaves the model.
+        self._off = weakref.finalize(self, _remove_hooks, components)
+        self._off.atexit = False
+
+    def remove_hooks(self) -> None:
+        """Take the bridge off the model, which is then as it was, and can be pickled; runs are over."""
+        self._off()
 
     def ssm_layers(self) -> list[int]:
         """Indices of the layers that hold a Mamba-2 mixer."""
@@ -77,13 +91,12 @@ class ModelBridge:
         """Token ids of a prompt, padded on the left where texts differ in length."""
         return self._inputs(prompt, None)[0]
 
-    def to_str_tokens(self, prompt: str | Sequence[int] | Int64[Tensor, " seq"]) -> list[str]:
-        """The text of each token, one per position; ValueError for an empty prompt."""
-        tokenizer = self._tokenizer()
-        ids = tokens.encode(tokenizer, prompt) if isinstance(prompt, str) else list(map(int, prompt))
+    def to_str_tokens(self, prompt: str | Ids) -> list[str]:
+        """The text of each token of one text, or of ids [s] or [1, s]; ValueError when there are none."""
+        tokenizer = require_tokenizer(self.tokenizer)
+        ids = tokens.encode(tokenizer, prompt) if isinstance(prompt, str) else one_row(prompt)
         return tokens.token_texts(tokenizer, ids)
 
-    @torch.no_grad()
     def run_with_cache(
         self,
         prompt_or_ids: Prompt,
@@ -93,6 +106,7 @@ class ModelBridge:
         fwd_hooks: ForwardHooks = (),
         piece_tokens: int | None = None,
         logits_to_keep: int = 0,
+        grad: bool = False,
     ) -> tuple[Float[Tensor, "batch kept vocab"], ActivationCache]:
         """One forward pass: logits [b, s, vocab], and what passed the hooks that `names_filter` lets through.
 
@@ -101,15 +115,25 @@ class ModelBridge:
 
         A long text can go through the model `piece_tokens` at a time: each piece begins with the state that
         the one before it left, so the result is that of one pass, up to rounding, in the memory of a piece
-        and of what is kept. Hooks then fire once for each piece. With `logits_to_keep` only those of the last
-        positions are computed (0: of all). Raises ValueError for an unknown name, and for a padded batch in
-        pieces.
+        and of what is kept. Hooks then fire once for each piece, and are told its positions. With
+        `logits_to_keep` only those of the last positions are computed (0: of all).
+
+        With `grad`, autograd passes through model and hooks: `cache.gradients(score)` gives the gradient of
+        any number computed from the logits. What lies inside a mixer has one where a hook edits it.
+
+        Raises ValueError for an unknown name, for a padded batch in pieces, and for gradients of pieces.
         """
-        run = _run(self._hooks(fwd_hooks), self._names(names_filter))
+        if grad and piece_tokens is not None:
+            raise ValueError("Gradients do not pass from piece to piece; run the text without piece_tokens.")
+        if grad and any(parameter.is_inference() for parameter in self.model.parameters()):
+            raise ValueError(
+                "This model was made in inference mode, which keeps no gradients. Load it outside of "
+                "torch.inference_mode()."
+            )
+        run = self._run(fwd_hooks, self._names(names_filter), grad=grad)
         logits = self._forward(run, prompt_or_ids, attention_mask, piece_tokens, logits_to_keep)
         return logits, self._cache(run)
 
-    @torch.no_grad()
     def run_with_hooks(
         self,
         prompt_or_ids: Prompt,
@@ -119,13 +143,12 @@ class ModelBridge:
     ) -> Float[Tensor, "batch seq vocab"]:
         """One forward pass with functions at hooks: logits [b, s, vocab].
 
-        Each is (name or function of the name, fn); `fn(tensor, hook)` returns a tensor of the same shape to
-        edit, None to look. Raises ValueError for an unknown name or another shape.
+        Each is (name or function of the name, fn); `fn(tensor, hook)` edits the tensor in place, or returns
+        another of the same shape, or looks. Raises ValueError for an unknown name or another shape.
         """
-        run = _run(self._hooks(fwd_hooks), set())
+        run = self._run(fwd_hooks, set())
         return self._forward(run, prompt_or_ids, attention_mask)
 
-    @torch.no_grad()
     def run_mixer(
         self,
         layer: int,
@@ -133,25 +156,30 @@ class ModelBridge:
         *,
         attention_mask: Int64[Tensor, "batch seq"] | None = None,
         names_filter: NamesFilter = None,
+        fwd_hooks: ForwardHooks = (),
         piece_tokens: int | None = None,
     ) -> tuple[Float[Tensor, "batch seq model"], ActivationCache]:
-        """One mixer alone, on what it was given in a run: its output, and a cache of that layer.
+        """One mixer alone, on what it was given in a run: its output, and a cache of that mixer.
 
         `hidden` is `blocks.{layer}.mixer.hook_in` of an earlier run, which need not have kept anything else.
-        `piece_tokens` as in `run_with_cache`.
+        `piece_tokens` and `fwd_hooks` as in `run_with_cache`; hooks that edited this mixer in that run have
+        to be given again. Those of other places do not fire.
         """
-        run = _run({}, {name for name in self._names(names_filter) if name.startswith(f"blocks.{layer}.")})
+        inside = f"blocks.{layer}.mixer."
+        run = self._run(fwd_hooks, {name for name in self._names(names_filter) if name.startswith(inside)})
         pieces = _pieces(hidden.shape[1], piece_tokens, attention_mask)
         state, mask = (
             (DynamicCache(config=self.model.config), None) if len(pieces) > 1 else (None, attention_mask)
         )
         mixer = self.blocks[layer].mixer
         cache = {_name_of_cache(mixer): state}
-        with self._offload_lock, running(run):
-            out = [mixer(hidden_states=hidden[:, piece], attention_mask=mask, **cache) for piece in pieces]
+        out = []
+        with self._running(run):
+            for piece in pieces:
+                run.advance(piece.stop - piece.start)
+                out.append(mixer(hidden_states=hidden[:, piece], attention_mask=mask, **cache))
         return torch.cat(out, dim=1), self._cache(run)
 
-    @torch.no_grad()
     def generate(
         self,
         prompt_or_ids: Prompt,
@@ -165,27 +193,29 @@ class ModelBridge:
     ) -> Int64[Tensor, "batch seq"] | tuple[Int64[Tensor, "batch seq"], ActivationCache]:
         """Continue a prompt: ids [b, prompt and continuation], and with `with_cache` what passed on the way.
 
-        `sampling` goes to the model's own `generate`, which decodes greedily by default. The cache covers
-        every id returned: the last one, which generation itself never feeds back, takes one more decode step.
-        Raises ValueError for beam search, whose steps belong to several texts.
+        Greedy, whatever the model's generation_config says, of which only its special tokens are taken.
+        `sampling` are settings of transformers' own `generate`, such as do_sample, temperature or
+        repetition_penalty. The cache covers every id returned: the last one, which generation itself never
+        feeds back, takes one more decode step. Raises ValueError, naming it, for a setting whose steps belong
+        to several texts or cannot be followed.
         """
-        if sampling.get("num_beams", 1) != 1:
-            raise ValueError(
-                "Beam search mixes several texts in its steps; sample or decode greedily instead."
-            )
+        settings, others = generation_settings(self.model, sampling)
         ids, mask = self._inputs(prompt_or_ids, attention_mask)
         state = DynamicCache(config=self.model.config)
-        run = _run(self._hooks(fwd_hooks), self._names(names_filter) if with_cache else set())
-        continuations = sampling.get("num_return_sequences", 1)
+        run = self._run(fwd_hooks, self._names(names_filter) if with_cache else set())
+        continuations = settings.num_return_sequences or 1
         run.mask = None if mask is None else mask.repeat_interleave(continuations, dim=0)
-        with self._offload_lock, running(run):
-            continued = self.model.generate(
+        # It shares everything with the model, but has generation settings of its own.
+        twin = copy.copy(self.model)
+        twin.generation_config = settings
+        with self._running(run):
+            continued = twin.generate(
                 ids,
                 attention_mask=torch.ones_like(ids) if mask is None else mask,
                 max_new_tokens=max_new_tokens,
                 use_cache=True,
                 **{self._cache_name: state},
-                **sampling,
+                **others,
             )
             if with_cache:
                 self.step(continued, continued.shape[1] - 1, state, run.mask)
@@ -200,6 +230,7 @@ class ModelBridge:
         top_p: float = 1.0,
         seed: int = 0,
         names_filter: NamesFilter = None,
+        fwd_hooks: ForwardHooks = (),
     ) -> Generation:
         """Continue a prompt token by token, at the pace of who asks; see `Generation`."""
         return Generation(
@@ -210,6 +241,7 @@ class ModelBridge:
             top_p=top_p,
             seed=seed,
             names_filter=names_filter,
+            fwd_hooks=fwd_hooks,
         )
 
     def step(
@@ -244,6 +276,23 @@ class ModelBridge:
         yield "ln_final", self.ln_final
         yield "unembed", self.unembed
 
+    def _run(self, hooks: ForwardHooks, keeps: set[str], *, grad: bool = False) -> Run:
+        by_name = self._hooks(hooks)
+        records, attentions = records_for(by_name, keeps), attention_records_for({*by_name, *keeps})
+        return Run(self.hook_points, by_name, keeps, records, attentions, grad=grad)
+
+    @contextmanager
+    def _running(self, run: Run) -> Iterator[None]:
+        """Feed the model as this run; RuntimeError when it cannot be seen now."""
+        if not self._off.alive:
+            raise RuntimeError("This bridge's hooks were removed; wrap the model again: ModelBridge(model).")
+        if self.model.training:
+            raise RuntimeError(
+                "The model is in training mode, in which its mixers skip the hooks inside. Call model.eval()."
+            )
+        with turn_of(self.model), running(run):
+            yield
+
     def _cache(self, run: Run) -> ActivationCache:
         return ActivationCache(
             run, self.hook_aliases, self.ssm_layers(), self.attention_layers(), len(self.blocks)
@@ -261,7 +310,7 @@ class ModelBridge:
         run.mask = mask
         pieces = _pieces(ids.shape[1], piece_tokens, mask)
         kept = ids.shape[1] - logits_to_keep if logits_to_keep else 0
-        with self._offload_lock, running(run):
+        with self._running(run):
             if len(pieces) == 1:
                 whole: Tensor = self.model(
                     input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=logits_to_keep
@@ -275,39 +324,13 @@ class ModelBridge:
                 logits += [of_piece] if wanted else []
         return torch.cat(logits, dim=1)
 
-    def _inputs(self, prompt: Prompt, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _inputs(self, prompt: Prompt, mask: Any) -> tuple[Tensor, Tensor | None]:
         """Ids [b, s] and mask on the device where the model takes them in."""
-        if isinstance(prompt, Tensor):
-            ids = prompt.reshape(1, -1) if prompt.ndim == 1 else prompt
-        elif isinstance(prompt, str) or (prompt and isinstance(prompt[0], str)):
-            texts = [prompt] if isinstance(prompt, str) else list(prompt)
-            rows = [tokens.encode(self._tokenizer(), str(text)) for text in texts]
-            ids, padding = tokens.left_padded(rows, self.model.config.pad_token_id or 0)
-            mask = padding if mask is None else mask
-        else:
-            ids = torch.tensor([list(prompt)])
-        vocabulary = self.model.config.vocab_size
-        if ids.ndim != 2 or not ids.numel():
-            raise ValueError(
-                f"Token ids of shape {tuple(ids.shape)} hold no text; give at least one id, [s] or [b, s]."
-            )
-        least, most = (int(bound) for bound in ids.aminmax())
-        if least < 0 or most >= vocabulary:
-            raise ValueError(f"Token ids must lie between 0 and {vocabulary - 1}, the model's vocabulary.")
-        if mask is not None and mask.shape != ids.shape:
-            raise ValueError(
-                f"The mask's shape {tuple(mask.shape)} is not that of the ids, {tuple(ids.shape)}."
-            )
+        config = self.model.config
+        ids, mask = ids_and_mask(prompt, mask, self.tokenizer, config.vocab_size, config.pad_token_id)
         real = (p.device for p in self.model.parameters() if p.device.type != "meta")
         device = next(real, torch.device("cpu"))
         return ids.to(device), None if mask is None else mask.to(device)
-
-    def _tokenizer(self) -> PreTrainedTokenizerBase:
-        if self.tokenizer is None:
-            raise ValueError(
-                "This bridge has no tokenizer; give token ids, or load the model with its tokenizer."
-            )
-        return self.tokenizer
 
     def _hook_name(self, name: str) -> str:
         """The hook's name, by name or alias; ValueError suggests the nearest."""
@@ -334,8 +357,9 @@ class ModelBridge:
         return {self._hook_name(name) for name in ([names] if isinstance(names, str) else names)}
 
 
-def _run(hooks: dict[str, list[HookFunction]], keeps: set[str]) -> Run:
-    return Run(hooks, keeps, records_for(hooks, keeps), attention_records_for({*hooks, *keeps}))
+def _remove_hooks(components: list[GeneralizedComponent]) -> None:
+    for component in components:
+        component.remove_hooks()
 
 
 def _name_of_cache(module: Any) -> str:
@@ -357,8 +381,3 @@ def _pieces(length: int, tokens: int | None, mask: Tensor | None) -> list[slice]
         raise ValueError(f"A piece of {tokens} tokens is too short: the model reads pieces of two and more.")
     starts = list(range(0, length - 1, tokens))
     return [slice(*ends) for ends in pairwise([*starts, length])]
-
-
-def _offloads(model: PreTrainedModel) -> bool:
-    """Whether accelerate moves weights in and out during the forward pass: one thread at a time then."""
-    return any(getattr(getattr(m, "_hf_hook", None), "offload", False) for m in model.modules())

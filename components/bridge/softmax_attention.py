@@ -10,12 +10,11 @@ from weakref import WeakKeyDictionary
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface
 
 from components.bridge.attention_record import PATTERN
-from components.bridge.generalized_component import GeneralizedComponent
-from components.bridge.hook_point import HookPoint, current_run
+from components.bridge.generalized_component import GeneralizedComponent, Removable
+from components.bridge.hook_point import HookPoint, Run, run_at
 from components.ssd import softmax_attention
 
 
@@ -31,31 +30,41 @@ class SoftmaxAttentionBridge(GeneralizedComponent):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.hook_pattern = HookPoint(f"{self.name}.{PATTERN}")
+        self.hook_pattern = HookPoint(f"{self.name}.{PATTERN}", position_dim=2)
 
-    def _attach(self, module: nn.Module) -> list[RemovableHandle]:
-        _observe(module, self.hook_pattern)
-        return super()._attach(module)
+    def _attach(self, module: nn.Module) -> list[Removable]:
+        return [_Observation(module, self.hook_pattern), *super()._attach(module)]
 
 
-# The hook point of each layer that a bridge wraps. A copy of such a layer has none, and runs as before.
-_points: WeakKeyDictionary[nn.Module, HookPoint] = WeakKeyDictionary()
+# The hook points of each layer that bridges wrap. A copy of such a layer has none, and runs as before.
+_points: WeakKeyDictionary[nn.Module, list[HookPoint]] = WeakKeyDictionary()
 _OBSERVED = "observed"
 
 
-def _observe(module: Any, point: HookPoint) -> None:
-    """Let a layer's own attention function be called through `_attend`.
+class _Observation:
+    """Lets a layer's own attention function be called through `_attend`, until it is removed.
 
     A layer looks the function up in transformers' AttentionInterface, by a name in its configuration. Only
     this layer is given a copy of the configuration, with another name; the model's own, by which masks are
     made, stays as it is.
     """
-    _points[module] = point
-    if module.config._attn_implementation != _OBSERVED:
-        observed = copy.copy(module.config)
-        observed._attn_implementation_internal = _OBSERVED
-        observed.unobserved = module.config
-        module.config = observed
+
+    def __init__(self, module: Any, point: HookPoint) -> None:
+        self._module, self._point = module, point
+        _points.setdefault(module, []).append(point)
+        if module.config._attn_implementation != _OBSERVED:
+            observed = copy.copy(module.config)
+            observed._attn_implementation_internal = _OBSERVED
+            observed.unobserved = module.config
+            module.config = observed
+
+    def remove(self) -> None:
+        """Take the point off, and with the last one the copy of the configuration."""
+        points = _points[self._module]
+        points.remove(self._point)
+        if not points:
+            del _points[self._module]
+            self._module.config = self._module.config.unobserved
 
 
 def _attend(
@@ -67,8 +76,9 @@ def _attend(
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """The layer's own attention function, or what an edited pattern makes of it."""
-    point = _points.get(module)
-    edited = None if point is None else _edited(point, query, key, value, options["scaling"])
+    seen = ((run, point) for point in _points.get(module, ()) if (run := run_at(point)) is not None)
+    run, point = next(seen, (None, None))
+    edited = _edited(run, point, query, key, value, options["scaling"]) if run and point else None
     if edited is not None:
         return edited, None
     before = _AsBefore(module)
@@ -83,6 +93,7 @@ AttentionInterface.register(_OBSERVED, _attend)
 
 
 def _edited(
+    run: Run,
     point: HookPoint,
     q: Float[Tensor, "batch head seq dim"],
     k: Float[Tensor, "batch group key dim"],
@@ -90,19 +101,19 @@ def _edited(
     scale: float,
 ) -> Float[Tensor, "batch seq head width"] | None:
     """Note for the current run what the layer compares; its output, if a hook edits the pattern."""
-    run = current_run()
-    record = None if run is None else run.attentions.get(point.name.removesuffix(f".{PATTERN}"))
-    if run is None or record is None:
+    record = run.attentions.get(point.name.removesuffix(f".{PATTERN}"))
+    if record is None:
         return None
     step = record.begin_step(q, k, scale, run.mask)
     if point.name not in run.hooks:
         return None
     queries = slice(record.length - q.shape[2], record.length)
-    step.pattern, edited = run.edit(point, softmax_attention(record.terms(), queries=queries))
+    pattern, edited = run.edit(point, softmax_attention(record.terms(), queries=queries))
     if not edited:
         return None
+    step.pattern = pattern
     v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
-    return (step.pattern.to(v.dtype) @ v).transpose(1, 2).contiguous()
+    return (pattern.to(v.dtype) @ v).transpose(1, 2).contiguous()
 
 
 class _AsBefore:

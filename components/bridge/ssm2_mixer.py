@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
-from components.bridge.generalized_component import GeneralizedComponent, show_input
-from components.bridge.hook_point import Conversion, HookPoint, Run, current_run
-from components.bridge.mixer_record import MixerRecord, MixerStep, ScanParameters, gated, has_norm
-from components.ssd import SSDTerms, content, decay, effective_attention, reconstruct, ssm_state, ssm_states
+from components.bridge.generalized_component import GeneralizedComponent, Removable, show_input
+from components.bridge.hook_point import Conversion, HookPoint, Run, run_at
+from components.bridge.mixer_record import MixerRecord, MixerStep, gated, has_norm
+from components.ssd import content, decay, effective_attention, reconstruct, ssm_state, ssm_states
 
 if TYPE_CHECKING:
     from components.bridge.activation_cache import ActivationCache
@@ -27,9 +25,10 @@ class SSM2MixerBridge(GeneralizedComponent):
     `in_proj`, `out_proj`, the inner norm and the mixer itself run as modules, and their hooks are PyTorch's.
     What lies between is derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n],
     hook_dt [b,s,h], hook_decay and hook_attention [b,h,queries,keys], all float32. Only if a hook edits one
-    of them is the scan's output computed anew, y = M·dt·x + D·x, and put in the place of the model's own at
-    the norm's input, where hook_scan [b,s,h,p] sees it. The model's recurrent state does not know such edits,
-    so a run that has edited a mixer computes y from the edited terms in every later step too.
+    of them, in place or by returning another, is the scan's output computed anew, y = M·dt·x + D·x, and put
+    in the place of the model's own at the norm's input, where hook_scan [b,s,h,p] sees it. The model's
+    recurrent state does not know such edits, so a run that has edited a mixer computes y from the edited
+    terms in every later step too.
     """
 
     hook_aliases: ClassVar[Mapping[str, str]] = {
@@ -58,19 +57,18 @@ class SSM2MixerBridge(GeneralizedComponent):
             name, config, {**inside, **(submodules or {})}, conversion_rule, hook_alias_overrides, optional
         )
         self.projection_scale: str | None = None
-        self._parameters: ScanParameters | None = None
         self.hook_x = HookPoint(f"{name}.hook_x")
         self.hook_B = HookPoint(f"{name}.hook_B")
         self.hook_C = HookPoint(f"{name}.hook_C")
         self.hook_dt = HookPoint(f"{name}.hook_dt")
-        self.hook_decay = HookPoint(f"{name}.hook_decay")
-        self.hook_attention = HookPoint(f"{name}.hook_attention")
+        self.hook_decay = HookPoint(f"{name}.hook_decay", position_dim=2)
+        self.hook_attention = HookPoint(f"{name}.hook_attention", position_dim=2)
         self.hook_scan = HookPoint(f"{name}.hook_scan")
 
     def compute_effective_attention(
         self, cache: ActivationCache, layer_idx: int, include_dt_scaling: bool = False
     ) -> Float32[Tensor, "batch head seq seq"]:
-        """M = L ∘ (C Bᵀ) of every head, zero above the diagonal.
+        """M = L ∘ (C Bᵀ) of every head, zero above the diagonal; where a hook edited L or M, what it left.
 
         With `include_dt_scaling` column j is multiplied by dt[j], so that y[i] = Σ_j M[i,j]·x[j] + D·x[i].
         Raises RuntimeError naming what the cache lacks. For a head or a window of long texts, use
@@ -84,7 +82,8 @@ class SSM2MixerBridge(GeneralizedComponent):
     ) -> Float32[Tensor, "batch head *seq dim state"]:
         """State after every position [b, heads, seq, head_dim, state], or after `time_step`, without `seq`.
 
-        Raises RuntimeError naming what the cache lacks, IndexError when there is no such position.
+        Raises RuntimeError naming what the cache lacks, IndexError when there is no such position, ValueError
+        where a hook replaced rows of L or M.
         """
         terms = cache.ssd_terms(layer_idx)
         return ssm_states(terms) if time_step is None else ssm_state(terms, time_step)
@@ -100,7 +99,7 @@ class SSM2MixerBridge(GeneralizedComponent):
             self.aliases.pop("hook_inner_norm", None)
         super().set_original_component(module)
 
-    def _attach(self, module: nn.Module) -> list[RemovableHandle]:
+    def _attach(self, module: nn.Module) -> list[Removable]:
         scan_output = show_input(self._pass_scan_output)
         reads_scan = self.submodules.get("inner_norm", self.out_proj)
         return [
@@ -116,21 +115,18 @@ class SSM2MixerBridge(GeneralizedComponent):
 
     def _take_mask(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note the padding mask, an argument of the mixer, if the run keeps a record of this mixer."""
-        run = current_run()
+        run = run_at(self.hook_out)
         record = None if run is None else run.mixers.get(self._key)
         if record is not None:
             record.mask = kwargs.get("attention_mask")
 
     def _take_projection(self, module: nn.Module, args: Any, projected: Tensor) -> None:
-        run = current_run()
+        run = run_at(self.hook_out)
         record = None if run is None else run.mixers.get(self._key)
         if run is None or record is None:
             return
         earlier = record.conv_inputs() if record.watched else None
-        parameters = self._parameters = ScanParameters.of(
-            self._wrapped(), self.projection_scale, self._parameters
-        )
-        step = record.begin_step(parameters, projected)
+        step = record.begin_step(self._wrapped(), projected, self.projection_scale, self.config)
         if record.watched:
             self._run_hooks(run, record, step, earlier)
 
@@ -147,17 +143,21 @@ class SSM2MixerBridge(GeneralizedComponent):
         terms = record.terms()
         queries = slice(terms.length - step.projected.shape[1], terms.length)
         if self.hook_decay.name in run.hooks:
-            step.L = edit("hook_decay", decay(terms, queries=queries))
+            L, edited = run.edit(self.hook_decay, decay(terms, queries=queries))
+            if edited:
+                step.L, step.M = L, content(terms, queries=queries) * L
         if self.hook_attention.name in run.hooks:
-            M = effective_attention(terms, queries=queries)
-            step.M = edit("hook_attention", M if step.L is None else content(terms, queries=queries) * step.L)
+            M = effective_attention(terms, queries=queries) if step.M is None else step.M
+            M, edited = run.edit(self.hook_attention, M)
+            step.M = M if edited else step.M
+        record.edited = record.edited or step.M is not None
         if record.edited:
-            y = _scan_output(terms, queries, step)
+            y = reconstruct(record.terms(), queries=queries)
             record.scan_output = gated(y.flatten(2), step.gate)
 
     def _pass_scan_output(self, y: Tensor) -> Tensor:
         """Where the scan's output is taken in: the model's own, or the recomputed one, past hook_scan."""
-        run = current_run()
+        run = run_at(self.hook_scan)
         if run is None:
             return y
         record = run.mixers.get(self._key)
@@ -165,17 +165,7 @@ class SSM2MixerBridge(GeneralizedComponent):
             y = record.scan_output.to(y.dtype)
         if self.hook_scan.name not in run.live:
             return y
+        if record is not None and self.hook_scan.name in run.hooks:
+            record.steps[-1].y = y
         heads = self._wrapped().get_parameter("D").shape[0]
         return run.fire(self.hook_scan, y.unflatten(-1, (heads, -1))).reshape(y.shape)
-
-
-def _scan_output(terms: SSDTerms, queries: slice, step: MixerStep) -> Float32[Tensor, "batch seq head dim"]:
-    """Scan output at the step's positions, y = M·dt·x + D·x, with M as the hooks left it."""
-    if step.M is not None:
-        M = step.M
-    elif step.L is not None:
-        M = content(terms, queries=queries) * step.L
-    else:
-        return reconstruct(terms)[:, queries]
-    written = terms.dt[..., None] * terms.x
-    return torch.einsum("bhij,bjhp->bihp", M, written) + terms.D[:, None] * terms.x[:, queries]

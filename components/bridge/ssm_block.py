@@ -1,6 +1,7 @@
 """One layer of a model with Mamba-2 mixers: what it holds, around a residual stream."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -13,9 +14,13 @@ from components.bridge.ssm2_mixer import SSM2MixerBridge
 class SSMBlockBridge(GeneralizedComponent):
     """Wraps one layer; hook_in and hook_out are the residual stream around it, [b, s, hidden].
 
+    Their aliases are those of TransformerLens, hook_resid_pre and hook_resid_post.
+
     `mixer` is there where the layer holds a Mamba-2 mixer, `attn` where it holds softmax attention. A layer
     of a hybrid holds one of them, both, or neither. `norm` is the one before them.
     """
+
+    hook_aliases: ClassVar[Mapping[str, str]] = {"hook_resid_pre": "hook_in", "hook_resid_post": "hook_out"}
 
     mixer: SSM2MixerBridge
     attn: SoftmaxAttentionBridge

@@ -1,6 +1,7 @@
 """The mathematics of one layer, Mamba-2 or softmax: tensors in, tensors out. Glossary: `terms`."""
 
 from components.ssd.attention import content, decay, effective_attention
+from components.ssd.edited import EditedRows
 from components.ssd.measures import MEASURED_ROWS, Estimate, half_life, mean_distance
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
@@ -17,6 +18,7 @@ from components.ssd.terms import SSDTerms
 
 __all__ = [
     "MEASURED_ROWS",
+    "EditedRows",
     "Estimate",
     "SSDTerms",
     "SoftmaxTerms",

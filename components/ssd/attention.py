@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from itertools import pairwise, product
 
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
+from components.ssd.edited import EditedRows, put_rows
+from components.ssd.reference import textbook_content, textbook_decay
 from components.ssd.terms import SSDTerms
 
 # Rows computed at a time: 32 and 64 measured the same, 16 and 128 a tenth slower. A block takes a few large
@@ -44,8 +47,8 @@ def effective_attention(
     """M = L ∘ (C Bᵀ), or, with `include_dt_scaling`, M[i,j]·dt[j], for which y[i] = Σ_j M[i,j]·x[j] + D·x[i].
 
     `heads`, `queries` and `keys` are slices or lists of indices (negative ones count from the end); None
-    means all. Only what is asked for is computed. Memory: the output and a constant. IndexError when an index
-    does not exist.
+    means all. Only what is asked for is computed. Memory: the output and a constant; where autograd follows
+    the terms, the whole matrix several times. IndexError when an index does not exist.
     """
     return _lower_triangle(terms, heads, queries, keys, True, True, include_dt_scaling)
 
@@ -95,6 +98,17 @@ def _lower_triangle(
     L[i,j] = exp(cum[i] − ref) · exp(ref − cum[j]). Both factors are at most one, and an exponential per row
     and one per column replace one per entry. Only keys between the block's queries take the direct formula.
     """
+    edited = () if not with_decay else terms.edited_attention if with_content else terms.edited_decay
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (terms.B, terms.C, terms.dt)):
+        return _by_the_formula(
+            terms,
+            resolve("head", heads, terms.heads),
+            resolve("query position", queries, terms.length),
+            resolve("key position", keys, terms.length),
+            ([textbook_content] if with_content else []) + ([textbook_decay] if with_decay else []),
+            with_dt,
+            edited,
+        )
     head_index, head_order = _ascending(resolve("head", heads, terms.heads))
     query_index, query_order = _ascending(resolve("query position", queries, terms.length))
     key_index, key_order = _ascending(resolve("key position", keys, terms.length))
@@ -134,9 +148,31 @@ def _lower_triangle(
                     torch.mul(match, factor[b, members], out=block)
                 if part.start < separable:
                     block *= row_factor[b, members]
+    put_rows(out, edited, head_index, query_index, key_index, dt)
     for dim, order in ((1, head_order), (2, query_order), (3, key_order)):
         if order is not None:
             out = out.index_select(dim, order.to(device))
+    return out
+
+
+def _by_the_formula(
+    terms: SSDTerms,
+    heads: Int64[Tensor, " heads"],
+    queries: Int64[Tensor, " queries"],
+    keys: Int64[Tensor, " keys"],
+    factors: Sequence[Callable[[SSDTerms], Float32[Tensor, "batch head seq seq"]]],
+    with_dt: bool,
+    edited: Sequence[EditedRows],
+) -> Float32[Tensor, "batch heads queries keys"]:
+    """The same product, open to autograd, which what is written in place is not."""
+    device = terms.B.device
+    h, i, j = (index.to(device) for index in (heads, queries, keys))
+    whole = reduce(torch.mul, [factor(terms) for factor in factors])
+    out = whole.index_select(1, h).index_select(2, i).index_select(3, j)
+    dt = terms.dt.index_select(2, h).index_select(1, j).transpose(1, 2) if with_dt else None
+    if dt is not None:
+        out = out * dt[:, :, None]
+    put_rows(out, edited, heads, queries, keys, dt)
     return out
 
 
@@ -165,7 +201,7 @@ def _zeros(shape: tuple[int, ...], device: torch.device) -> Float32[Tensor, ...]
     """
     nbytes = 4 * math.prod(shape)
     if device.type != "cpu" or nbytes < _FRESH_BYTES or not hasattr(mmap, "MAP_ANONYMOUS"):
-        return torch.zeros(shape, device=device)
+        return torch.zeros(shape, dtype=torch.float32, device=device)
     fresh = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(fresh, dtype=torch.float32).view(shape)
 
@@ -194,6 +230,17 @@ def resolve(what: str, indices: slice | Sequence[int] | None, size: int) -> Int6
     if len(outside):
         raise IndexError(f"There is no {what} {int(outside[0])}: there are {size}, 0 to {size - 1}.")
     return everything[chosen]
+
+
+def position_range(what: str, positions: slice | None, length: int) -> range:
+    """The positions of a window; ValueError for one with a step, or with none."""
+    found = range(length)[positions or slice(None)]
+    if found.step != 1 or not len(found):
+        raise ValueError(
+            f"{what}={positions} is no window of {length} positions: give a slice without a step, such as "
+            f"slice(0, {length}), that holds one position at least."
+        )
+    return found
 
 
 def _ranges(groups: Int64[Tensor, " head"]) -> list[tuple[int, slice]]:

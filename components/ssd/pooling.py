@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
-from components.ssd.attention import effective_attention, resolve
+from components.ssd.attention import effective_attention, position_range, resolve
 from components.ssd.terms import SSDTerms
 
 DIRECT_ENTRIES = 2048 * 2048
@@ -92,7 +92,8 @@ def pooled_attention(
     )
     power = 1 if statistic == "mean" else 2
     window = _Window.of(rows, columns, tiles)
-    if len(rows) * len(columns) <= DIRECT_ENTRIES:
+    # Rows that a hook replaced do not separate.
+    if len(rows) * len(columns) <= DIRECT_ENTRIES or terms.edited_attention:
         out = _direct_sums(terms, chosen, window, power, include_dt_scaling)
     else:
         out = _separable_sums(terms, chosen, window, power, include_dt_scaling)
@@ -114,7 +115,7 @@ def pooled_content(
     It is M where nothing decays. The mean of M is not the product of the means of its factors.
     """
     still = torch.zeros((), dtype=torch.float64, device=terms.cum_log_decay.device)
-    undecayed = replace(terms, cum_log_decay=still.expand_as(terms.cum_log_decay))
+    undecayed = replace(terms, cum_log_decay=still.expand_as(terms.cum_log_decay), edited_attention=())
     return pooled_attention(undecayed, heads=heads, tiles=tiles, queries=queries, keys=keys)
 
 
@@ -131,8 +132,8 @@ def pooled_decay(
     It is M where every query matches every key, C·B = 1.
     """
     batch, seq = terms.dt.shape[:2]
-    one = torch.ones((), device=terms.B.device).expand(batch, seq, 1, 1)
-    matching = replace(terms, B=one, C=one)
+    one = terms.B.new_ones(()).expand(batch, seq, 1, 1)
+    matching = replace(terms, B=one, C=one, edited_attention=terms.edited_decay)
     return pooled_attention(matching, heads=heads, tiles=tiles, queries=queries, keys=keys)
 
 
@@ -142,9 +143,10 @@ def _direct_sums(
     """Σ M^power over each tile, from all the entries of M, some rows at a time."""
     device = terms.dt.device
     first, last = int(window.columns[0]), int(window.columns[-1])
-    to_columns = torch.eye(len(window.columns) - 1).repeat_interleave(window.columns.diff(), dim=0).to(device)
+    each = torch.eye(len(window.columns) - 1, dtype=torch.float32)
+    to_columns = each.repeat_interleave(window.columns.diff(), dim=0).to(device)
     tile_of_row = _tile_of(window.rows).to(device)
-    out = torch.zeros(len(terms.dt), len(heads), len(window.rows) - 1, len(window.columns) - 1, device=device)
+    out = terms.dt.new_zeros(len(terms.dt), len(heads), len(window.rows) - 1, len(window.columns) - 1)
     step = max(1, DIRECT_BYTES // (4 * len(terms.dt) * max(len(heads), 1) * (last - first)))
     for start in range(int(window.rows[0]), int(window.rows[-1]), step):
         stop = min(start + step, int(window.rows[-1]))
@@ -168,9 +170,7 @@ def _separable_sums(
     terms: SSDTerms, heads: Int64[Tensor, " head"], window: _Window, power: int, with_dt: bool
 ) -> Float32[Tensor, "batch head row column"]:
     """Σ M^power over each tile, from sums over rows and sums over columns."""
-    out = torch.empty(
-        len(terms.dt), len(heads), len(window.rows) - 1, len(window.columns) - 1, device=terms.dt.device
-    )
+    out = terms.dt.new_empty(len(terms.dt), len(heads), len(window.rows) - 1, len(window.columns) - 1)
     entries = terms.B.shape[-1] ** power
     # Once for all heads: fresh memory costs as much as filling it.
     room = (
@@ -431,14 +431,3 @@ def _own_sums(
         L *= own[some]
         sums[some] = (L @ (weights[some] ** power)[..., None]).sum(dim=(1, 2))
     return sums
-
-
-def position_range(what: str, positions: slice | None, length: int) -> range:
-    """The positions of a window; ValueError for one with a step, or with none."""
-    found = range(length)[positions or slice(None)]
-    if found.step != 1 or not len(found):
-        raise ValueError(
-            f"{what}={positions} is no window of {length} positions: give a slice without a step, such as "
-            f"slice(0, {length}), that holds one position at least."
-        )
-    return found

@@ -12,25 +12,52 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from components.ssd.attention import decay, effective_attention, resolve
+from components.ssd.attention import decay, effective_attention, position_range, resolve
 from components.ssd.terms import SSDTerms
 
 CHUNK = 64
 
 
-def reconstruct(terms: SSDTerms, *, include_skip: bool = True) -> Float32[Tensor, "batch seq head dim"]:
-    """y[i] = Σ_j M[i,j]·dt[j]·x[j] + D·x[i] in linear memory; without `include_skip`, less the D·x part."""
-    y = torch.empty_like(terms.x)
+def reconstruct(
+    terms: SSDTerms, *, queries: slice | None = None, include_skip: bool = True
+) -> Float32[Tensor, "batch queries head dim"]:
+    """y[i] = Σ_j M[i,j]·dt[j]·x[j] + D·x[i] in linear memory; without `include_skip`, less the D·x part.
+
+    `queries` is a slice of positions without a step; None means all. Rows of M that a hook replaced are
+    summed as they are. ValueError for a slice with a step or without a position.
+    """
+    rows = position_range("queries", queries, terms.length)
+    y = terms.x.new_empty(terms.batch, len(rows), *terms.x.shape[2:])
     heads = torch.arange(terms.heads)
-    for chunk, state in chunks(terms, heads):
+    follows = torch.zeros(terms.length, dtype=torch.bool)
+    follows[rows.start : rows.stop] = True
+    for edited in terms.edited_attention:
+        follows[edited.start : edited.stop] = False
+    end = int(torch.nonzero(follows)[-1]) + 1 if follows.any() else 0
+    for chunk, state in chunks(terms, heads, stop=end):
+        if not follows[chunk].any():
+            continue
         M = effective_attention(terms, queries=chunk, keys=chunk, include_dt_scaling=True)
         C = per_head(terms, terms.C[:, chunk], heads)
         kept = left_of_state(terms, chunk, heads)
-        y[:, chunk] = torch.einsum("bhij,bjhp->bihp", M, terms.x[:, chunk])
-        y[:, chunk] += torch.einsum("bihn,bhpn,bhi->bihp", C, state, kept)
+        of_chunk = torch.einsum("bhij,bjhp->bihp", M, terms.x[:, chunk])
+        of_chunk = of_chunk + torch.einsum("bihn,bhpn,bhi->bihp", C, state, kept)
+        inside = slice(max(chunk.start, rows.start), min(chunk.stop, rows.stop))
+        y[:, _shifted(inside, rows.start)] = of_chunk[:, _shifted(inside, chunk.start)]
+    for edited in terms.edited_attention:
+        inside = slice(max(edited.start, rows.start), min(edited.stop, rows.stop))
+        if inside.start < inside.stop:
+            M = edited.matrix[:, :, _shifted(inside, edited.start)]
+            written = (terms.dt[..., None] * terms.x)[:, : M.shape[-1]]
+            y[:, _shifted(inside, rows.start)] = torch.einsum("bhij,bjhp->bihp", M, written)
     if include_skip:
-        y += terms.D[:, None] * terms.x
+        y += terms.D[:, None] * terms.x[:, rows.start : rows.stop]
     return y
+
+
+def _shifted(positions: slice, start: int) -> slice:
+    """The same positions, counted from `start`."""
+    return slice(positions.start - start, positions.stop - start)
 
 
 def ssm_state(
@@ -38,8 +65,10 @@ def ssm_state(
 ) -> Float32[Tensor, "batch heads dim state"]:
     """State after one position, S[t] = Σ_{j≤t} L[t,j]·dt[j]·x[j] ⊗ B[j]; `heads` None means all.
 
-    Negative positions count from the end; IndexError when the position or a head does not exist.
+    Negative positions count from the end; IndexError when the position or a head does not exist, ValueError
+    where a hook replaced rows of L or M.
     """
+    terms.check_state()
     chosen = resolve("head", heads, terms.heads)
     t = int(resolve("query position", [position], terms.length))
     batch, _, _, dim = terms.x.shape
@@ -50,7 +79,11 @@ def ssm_state(
 
 
 def ssm_states(terms: SSDTerms) -> Float32[Tensor, "batch head seq dim state"]:
-    """State after every position; its memory is seq × head_dim × state numbers per head."""
+    """State after every position; its memory is seq × head_dim × state numbers per head.
+
+    ValueError where a hook replaced rows of L or M.
+    """
+    terms.check_state()
     batch, seq, count, dim = terms.x.shape
     states = terms.x.new_empty(batch, count, seq, dim, terms.B.shape[3])
     heads = torch.arange(count)
@@ -69,12 +102,12 @@ def spans(length: int) -> Iterator[slice]:
 
 
 def chunks(
-    terms: SSDTerms, heads: Int64[Tensor, " heads"]
+    terms: SSDTerms, heads: Int64[Tensor, " heads"], *, stop: int | None = None
 ) -> Iterator[tuple[slice, Float32[Tensor, "batch heads dim state"]]]:
-    """Each chunk of positions with the state of these heads before its first one."""
+    """Each chunk of positions, up to `stop`, with the state of these heads before its first one."""
     batch, _, _, dim = terms.x.shape
     state = terms.x.new_zeros(batch, len(heads), dim, terms.B.shape[3])
-    for chunk in spans(terms.length):
+    for chunk in spans(terms.length if stop is None else stop):
         yield chunk, state
         kept = left_of_state(terms, chunk, heads)[:, :, -1, None, None]
         state = kept * state + _written(terms, chunk, chunk.stop - 1, heads)

@@ -12,14 +12,15 @@ Entries with j > i are exactly zero, and so is what belongs to padding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from components.ssd.attention import content, effective_attention, resolve
-from components.ssd.pooling import pooled_content, position_range, tile_edges
+from components.ssd.attention import content, effective_attention, position_range, resolve
+from components.ssd.edited import EditedRows, put_rows
+from components.ssd.pooling import pooled_content, tile_edges
 from components.ssd.terms import SSDTerms
 
 BLOCK_BYTES = 2**23
@@ -36,13 +37,19 @@ class SoftmaxTerms:
 
     `q` and `k` are as the layer compares them, after rotary embedding and any multiplier, in the model's
     precision; everything that follows from them is computed in float32. `valid` is False at padding, where
-    nothing is read and nothing reads; None where there is none.
+    nothing is read and nothing reads; None where there is none. `edited` are rows of P that a hook replaced
+    in the run that these terms are of; P has them wherever it is asked for.
     """
 
     q: Float[Tensor, "batch seq head dim"]
     k: Float[Tensor, "batch seq group dim"]
     scale: float
     valid: Bool[Tensor, "batch seq"] | None = None
+    edited: tuple[EditedRows, ...] = ()
+
+    def detached(self) -> SoftmaxTerms:
+        """The same numbers, through which no gradient passes."""
+        return replace(self, q=self.q.detach(), k=self.k.detach())
 
     @property
     def batch(self) -> int:
@@ -81,7 +88,7 @@ def softmax_attention(
     query_index = resolve("query position", queries, terms.length)
     key_index = resolve("key position", keys, terms.length)
     shape = terms.batch, len(head_index), len(query_index), len(key_index)
-    out = torch.zeros(shape, device=terms.q.device)
+    out = torch.zeros(shape, dtype=torch.float32, device=terms.q.device)
     for members, rows, P in _rows(terms, head_index, query_index):
         read = key_index < P.shape[-1]
         columns = torch.nonzero(read).flatten().to(out.device)
@@ -102,7 +109,8 @@ def scores(
         resolve("query position", queries, terms.length),
         resolve("key position", keys, terms.length),
     )
-    out = torch.empty(terms.batch, len(chosen), len(rows), len(columns), device=terms.q.device)
+    shape = terms.batch, len(chosen), len(rows), len(columns)
+    out = torch.empty(shape, dtype=torch.float32, device=terms.q.device)
     for place, head in enumerate(chosen.tolist()):
         out[:, place] = content(_alone(terms, head), queries=queries, keys=keys)[:, 0]
     return out
@@ -130,7 +138,8 @@ def pooled_softmax(
     device = terms.q.device
     row_tile = torch.repeat_interleave(row_edges.diff()).to(device)
     column_tile = torch.repeat_interleave(column_edges.diff()).to(device)
-    out = torch.zeros(terms.batch, len(head_index), len(row_edges) - 1, len(column_edges) - 1, device=device)
+    shape = terms.batch, len(head_index), len(row_edges) - 1, len(column_edges) - 1
+    out = torch.zeros(shape, dtype=torch.float32, device=device)
     for members, which, P in _rows(terms, head_index, torch.arange(rows.start, rows.stop)):
         part = P[..., columns.start : columns.stop]
         part = part if statistic == "mean" else part.square()
@@ -155,7 +164,8 @@ def pooled_scores(
         tile_edges(len(position_range(what, positions, terms.length)), tiles)
         for what, positions in (("queries", queries), ("keys", keys))
     )
-    out = torch.empty(terms.batch, len(chosen), len(rows) - 1, len(columns) - 1, device=terms.q.device)
+    shape = terms.batch, len(chosen), len(rows) - 1, len(columns) - 1
+    out = torch.empty(shape, dtype=torch.float32, device=terms.q.device)
     for place, head in enumerate(chosen.tolist()):
         alone = _alone(terms, head)
         out[:, place] = pooled_content(alone, tiles=tiles, queries=queries, keys=keys)[:, 0]
@@ -203,7 +213,8 @@ def _rows(
                 P.masked_fill_(padding[:, :, None, : most + 1], -torch.inf)
             P = P.softmax(dim=-1)
             if padding is not None:  # a row at padding reads nothing, of which softmax makes NaN
-                P.masked_fill_(padding[:, :, i, None], 0.0)
+                P = P.masked_fill(padding[:, :, i, None], 0.0)
+            put_rows(P, terms.edited, heads[members], queries[rows], torch.arange(most + 1))
             yield members, rows, P
 
 
@@ -217,7 +228,7 @@ def _alone(terms: SoftmaxTerms, head: int) -> SSDTerms:
         x=terms.q[:, :, head, None, :0],
         B=k[:, :, None],
         C=q[:, :, None],
-        dt=torch.ones((), device=terms.q.device).expand(terms.batch, terms.length, 1),
-        A=torch.zeros(1, device=terms.q.device),
-        D=torch.zeros(1, device=terms.q.device),
+        dt=q.new_ones(()).expand(terms.batch, terms.length, 1),
+        A=q.new_zeros(1),
+        D=q.new_zeros(1),
     )

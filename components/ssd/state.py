@@ -31,13 +31,15 @@ def state_norms(
     """Frobenius norm ‖S[t]‖ of the state after every position.
 
     `heads` is a slice or a list of indices (negative ones count from the end); None means all. IndexError
-    when a head does not exist. Memory: the output and one chunk.
+    when a head does not exist, ValueError where a hook replaced rows of L or M. Memory: the output and one
+    chunk.
 
     With S₀ the state before a chunk and k[i] what is left of it at position i, the square of the norm is
     k[i]²·‖S₀‖² + 2·k[i]·Σ_j w[j]·⟨x[j] ⊗ B[j], S₀⟩ + Σ_j Σ_k w[j]·w[k]·⟨x[j] ⊗ B[j], x[k] ⊗ B[k]⟩,
     sums over the chunk up to i. As the root of a sum of products it is off by 1e-7 of the state, but where
     tokens cancel each other by up to 4e-4 of what was there before.
     """
+    terms.check_state()
     chosen = resolve("head", heads, terms.heads)
     norms = terms.x.new_empty(len(terms.x), len(chosen), terms.length)
     for chunk, state in chunks(terms, chosen):
@@ -62,7 +64,7 @@ def state_shares(
     has a negative share, and the others then exceed one. All are zero where the state is.
 
     Negative positions count from the end; `heads` as for `state_norms`. IndexError when the position or a
-    head does not exist. Memory: the output, one state and one chunk.
+    head does not exist, ValueError as there. Memory: the output, one state and one chunk.
     """
     chosen = resolve("head", heads, terms.heads)
     w = _left(terms, position, heads)
@@ -95,6 +97,7 @@ def _left(
     terms: SSDTerms, position: int, heads: slice | Sequence[int] | None
 ) -> Float32[Tensor, "batch heads key"]:
     """w: what is left at a position of how strongly each token up to it was written."""
+    terms.check_state()
     t = int(resolve("query position", [position], terms.length))
     return decay(terms, heads=heads, queries=[t], keys=slice(t + 1), include_dt_scaling=True)[:, :, 0]
 

@@ -19,11 +19,14 @@ Query position i reads key position j ≤ i. Head h reads group h // (heads / gr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
+
+from components.ssd.edited import EditedRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,9 @@ class SSDTerms:
     All tensors are float32, except `cum_log_decay`. That one is float64, because L is made of differences of
     it: with a float32 sum the entries are off by 4e-5 of the largest at 1,024 tokens and, under strong decay,
     by 1e-3 at 4,096; with float64 by 4e-7. It stays on the CPU where the device knows no float64 (MPS).
+
+    `edited_decay` and `edited_attention` are rows of L and M that hooks replaced in the run that these terms
+    are of. L and M have them wherever they are asked for; a state does not follow from them.
     """
 
     x: Float32[Tensor, "batch seq head dim"]
@@ -42,6 +48,8 @@ class SSDTerms:
     A: Float32[Tensor, " head"]
     D: Float32[Tensor, " head"]
     cum_log_decay: Float64[Tensor, "batch head seq"]
+    edited_decay: tuple[EditedRows, ...] = ()
+    edited_attention: tuple[EditedRows, ...] = ()
 
     @staticmethod
     def from_parts(
@@ -83,6 +91,21 @@ class SSDTerms:
             D=D.float(),
             cum_log_decay=log_decay.cumsum(dim=1).transpose(1, 2).contiguous(),
         )
+
+    def detached(self) -> SSDTerms:
+        """The same numbers, through which no gradient passes."""
+        tensors: dict[str, Any] = {
+            name: value.detach() for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
+
+    def check_state(self) -> None:
+        """Raise ValueError where no state led to the scan's output: rows of M were replaced."""
+        if self.edited_attention:
+            raise ValueError(
+                "A hook replaced rows of L or M in this run, so its scan read them and no state. "
+                "Look at the state in a run without that hook."
+            )
 
     @property
     def batch(self) -> int:

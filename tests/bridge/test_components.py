@@ -146,7 +146,8 @@ def test_conversion_rule_shows_hooks_another_layout() -> None:
         shown.append(tuple(tensor.shape))
         return torch.cat([tensor[:1] * 0, tensor[1:]])
 
-    with running(Run({"layer.hook_out": [edit]}, set())):
+    points = {point.name: point for _, point in component.hook_points()}
+    with running(Run(points, {"layer.hook_out": [edit]}, set())):
         out = component(torch.ones(2, 7))
     assert shown == [(7, 2)]
     assert torch.equal(out[:, 0], torch.zeros(2))

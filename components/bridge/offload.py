@@ -1,0 +1,47 @@
+"""Models whose weights accelerate moves in and out during a forward pass: one run at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock, get_ident
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+
+@dataclass
+class _Turn:
+    """Who runs the model now."""
+
+    lock: Lock = field(default_factory=Lock)
+    thread: int | None = None
+
+
+# By model, since several bridges may read one.
+_turns: WeakKeyDictionary[nn.Module, _Turn] = WeakKeyDictionary()
+
+
+@contextmanager
+def turn_of(model: nn.Module) -> Iterator[None]:
+    """Wait until no other thread runs the model, if its weights are moved; else go ahead.
+
+    Raises RuntimeError for a run inside another of the same thread: the inner one would take away the weights
+    that the outer one is using.
+    """
+    if not any(getattr(getattr(m, "_hf_hook", None), "offload", False) for m in model.modules()):
+        yield
+        return
+    turn = _turns.setdefault(model, _Turn())
+    if turn.thread == get_ident():
+        raise RuntimeError(
+            "This model's weights are moved in and out while it runs, so a hook cannot run it again: the "
+            "second run would take the first one's weights away. Keep what the hook sees, and run afterwards."
+        )
+    with turn.lock:
+        turn.thread = get_ident()
+        try:
+            yield
+        finally:
+            turn.thread = None

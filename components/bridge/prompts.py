@@ -1,0 +1,91 @@
+"""A prompt in any of the forms people hold it in, as ids and a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from components.bridge import tokens
+
+Ids = Sequence[int] | Sequence[Sequence[int]] | Tensor | np.ndarray
+Prompt = str | Sequence[str] | Ids | Mapping[str, Any]
+"""A text, several, ids [s] or [b, s] in any container, or what a tokenizer returned for them."""
+
+
+def ids_and_mask(
+    prompt: Prompt,
+    mask: Any,
+    tokenizer: PreTrainedTokenizerBase | None,
+    vocabulary: int,
+    pad_id: int | None,
+) -> tuple[Int64[Tensor, "batch seq"], Int64[Tensor, "batch seq"] | None]:
+    """Ids of a prompt, and its mask of 1 at real positions; rows of different lengths are padded on the left.
+
+    `mask`, the caller's, counts before the prompt's own. `pad_id` is what the model's configuration says; if
+    that is no token, another stands there: nothing behind a mask is read. Raises ValueError for what holds no
+    ids of this vocabulary.
+    """
+    held: Any = prompt
+    if isinstance(held, Mapping):
+        if "input_ids" not in held:
+            raise ValueError(f"This prompt has no input_ids, but {', '.join(map(str, held))}.")
+        mask = held.get("attention_mask") if mask is None else mask
+        held = held["input_ids"]
+    if isinstance(held, str):
+        held = [held]
+    if isinstance(held, Sequence) and len(held) and isinstance(held[0], str):
+        known = require_tokenizer(tokenizer)
+        held = [tokens.encode(known, str(text)) for text in held]
+    ids, padding = as_rows(held, pad_id if pad_id is not None and 0 <= pad_id < vocabulary else 0)
+    given = padding if mask is None else as_rows(mask, 0)[0]
+    least, most = (int(bound) for bound in ids.aminmax())
+    if least < 0 or most >= vocabulary:
+        raise ValueError(f"Token ids must lie between 0 and {vocabulary - 1}, the model's vocabulary.")
+    if given is not None and given.shape != ids.shape:
+        raise ValueError(f"The mask's shape {tuple(given.shape)} is not that of the ids, {tuple(ids.shape)}.")
+    return ids, given
+
+
+def as_rows(
+    numbers: Any, filling: int
+) -> tuple[Int64[Tensor, "batch seq"], Int64[Tensor, "batch seq"] | None]:
+    """Whole numbers [s] or [b, s] in any container as a batch; rows of different lengths filled on the left.
+
+    The second is 1 where nothing was filled in, or None. Raises ValueError when there are none, or others.
+    """
+    if isinstance(numbers, Tensor | np.ndarray):
+        found = torch.as_tensor(numbers)
+    elif len(numbers) and isinstance(numbers[0], Sequence | Tensor | np.ndarray) and np.ndim(numbers[0]):
+        return tokens.left_padded([[int(number) for number in row] for row in numbers], filling)
+    else:
+        found = torch.tensor([int(number) for number in numbers])
+    if found.is_floating_point() or found.ndim not in (1, 2) or not found.numel():
+        raise ValueError(
+            f"Token ids of shape {tuple(found.shape)} and {found.dtype} hold no text; give at least one id, "
+            "a whole number, [s] or [b, s]."
+        )
+    return (found[None] if found.ndim == 1 else found).long(), None
+
+
+def one_row(ids: Ids) -> list[int]:
+    """The ids of one text, [s] or [1, s]; ValueError for those of several."""
+    rows = as_rows(ids, 0)[0]
+    if len(rows) > 1:
+        raise ValueError(f"These are {len(rows)} texts; give them one by one, such as ids[0].")
+    found: list[int] = rows[0].tolist()
+    return found
+
+
+def require_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTokenizerBase:
+    """The tokenizer, or ValueError with what to do without one."""
+    if tokenizer is None:
+        raise ValueError(
+            "This bridge has no tokenizer; give token ids, or load the model with its tokenizer."
+        )
+    return tokenizer

@@ -1,0 +1,58 @@
+"""What a bridge can wrap; for anything else, what it is and what to pass instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from components.bridge.families import Family, family_of
+
+
+def require_wrappable(model: Any) -> Family:
+    """The family of a model that can be wrapped.
+
+    Raises TypeError for what is no model of transformers, and ValueError for a model that is wrapped by
+    another library, has no head, is made by code of its own, or holds no Mamba-2 mixer.
+    """
+    name = type(model).__name__
+    if hasattr(model, "get_base_model"):  # peft
+        raise ValueError(
+            f"{name} is a model with an adapter of peft. Pass model.merge_and_unload(), or "
+            "model.get_base_model() if the adapter lies in the layers, as LoRA does; one that lies in the "
+            "prompt would be left out."
+        )
+    if _is_compiled(model):
+        raise ValueError(
+            f"{name} is compiled, and a compiled model skips the hooks that a bridge listens to. Pass the "
+            "model as it was before torch.compile (of what torch.compile returned, its _orig_mod)."
+        )
+    if isinstance(model, nn.DataParallel) or (not isinstance(model, nn.Module) and hasattr(model, "model")):
+        inner = "module" if isinstance(model, nn.DataParallel) else "model"
+        raise TypeError(f"{name} holds a model and is none itself. Pass its .{inner}.")
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(
+            f"A bridge wraps a model of transformers, not a {name}. To open one by name or folder, use "
+            'components.models.load_bridge, such as load_bridge("demo").'
+        )
+    if any(cls.__module__.startswith("transformers_modules.") for cls in type(model).__mro__):
+        raise ValueError(
+            f"{name} is made by code from its own repository, which may compute other things than "
+            "transformers does. Load it with trust_remote_code=False, which takes transformers' own class."
+        )
+    if not hasattr(model, "lm_head"):
+        raise ValueError(
+            f"{name} has no language-model head, so it predicts no tokens. Load the checkpoint with "
+            "AutoModelForCausalLM and pass that."
+        )
+    return family_of(model)
+
+
+def _is_compiled(model: Any) -> bool:
+    if not isinstance(model, nn.Module):
+        return False
+    return any(
+        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
