@@ -30,7 +30,7 @@ from components.bridge.offload import turn_of
 from components.bridge.prompts import Ids, Prompt, ids_and_mask, one_row, require_tokenizer
 from components.bridge.sampling import generation_settings
 from components.bridge.ssm_block import SSMBlockBridge
-from components.bridge.wrappable import require_wrappable
+from components.bridge.wrappable import refuse_compiled, require_wrappable
 
 NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
 ForwardHooks = Iterable[tuple[str | Callable[[str], bool], HookFunction]]
@@ -101,7 +101,7 @@ class ModelBridge:
         self,
         prompt_or_ids: Prompt,
         *,
-        attention_mask: Int64[Tensor, "batch seq"] | None = None,
+        attention_mask: Ids | None = None,
         names_filter: NamesFilter = None,
         fwd_hooks: ForwardHooks = (),
         piece_tokens: int | None = None,
@@ -139,7 +139,7 @@ class ModelBridge:
         prompt_or_ids: Prompt,
         *,
         fwd_hooks: ForwardHooks = (),
-        attention_mask: Int64[Tensor, "batch seq"] | None = None,
+        attention_mask: Ids | None = None,
     ) -> Float[Tensor, "batch seq vocab"]:
         """One forward pass with functions at hooks: logits [b, s, vocab].
 
@@ -186,7 +186,7 @@ class ModelBridge:
         *,
         max_new_tokens: int,
         with_cache: bool = False,
-        attention_mask: Int64[Tensor, "text prompt"] | None = None,
+        attention_mask: Ids | None = None,
         names_filter: NamesFilter = None,
         fwd_hooks: ForwardHooks = (),
         **sampling: Any,
@@ -286,6 +286,7 @@ class ModelBridge:
         """Feed the model as this run; RuntimeError when it cannot be seen now."""
         if not self._off.alive:
             raise RuntimeError("This bridge's hooks were removed; wrap the model again: ModelBridge(model).")
+        refuse_compiled(self.model)
         if self.model.training:
             raise RuntimeError(
                 "The model is in training mode, in which its mixers skip the hooks inside. Call model.eval()."
@@ -302,7 +303,7 @@ class ModelBridge:
         self,
         run: Run,
         prompt: Prompt,
-        mask: Tensor | None,
+        mask: Ids | None,
         piece_tokens: int | None = None,
         logits_to_keep: int = 0,
     ) -> Float[Tensor, "batch kept vocab"]:
@@ -324,7 +325,7 @@ class ModelBridge:
                 logits += [of_piece] if wanted else []
         return torch.cat(logits, dim=1)
 
-    def _inputs(self, prompt: Prompt, mask: Any) -> tuple[Tensor, Tensor | None]:
+    def _inputs(self, prompt: Prompt, mask: Ids | None) -> tuple[Tensor, Tensor | None]:
         """Ids [b, s] and mask on the device where the model takes them in."""
         config = self.model.config
         ids, mask = ids_and_mask(prompt, mask, self.tokenizer, config.vocab_size, config.pad_token_id)

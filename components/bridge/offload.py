@@ -30,7 +30,8 @@ def turn_of(model: nn.Module) -> Iterator[None]:
     Raises RuntimeError for a run inside another of the same thread: the inner one would take away the weights
     that the outer one is using.
     """
-    if not any(getattr(getattr(m, "_hf_hook", None), "offload", False) for m in model.modules()):
+    # Not by getattr: of a module that lacks it, that is slow.
+    if not any(getattr(vars(each).get("_hf_hook"), "offload", False) for each in model.modules()):
         yield
         return
     turn = _turns.setdefault(model, _Turn())

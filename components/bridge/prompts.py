@@ -13,14 +13,16 @@ from transformers import PreTrainedTokenizerBase
 
 from components.bridge import tokens
 
-Ids = Sequence[int] | Sequence[Sequence[int]] | Tensor | np.ndarray
-Prompt = str | Sequence[str] | Ids | Mapping[str, Any]
-"""A text, several, ids [s] or [b, s] in any container, or what a tokenizer returned for them."""
+Ids = Sequence[Any] | Tensor | np.ndarray
+"""Whole numbers, [s] or [b, s]: lists, lists of lists, tensors, NumPy arrays; or a mask of them."""
+
+Prompt = str | Ids | Mapping[str, Any]
+"""A text, a list of texts, ids, or what a tokenizer returned."""
 
 
 def ids_and_mask(
     prompt: Prompt,
-    mask: Any,
+    mask: Ids | None,
     tokenizer: PreTrainedTokenizerBase | None,
     vocabulary: int,
     pad_id: int | None,
@@ -53,18 +55,19 @@ def ids_and_mask(
 
 
 def as_rows(
-    numbers: Any, filling: int
+    numbers: Ids, filling: int
 ) -> tuple[Int64[Tensor, "batch seq"], Int64[Tensor, "batch seq"] | None]:
     """Whole numbers [s] or [b, s] in any container as a batch; rows of different lengths filled on the left.
 
     The second is 1 where nothing was filled in, or None. Raises ValueError when there are none, or others.
     """
-    if isinstance(numbers, Tensor | np.ndarray):
-        found = torch.as_tensor(numbers)
-    elif len(numbers) and isinstance(numbers[0], Sequence | Tensor | np.ndarray) and np.ndim(numbers[0]):
-        return tokens.left_padded([[int(number) for number in row] for row in numbers], filling)
-    else:
-        found = torch.tensor([int(number) for number in numbers])
+    if not isinstance(numbers, Tensor | np.ndarray):
+        nested = len(numbers) > 0 and np.ndim(numbers[0]) > 0
+        rows = [[int(number) for number in row] for row in (numbers if nested else [numbers])]
+        if not all(rows):
+            raise ValueError("A list without a number holds no text; give at least one id, [s] or [b, s].")
+        return tokens.left_padded(rows, filling)
+    found = torch.as_tensor(numbers)
     if found.is_floating_point() or found.ndim not in (1, 2) or not found.numel():
         raise ValueError(
             f"Token ids of shape {tuple(found.shape)} and {found.dtype} hold no text; give at least one id, "

@@ -23,11 +23,7 @@ def require_wrappable(model: Any) -> Family:
             "model.get_base_model() if the adapter lies in the layers, as LoRA does; one that lies in the "
             "prompt would be left out."
         )
-    if _is_compiled(model):
-        raise ValueError(
-            f"{name} is compiled, and a compiled model skips the hooks that a bridge listens to. Pass the "
-            "model as it was before torch.compile (of what torch.compile returned, its _orig_mod)."
-        )
+    refuse_compiled(model)
     if isinstance(model, nn.DataParallel) or (not isinstance(model, nn.Module) and hasattr(model, "model")):
         inner = "module" if isinstance(model, nn.DataParallel) else "model"
         raise TypeError(f"{name} holds a model and is none itself. Pass its .{inner}.")
@@ -49,10 +45,12 @@ def require_wrappable(model: Any) -> Family:
     return family_of(model)
 
 
-def _is_compiled(model: Any) -> bool:
-    if not isinstance(model, nn.Module):
-        return False
-    return any(
-        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
-        for module in model.modules()
-    )
+def refuse_compiled(model: Any) -> None:
+    """Raise ValueError for a model of which a part is compiled: hooks may be compiled away."""
+    for module in model.modules() if isinstance(model, nn.Module) else ():
+        if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
+            raise ValueError(
+                f"{type(model).__name__} is compiled, and a compiled model may leave out the hooks that a "
+                "bridge listens to. Pass the model without torch.compile; of what torch.compile returned, "
+                "that is its _orig_mod."
+            )

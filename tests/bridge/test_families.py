@@ -346,10 +346,11 @@ def test_edits_of_a_pattern_do_what_they_would_do_to_the_models_own(
     name = f"blocks.{layer}.attn.hook_pattern"
     hooks = [(name, lambda pattern, hook: tilt("hook_pattern", pattern))]
     edited, cache = bridge.run_with_cache(ids, attention_mask=given, fwd_hooks=hooks)
+    untouched, before = bridge.run_with_cache(ids, attention_mask=given)
     real = mask.bool()
     assert relative(edited[real], truth[real]) <= 1e-5
-    assert relative(edited[real], bridge.run_with_hooks(ids, attention_mask=given)[real]) > 1e-3
-    assert torch.equal(cache[name], tilt("hook_pattern", softmax_attention(cache.softmax_terms(layer))))
+    assert relative(edited[real], untouched[real]) > 1e-3
+    assert torch.equal(cache[name], tilt("hook_pattern", softmax_attention(before.softmax_terms(layer))))
 
 
 def test_edits_hold_while_generating(case: FamilyCase, bridge: ModelBridge) -> None:
@@ -493,15 +494,27 @@ def test_decode_gives_what_one_pass_over_the_text_gives(
     logits = stepped["unembed.hook_out"][:, -NEW - 1 :]
     errors.append(relative(logits, whole["unembed.hook_out"][:, -NEW - 1 :]))
     assert report(max(errors)) <= 1e-5
+    # Of Nemotron-H there is one more, about its configuration.
+    notes = [note for note in stepped.notes if "generated" in note]
     if case.clamped:
-        assert [note.partition(":")[0] for note in stepped.notes] == [
-            f"blocks.{i}.mixer" for i in case.mixers
-        ]
-        assert f"clamps dt to [{LIMIT[0]:g}, " in stepped.notes[0]
-        assert f"the first being {length}" in stepped.notes[0]
+        assert [note.partition(":")[0] for note in notes] == [f"blocks.{i}.mixer" for i in case.mixers]
+        assert f"clamps dt to [{LIMIT[0]:g}, " in notes[0]
+        assert f"the first being {length}" in notes[0]
         assert float(received[0]["dt"][:, length:].min()) < LIMIT[0]
     else:
         assert stepped.notes == []
+
+
+def test_terms_that_a_configuration_did_not_ask_for_are_told(case: FamilyCase, bridge: ModelBridge) -> None:
+    """Nemotron-H's mixers clamp dt to time_step_min at least, whatever time_step_limit says."""
+    _, cache = bridge.run_with_cache(random_ids(0, 1, 30))
+    if case.family == "nemotron_h" and case.clamped:
+        (note,) = cache.notes
+        assert note.startswith("blocks.0.mixer and 1 more: transformers clamps dt to [0.2, inf]")
+        assert "configuration says [0, 0.1]" in note
+        assert note.endswith("What is shown is what this code computes.")
+    else:
+        assert cache.notes == []
 
 
 def test_decode_in_half_precision(case: FamilyCase) -> None:

@@ -1,0 +1,271 @@
+"""One truth of an edited run: what the run used is what its cache tells, however the edit was made."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.bridge import ActivationCache, ModelBridge
+from components.bridge.hook_point import HookPoint
+from components.ssd import (
+    decay,
+    effective_attention,
+    mean_distance,
+    pooled_attention,
+    pooled_content,
+    pooled_decay,
+    pooled_softmax,
+    reconstruct,
+    softmax_attention,
+    state_contributions,
+    state_norms,
+    state_shares,
+)
+from tests.families import FAMILY_CASES
+from tests.tiny import random_ids, relative, tiny_model
+
+IDS = random_ids(0, 2, 21)
+LAYER = 0
+MIXER = f"blocks.{LAYER}.mixer"
+
+
+@pytest.fixture(scope="module")
+def bridge() -> ModelBridge:
+    return ModelBridge(tiny_model())
+
+
+@pytest.fixture(scope="module")
+def plain(bridge: ModelBridge) -> ActivationCache:
+    return bridge.run_with_cache(IDS)[1]
+
+
+@pytest.fixture(scope="module")
+def hybrid() -> ModelBridge:
+    return ModelBridge(next(case for case in FAMILY_CASES if case.family == "bamba").build())
+
+
+def tilted(M: Tensor, hook: HookPoint) -> Tensor:
+    """Another factor for every head and key."""
+    factors = torch.linspace(-0.5, 1.5, M.shape[1] * M.shape[3]).reshape(1, M.shape[1], 1, M.shape[3])
+    return M * factors
+
+
+def run(bridge: ModelBridge, *hooks: tuple[str, Callable[..., Tensor | None]]) -> ActivationCache:
+    return bridge.run_with_cache(IDS, fwd_hooks=list(hooks))[1]
+
+
+def by_hand(cache: ActivationCache, M: Tensor) -> Tensor:
+    """The scan's output that these entries of M give, in float64."""
+    terms = cache.ssd_terms(LAYER)
+    written = (terms.dt[..., None] * terms.x).double()
+    return torch.einsum("bhij,bjhp->bihp", M.double(), written) + terms.D[:, None] * terms.x
+
+
+def check(bridge: ModelBridge, cache: ActivationCache, M: Tensor) -> None:
+    """Everything that tells of M tells of this one."""
+    assert torch.equal(cache[f"{MIXER}.hook_attention"], M)
+    assert torch.equal(bridge.blocks[LAYER].mixer.compute_effective_attention(cache, LAYER), M)
+    assert torch.equal(cache.compute_ssm_effective_attention(LAYER), M)
+    assert torch.equal(cache.compute_ssm_effective_attention()[LAYER], M)
+    dt = cache[f"{MIXER}.hook_dt"].transpose(1, 2)[:, :, None]
+    scaled = bridge.blocks[LAYER].mixer.compute_effective_attention(cache, LAYER, include_dt_scaling=True)
+    assert relative(scaled, M * dt) <= 1e-6
+    terms = cache.ssd_terms(LAYER)
+    window = effective_attention(terms, heads=[5, 2], queries=[20, 3], keys=slice(2, 9))
+    assert relative(window, M[:, [5, 2]][:, :, [20, 3], 2:9]) <= 1e-6
+    rms = pooled_attention(terms, tiles=21, statistic="rms")
+    assert relative(rms, M.abs()) <= 1e-6
+    assert relative(pooled_attention(terms, tiles=1)[..., 0, 0], M.mean(dim=(2, 3))) <= 1e-5
+    weight = M.abs()
+    lags = (torch.arange(21)[:, None] - torch.arange(21)).clamp(min=0)
+    distance = ((weight * lags).sum(-1) / weight.sum(-1)).nanmean(-1)
+    assert relative(mean_distance(terms).value, distance) <= 1e-5
+    y = by_hand(cache, M)
+    assert relative(cache[f"{MIXER}.hook_scan"], y) <= 1e-5
+    assert relative(reconstruct(terms), y) <= 1e-5
+    assert relative(reconstruct(terms, queries=slice(4, 11)), y[:, 4:11]) <= 1e-5
+    assert cache.faithfulness(LAYER) <= 5e-6
+
+
+def test_after_an_edit_of_attention(bridge: ModelBridge, plain: ActivationCache) -> None:
+    own = plain[f"{MIXER}.hook_attention"]
+    cache = run(bridge, (f"{MIXER}.hook_attention", tilted))
+    check(bridge, cache, tilted(own, HookPoint("")))
+    assert torch.equal(cache[f"{MIXER}.hook_decay"], plain[f"{MIXER}.hook_decay"])
+    assert relative(cache[f"{MIXER}.hook_scan"], plain[f"{MIXER}.hook_scan"]) > 0.1
+
+
+def test_after_an_edit_of_decay(bridge: ModelBridge, plain: ActivationCache) -> None:
+    L = tilted(plain[f"{MIXER}.hook_decay"], HookPoint(""))
+    terms = plain.ssd_terms(LAYER)
+    B, C = (part.repeat_interleave(terms.heads_per_group, dim=2) for part in (terms.B, terms.C))
+    cache = run(bridge, (f"{MIXER}.hook_decay", tilted))
+    M = cache[f"{MIXER}.hook_attention"]
+    assert relative(M, L * torch.einsum("bihn,bjhn->bhij", C, B)) <= 1e-5
+    check(bridge, cache, M)
+    assert torch.equal(cache[f"{MIXER}.hook_decay"], L)
+    edited = cache.ssd_terms(LAYER)
+    assert torch.equal(decay(edited, heads=[3], queries=slice(5, 9)), L[:, [3], 5:9])
+    assert relative(pooled_decay(edited, tiles=7), mean_of_tiles(L, 7)) <= 1e-5
+    assert torch.equal(pooled_content(edited, tiles=7), pooled_content(terms, tiles=7))
+
+
+def mean_of_tiles(matrix: Tensor, tiles: int) -> Tensor:
+    size = matrix.shape[-1] // tiles
+    return matrix.unflatten(2, (tiles, size)).unflatten(4, (tiles, size)).mean(dim=(3, 5))
+
+
+def test_after_edits_of_decay_and_attention(bridge: ModelBridge, plain: ActivationCache) -> None:
+    seen = []
+
+    def see(M: Tensor, hook: HookPoint) -> Tensor:
+        seen.append(M.clone())
+        return tilted(M, hook)
+
+    cache = run(bridge, (f"{MIXER}.hook_decay", tilted), (f"{MIXER}.hook_attention", see))
+    of_decay = run(bridge, (f"{MIXER}.hook_decay", tilted))[f"{MIXER}.hook_attention"]
+    assert torch.equal(seen[0], of_decay)
+    check(bridge, cache, tilted(of_decay, HookPoint("")))
+
+
+def test_a_later_edit_of_another_term_counts_too(bridge: ModelBridge) -> None:
+    cache = run(bridge, (f"{MIXER}.hook_dt", lambda t, hook: t * 0.3), (f"{MIXER}.hook_attention", tilted))
+    slow = run(bridge, (f"{MIXER}.hook_dt", lambda t, hook: t * 0.3))
+    check(bridge, slow, slow[f"{MIXER}.hook_attention"])
+    check(bridge, cache, tilted(slow[f"{MIXER}.hook_attention"], HookPoint("")))
+
+
+def test_after_an_edit_of_the_scan_faithfulness_is_that_of_the_picture(
+    bridge: ModelBridge, plain: ActivationCache
+) -> None:
+    def double(y: Tensor, hook: HookPoint) -> Tensor:
+        return y * 2
+
+    cache = run(bridge, (f"{MIXER}.hook_scan", double))
+    assert torch.equal(cache[f"{MIXER}.hook_scan"], 2 * plain[f"{MIXER}.hook_scan"])
+    assert cache.faithfulness(LAYER) == plain.faithfulness(LAYER)
+    both = run(bridge, (f"{MIXER}.hook_scan", double), (f"{MIXER}.hook_attention", tilted))
+    assert both.faithfulness(LAYER) <= 5e-6
+
+
+@pytest.mark.parametrize("hook", ["hook_decay", "hook_attention"])
+def test_no_state_is_told_where_none_was_read(bridge: ModelBridge, hook: str) -> None:
+    cache = run(bridge, (f"{MIXER}.{hook}", tilted))
+    terms, mixer = cache.ssd_terms(LAYER), bridge.blocks[LAYER].mixer
+    for tell in (
+        lambda: mixer.compute_ssm_state(cache, LAYER),
+        lambda: mixer.compute_ssm_state(cache, LAYER, time_step=3),
+        lambda: state_norms(terms),
+        lambda: state_shares(terms, 3),
+        lambda: state_contributions(terms, 3),
+    ):
+        with pytest.raises(ValueError, match="replaced rows of L or M"):
+            tell()
+    assert mixer.compute_ssm_state(cache, 1).shape[2] == IDS.shape[1]
+
+
+def test_looking_at_a_matrix_is_no_edit(bridge: ModelBridge, plain: ActivationCache) -> None:
+    logits, _ = bridge.run_with_cache(IDS)
+    looks = [(f"{MIXER}.{name}", lambda t, hook: None) for name in ("hook_decay", "hook_attention")]
+    looked, cache = bridge.run_with_cache(IDS, fwd_hooks=looks)
+    assert torch.equal(looked, logits)
+    assert cache.ssd_terms(LAYER).edited_attention == ()
+    assert torch.equal(cache[f"{MIXER}.hook_attention"], plain[f"{MIXER}.hook_attention"])
+
+
+def test_after_an_edit_of_a_pattern(hybrid: ModelBridge) -> None:
+    layer = hybrid.attention_layers()[0]
+    name = f"blocks.{layer}.attn.hook_pattern"
+    own = hybrid.run_with_cache(IDS)[1][name]
+    expected = tilted(own, HookPoint(""))
+    _, cache = hybrid.run_with_cache(IDS, fwd_hooks=[(name, tilted)])
+    terms = cache.softmax_terms(layer)
+    assert torch.equal(cache[name], expected)
+    assert torch.equal(softmax_attention(terms), expected)
+    assert torch.equal(softmax_attention(terms, heads=[2], queries=[9, 4]), expected[:, [2]][:, :, [9, 4]])
+    assert relative(pooled_softmax(terms, tiles=7), mean_of_tiles(expected, 7)) <= 1e-5
+
+
+# However an edit is made
+
+
+def in_place(tensor: Tensor, hook: HookPoint) -> None:
+    tensor[..., ::2] *= 0.5
+
+
+def through_data(tensor: Tensor, hook: HookPoint) -> None:
+    tensor.data[..., ::2] *= 0.5
+
+
+def through_numpy(tensor: Tensor, hook: HookPoint) -> None:
+    tensor.numpy()[..., ::2] *= 0.5
+
+
+def in_float64(tensor: Tensor, hook: HookPoint) -> Tensor:
+    edited = tensor.double()
+    edited[..., ::2] *= 0.5
+    return edited
+
+
+def floats(bridge: ModelBridge) -> list[str]:
+    return [name for name in bridge.hook_points if name != "embed.hook_in"]
+
+
+@pytest.mark.parametrize("way", [in_place, through_data, through_numpy, in_float64])
+def test_every_way_to_edit_takes_effect_at_every_hook(hybrid: ModelBridge, way: Callable[..., Any]) -> None:
+    def returned(tensor: Tensor, hook: HookPoint) -> Tensor:
+        edited = tensor.clone()
+        edited[..., ::2] *= 0.5
+        return edited
+
+    untouched = hybrid.run_with_hooks(IDS)
+    for name in floats(hybrid):
+        truth, expected = hybrid.run_with_cache(IDS, fwd_hooks=[(name, returned)])
+        logits, cache = hybrid.run_with_cache(IDS, fwd_hooks=[(name, way)])
+        assert torch.equal(logits, truth), name
+        assert relative(logits, untouched) > 1e-4, name
+        for kept in cache:
+            assert torch.equal(cache[kept], expected[kept]), (name, kept)
+    assert torch.equal(hybrid.run_with_hooks(IDS), untouched)
+
+
+def test_an_edit_is_of_its_own_hook_alone(bridge: ModelBridge, plain: ActivationCache) -> None:
+    """What goes into a norm goes on in the residual stream too, and was what the layer before gave."""
+    cache = run(bridge, ("blocks.1.norm.hook_in", in_place))
+    assert torch.equal(cache["blocks.0.hook_out"], plain["blocks.0.hook_out"])
+    assert torch.equal(cache["blocks.1.hook_in"], plain["blocks.1.hook_in"])
+    difference = cache["blocks.1.hook_out"] - cache["blocks.1.mixer.hook_out"]
+    assert relative(difference, plain["blocks.1.hook_in"]) <= 1e-6
+
+
+def test_not_a_number_that_was_there_is_no_edit(bridge: ModelBridge) -> None:
+    def spoil(x: Tensor, hook: HookPoint) -> Tensor:
+        x[:, 0] = torch.nan
+        return x
+
+    hooks: list[Any] = [("blocks.0.hook_out", spoil)]
+    truth = bridge.run_with_hooks(IDS, fwd_hooks=hooks)
+    looked = bridge.run_with_hooks(IDS, fwd_hooks=[*hooks, ("blocks.1.mixer.hook_x", lambda t, hook: None)])
+    assert bool(truth.isnan().any())
+    torch.testing.assert_close(looked, truth, rtol=0, atol=0, equal_nan=True)
+
+
+# One mixer alone
+
+
+def test_one_mixer_alone_with_the_hooks_of_the_run(bridge: ModelBridge) -> None:
+    hooks = [(f"{MIXER}.hook_attention", tilted), (f"{MIXER}.hook_x", lambda x, hook: x * 0.5)]
+    _, whole = bridge.run_with_cache(IDS, fwd_hooks=hooks)
+    given = whole[f"{MIXER}.hook_in"]
+    out, alone = bridge.run_mixer(LAYER, given, fwd_hooks=hooks)
+    assert torch.equal(out, whole[f"{MIXER}.hook_out"])
+    assert torch.equal(alone[f"{MIXER}.hook_attention"], whole[f"{MIXER}.hook_attention"])
+    assert alone.faithfulness(LAYER) == whole.faithfulness(LAYER) <= 5e-6
+    without, _ = bridge.run_mixer(LAYER, given)
+    assert relative(without, out) > 1e-2
+    halved = hooks[1:]  # which in every piece is the same
+    in_pieces, cache = bridge.run_mixer(LAYER, given, fwd_hooks=halved, piece_tokens=6)
+    assert relative(in_pieces, bridge.run_mixer(LAYER, given, fwd_hooks=halved)[0]) <= 1e-5
+    assert cache.faithfulness(LAYER) <= 5e-6
