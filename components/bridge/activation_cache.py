@@ -24,7 +24,7 @@ class ActivationCache(Mapping[str, Tensor]):
 
     The short form of TransformerLens works: `cache["resid_post", 3]` is `cache["blocks.3.hook_resid_post"]`.
 
-    Of a run with gradients, `cache[name]` is part of the graph, and everything computed from a cache is not.
+    Of a run with gradients, `cache[name]` is part of the graph, and what is computed from a cache is not.
     """
 
     def __init__(

@@ -291,7 +291,7 @@ class MixerRecord:
             terms, of_terms = self.terms(), decay if name == "hook_decay" else effective_attention
             edited = terms.edited_decay if name == "hook_decay" else terms.edited_attention
             # What a hook left is given out as it is, so that a gradient can be asked of it.
-            return edited[0].matrix if edited and len(self.steps) == 1 else of_terms(terms)
+            return edited[0].matrix if edited and len(self.steps) == 1 else of_terms(terms.detached())
         interiors = list(self.interiors())
         match name:
             case "conv1d.hook_in":

@@ -65,7 +65,7 @@ def as_rows(
         nested = len(numbers) > 0 and np.ndim(numbers[0]) > 0
         rows = [[int(number) for number in row] for row in (numbers if nested else [numbers])]
         if not all(rows):
-            raise ValueError("A list without a number holds no text; give at least one id, [s] or [b, s].")
+            raise ValueError("Token ids without a number hold no text; give at least one id, [s] or [b, s].")
         return tokens.left_padded(rows, filling)
     found = torch.as_tensor(numbers)
     if found.is_floating_point() or found.ndim not in (1, 2) or not found.numel():

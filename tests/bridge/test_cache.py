@@ -117,16 +117,3 @@ def test_states_after_each_position_and_after_one(bridge: ModelBridge) -> None:
     C = terms.C.repeat_interleave(4, dim=2)
     y = torch.einsum("bhipn,bihn->bihp", states, C) + terms.D[:, None] * terms.x
     torch.testing.assert_close(y, cache["blocks.0.mixer.hook_scan"], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["A_log", "D", "dt_bias", "conv1d.weight", "conv1d.bias"])
-def test_a_cache_notices_later_changes_of_the_weights(name: str) -> None:
-    bridge = ModelBridge(tiny_model())
-    _, cache = bridge.run_with_cache(random_ids(0, 1, 9))
-    before = cache.compute_ssm_effective_attention(0)
-    with torch.no_grad():
-        bridge.model.backbone.layers[0].mixer.get_parameter(name).add_(1)
-    with pytest.raises(RuntimeError, match=r"weights were changed after this run; run again"):
-        cache.compute_ssm_effective_attention(0)
-    _, again = bridge.run_with_cache(random_ids(0, 1, 9))
-    assert again.compute_ssm_effective_attention(0).shape == before.shape

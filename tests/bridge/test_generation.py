@@ -181,6 +181,44 @@ def test_a_failure_within_the_model_leaves_what_was_seen(bridge: ModelBridge) ->
         assert generation.cache.faithfulness(layer) <= 5e-6
 
 
+@pytest.mark.parametrize("interruption", [MemoryError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["prompt", "step", "after the model"])
+def test_a_generation_interrupted_within_the_model_does_not_go_on(
+    bridge: ModelBridge, interruption: type[BaseException], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some layers have read the token and some have not: going on would give other tokens, and a wrong M."""
+    generation = Generation(bridge, random_ids(8, 1, 5), max_new_tokens=9)
+    if where != "prompt":
+        next(generation)
+    before = generation.ids
+
+    def fail(*_: object) -> None:
+        raise interruption
+
+    if where == "after the model":
+        monkeypatch.setattr(generation, "_expected", fail)
+    handle = None
+    if where != "after the model":
+        handle = bridge.model.backbone.layers[1].mixer.out_proj.register_forward_hook(fail)
+    with pytest.raises(interruption):
+        next(generation)
+    if handle is not None:
+        handle.remove()
+    monkeypatch.undo()
+    for _ in range(2):
+        with pytest.raises(
+            RuntimeError, match=r"interrupted within the model.*stream again from generation.ids"
+        ):
+            next(generation)
+    assert generation.ids == before
+    if before:
+        assert generation.cache.faithfulness(1) <= 5e-6
+        again = bridge.stream(before, max_new_tokens=4)
+        assert [step.id for step in again] == bridge.generate(before, max_new_tokens=4)[
+            0, len(before) :
+        ].tolist()
+
+
 def test_decode_steps_that_skip_the_clamp_are_captured_as_they_ran() -> None:
     """The model clamps dt in prefill only; so does its own generation, whose captures these are."""
     bridge = ModelBridge(AutoModelForCausalLM.from_pretrained(GOLDEN / "clamped"))

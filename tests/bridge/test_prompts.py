@@ -92,7 +92,7 @@ def test_what_a_tokenizer_returned(bridge: ModelBridge) -> None:
         ({"ids": [1, 2]}, "no input_ids, but ids"),
         (torch.tensor([0.5, 1.0]), "float32 hold no text; give at least one id"),
         (np.zeros((1, 2, 3), dtype=int), r"shape \(1, 2, 3\).*hold no text"),
-        ([[]], "holds no text"),
+        ([[]], "hold no text"),
         ([97], "between 0 and 96"),
         ([[1, 2], [-3]], "between 0 and 96"),
         ("", "The prompt is empty"),
