@@ -110,36 +110,32 @@ class ActivationCache(Mapping[str, Tensor]):
         """Gradient of a score by hook, d score / d `cache[name]`, in a run with `grad=True`.
 
         `score` is a number that was computed from the run's logits or activations. `names` are hooks or
-        aliases; None means all that the run kept and the score depends on. What lies inside a mixer, or a
-        softmax pattern, has a gradient where a hook edited it, if only by returning it as it is: otherwise
-        the model's own scan did not read it. Raises RuntimeError for a run without gradients, ValueError for
-        a hook on which the score does not depend.
+        aliases, and the keys of the result; None means all that the run kept and the score depends on. What
+        lies inside a mixer, or a softmax pattern, has a gradient where a hook edited it, if only by returning
+        it as it is: otherwise the model's own scan did not read it. Raises RuntimeError for a run without
+        gradients, ValueError for a hook on which the score does not depend.
         """
         if not self._grad:
             raise RuntimeError("This run kept no gradients; run again: run_with_cache(..., grad=True).")
-        if names is None:
-            asked = self._in_graph()
-        else:
-            asked = [self._hook(name) for name in ([names] if isinstance(names, str) else names)]
-        tensors = [self[name] for name in asked]
-        reached = [tensor.requires_grad for tensor in tensors]
-        found = iter(
-            torch.autograd.grad(
-                score,
-                [tensor for tensor in tensors if tensor.requires_grad],
-                retain_graph=True,
-                allow_unused=True,
-            )
+        asked = self._in_graph() if names is None else [names] if isinstance(names, str) else list(names)
+        tensors = {name: self[name] for name in asked}
+        in_graph = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
+        found: Sequence[Tensor | None] = (
+            torch.autograd.grad(score, list(in_graph.values()), retain_graph=True, allow_unused=True)
+            if in_graph
+            else ()
         )
-        gradients = {name: next(found) if there else None for name, there in zip(asked, reached, strict=True)}
-        without = [name for name, gradient in gradients.items() if gradient is None]
-        if names is not None and without:
+        gradients = {
+            name: gradient for name, gradient in zip(in_graph, found, strict=True) if gradient is not None
+        }
+        missing = [name for name in asked if name not in gradients]
+        if names is not None and missing:
             raise ValueError(
-                f"The score does not depend on {without[0]!r}. If it lies inside a mixer or is a pattern, "
+                f"The score does not depend on {missing[0]!r}. If it lies inside a mixer or is a pattern, "
                 "let a hook of the run return it, so that the model goes on from it: "
-                f"fwd_hooks=[({without[0]!r}, lambda tensor, hook: tensor)]."
+                f"fwd_hooks=[({missing[0]!r}, lambda tensor, hook: tensor)]."
             )
-        return {name: gradient for name, gradient in gradients.items() if gradient is not None}
+        return gradients
 
     def compute_ssm_effective_attention(
         self, layer: int | None = None, include_dt_scaling: bool = False
