@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from functools import cache
 
@@ -31,14 +33,47 @@ def left_padded(
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """The text of each token alone, with its spaces.
+    """The text of each token of one text, with its spaces.
 
-    A token that holds only a part of a character's UTF-8 bytes is written as these bytes: <0xF0 0x9F>.
+    A character whose UTF-8 bytes are several tokens stands at the token that completes it. Bytes that do not
+    complete one, or not yet, are written as bytes: <0xF0 0x9F>.
     """
-    return [_token_text(tokenizer, int(i)) for i in ids]
+    pieces = {number: _piece(tokenizer, number) for number in set(map(int, ids))}
+    waiting = b""  # the first bytes of a character
+    texts = []
+    for number in map(int, ids):
+        piece = pieces[number]
+        if isinstance(piece, bytes):
+            text, begun = _complete(waiting, piece)
+            texts.append(text)
+            waiting = begun
+        else:
+            texts.append(piece)
+            waiting = b""
+    return texts
 
 
-def _token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+def _complete(waiting: bytes, given: bytes) -> tuple[str, bytes]:
+    """What `given` bytes say after those that wait for it; and the bytes that then wait for more."""
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        text = decoder.decode(waiting + given)
+    except UnicodeDecodeError as error:
+        if waiting:  # they have been written as bytes already
+            return _complete(b"", given)
+        good, bad, rest = given[: error.start], given[error.start : error.end], given[error.end :]
+        text, begun = _complete(b"", rest)
+        return good.decode() + _bytes_as_text(bad) + text, begun
+    begun, _ = decoder.getstate()
+    return text + _bytes_as_text(begun[-len(given) :]), begun
+
+
+def _bytes_as_text(some: bytes) -> str:
+    return f"<{' '.join(f'0x{byte:02X}' for byte in some)}>" if some else ""
+
+
+def _piece(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str | bytes:
+    """The text of a token; or its bytes, if they are not the whole of every character they belong to."""
     # Some decoders drop the space before a text's first token, so decode it behind another one.
     anchor = str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
     pair = str(tokenizer.decode([token_id, token_id], clean_up_tokenization_spaces=False))
@@ -46,10 +81,12 @@ def _token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     if "\ufffd" not in text:
         return text
     token = tokenizer.convert_ids_to_tokens(token_id)
+    if not isinstance(token, str):
+        return text
+    if fallback := re.fullmatch(r"<0x([0-9A-F]{2})>", token):  # as SentencePiece names a byte
+        return bytes.fromhex(fallback[1])
     table = _bytes_by_character()
-    if isinstance(token, str) and all(character in table for character in token):
-        return "<" + " ".join(f"0x{table[character]:02X}" for character in token) + ">"
-    return text
+    return bytes(table[character] for character in token) if all(c in table for c in token) else text
 
 
 @cache

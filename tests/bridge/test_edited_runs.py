@@ -17,6 +17,7 @@ from components.ssd import (
     pooled_content,
     pooled_decay,
     pooled_softmax,
+    pooling,
     reconstruct,
     softmax_attention,
     state_contributions,
@@ -110,6 +111,16 @@ def test_after_an_edit_of_decay(bridge: ModelBridge, plain: ActivationCache) -> 
     assert torch.equal(decay(edited, heads=[3], queries=slice(5, 9)), L[:, [3], 5:9])
     assert relative(pooled_decay(edited, tiles=7), mean_of_tiles(L, 7)) <= 1e-5
     assert torch.equal(pooled_content(edited, tiles=7), pooled_content(terms, tiles=7))
+
+
+def test_in_a_window_too_large_to_go_entry_by_entry(
+    bridge: ModelBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the sums of M separate, and those of edited rows do not."""
+    cache = run(bridge, (f"{MIXER}.hook_attention", tilted))
+    monkeypatch.setattr(pooling, "DIRECT_ENTRIES", 0)
+    found = pooled_attention(cache.ssd_terms(LAYER), tiles=7)
+    assert relative(found, mean_of_tiles(cache[f"{MIXER}.hook_attention"], 7)) <= 1e-5
 
 
 def mean_of_tiles(matrix: Tensor, tiles: int) -> Tensor:

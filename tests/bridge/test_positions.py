@@ -159,6 +159,19 @@ def test_the_head_is_told_that_it_sees_the_last_positions() -> None:
     assert seen == [range(7, 9)]
 
 
+def test_one_mixer_alone_is_told_its_positions() -> None:
+    bridge = ModelBridge(tiny_model())
+    _, cache = bridge.run_with_cache(random_ids(0, 1, 9))
+    seen = []
+    bridge.run_mixer(
+        1,
+        cache["blocks.1.mixer.hook_in"],
+        fwd_hooks=[("blocks.1.mixer.out_proj.hook_in", lambda y, hook: seen.append(hook.positions))],
+        piece_tokens=4,
+    )
+    assert seen == [range(4), range(4, 9)]
+
+
 def test_pads_count_as_positions() -> None:
     bridge = ModelBridge(tiny_model())
     ids = random_ids(0, 2, 9)
