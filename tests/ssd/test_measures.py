@@ -55,6 +55,26 @@ def test_mean_distance_from_some_rows_says_how_far_off_it_may_be() -> None:
     assert torch.cat(off).median() < 1.5
 
 
+@pytest.mark.parametrize(("length", "rows"), [(300, 64), (41, 40), (90, 7)])
+def test_the_error_is_the_standard_error_of_a_sample_of_rows(length: int, rows: int) -> None:
+    """s·√((1 − rows/length)/rows), s being the deviation between the rows that are looked at."""
+    terms = random_terms(3, length)
+    terms.C[:, 5::9] = 0  # rows that read nothing do not count
+    weight = naive_attention(terms, with_dt=False).abs()
+    lags = torch.arange(length)[:, None] - torch.arange(length)
+    distances = (weight * lags).sum(-1) / weight.sum(-1)
+    found = mean_distance(terms, rows=rows)
+    middle = [int((place + 0.5) * length / rows) for place in range(rows)]  # of as many equal parts
+    looked_at = distances[:, :, middle]
+    counted = (~looked_at.isnan()).sum(-1)
+    assert bool((counted < rows).any())
+    mean = looked_at.nanmean(-1)
+    deviation = ((looked_at - mean[..., None]) ** 2).nansum(-1) / (counted - 1)
+    expected = (deviation * (1 - rows / length) / counted).sqrt()
+    torch.testing.assert_close(found.value.double(), mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.error.double(), expected, rtol=1e-4, atol=1e-6)
+
+
 def of_pairs(pairs: list[tuple[int, int]], length: int) -> SSDTerms:
     """A head that never decays, in which query i reads key j alone for each pair (i, j)."""
     B = torch.eye(length)[None, :, None]
