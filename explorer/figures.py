@@ -33,10 +33,19 @@ from components.charts import (
     row_table,
     survival_table,
 )
+from components.models.catalogue import DEMO
 from components.ssd import MEASURED_ROWS
 from explorer.live_alt import live_alt
 from explorer.picks import picked
-from explorer.resources import Capture, cells_of, faithfulness, layer_of, limits_of, use_threads
+from explorer.resources import (
+    Capture,
+    cells_of,
+    convolution_reach,
+    faithfulness,
+    layer_of,
+    limits_of,
+    use_threads,
+)
 from explorer.selection import Selection
 from explorer.sharing import export_menu, share_menu, write_url
 from explorer.waiting import wait_for
@@ -271,7 +280,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
                         "the sign. Without it the mean, in which signs may cancel.",
                     )
     draw(panels, key="panels", on_select=_press, selection_mode=[PICK_QUERY, OPEN_WINDOW], alt=PANELS)
-    st.caption(_how_to_read(cells))
+    st.caption(_how_to_read(cells, convolution_reach(capture.model, place)))
     with st.container(horizontal=True, vertical_alignment="center"):
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
@@ -304,8 +313,8 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
     write_url(selection)
 
 
-def _how_to_read(cells: HeadCells) -> str:
-    """What a row, a column and a cell are, and what to do with them."""
+def _how_to_read(cells: HeadCells, reach: int) -> str:
+    """What a row, a column and a cell are, and what to do with them. `reach` as in `convolution_reach`."""
     softmax = cells.kind == "attention"
     if not cells.pooled:
         return (
@@ -313,9 +322,9 @@ def _how_to_read(cells: HeadCells) -> str:
             "see it everywhere, click it to keep its row, drag over several to see them larger. Zero has the "
             "colour of the page. "
         ) + (
-            "Column j is what the layers before have made of token j."
-            if softmax
-            else "Column j is not token j alone: a short convolution before the scan mixes tokens j−3 … j."
+            f"Column j is not token j alone: a short convolution before the scan mixes tokens j−{reach} … j."
+            if reach
+            else "Column j is what the layers before have made of token j."
         )
     what = (
         f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'attention' if softmax else 'M'}"
@@ -364,7 +373,7 @@ def _facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any]) -
     """The picked head in figures."""
     selection = picked()
     st.subheader(f"{str(place).capitalize()}, head {head}", anchor=False)
-    preset = selection.preset
+    preset = selection.preset if selection.model == DEMO else None  # what it says was seen in that model
     if preset and (preset.layer, preset.head, "ssm") == (place.layer, head, place.kind):
         st.markdown(f":material/visibility: {preset.look_for}")
     if place.kind == "attention":

@@ -114,10 +114,12 @@ class Continuation:
         """The text of each position so far, ready for display."""
         from components.charts import visible_tokens
 
-        ids = self.generation.ids
-        new = ids[len(self._tokens) :]
-        if new:
-            self._tokens += visible_tokens(self.bridge.to_str_tokens(new))
+        ids, known = self.generation.ids, len(self._tokens)
+        if len(ids) > known:
+            # A character is of four bytes at most, so it may have begun three tokens before.
+            first = max(known - 3, 0)
+            texts = self.bridge.to_str_tokens(ids[first:])
+            self._tokens += visible_tokens(texts[known - first :])
         return self._tokens[: len(ids)]
 
     def text(self, positions: int) -> str:

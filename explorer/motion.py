@@ -256,7 +256,8 @@ def _next_token(moment: Moment) -> str:
     else:
         came = len(ids)
         ids, probabilities = [*ids, step.id], [*probabilities, step.probability]
-    names = visible_tokens(continuation.bridge.to_str_tokens(ids))
+    # One by one: these are no text, in which bytes of one could go on in the next.
+    names = visible_tokens([continuation.bridge.to_str_tokens([each])[0] for each in ids])
     st.subheader(f"Next token after position {moment.time}", anchor=False)
     draw(
         next_token_chart(next_token_table(names, probabilities, came), larger=picked().view.large),
@@ -350,10 +351,14 @@ def _state(moment: Moment) -> None:
     draw(over_time, key="state_norms", alt=NORMS)
     table = state_shares_table(shares, left, moment.tokens)
     draw(state_shares_chart(table, larger=larger), key="state_shares", alt=SHARES)
+    held = (
+        "Shares sum to one; a negative one is of a token that wrote against the state."
+        if shares.any()
+        else "That state is zero: no token holds any of it."
+    )
     st.caption(
         "Above: how large the state is after each token; the layer's other heads are grey. Below: what of "
-        f"the state after position {time} each token still holds. Shares sum to one; a negative one is of a "
-        "token that wrote against the state."
+        f"the state after position {time} each token still holds. {held}"
     )
 
 

@@ -240,6 +240,14 @@ def places(model: str) -> tuple[Place, ...]:
     return tuple(sorted([Place(i) for i in mixers] + [Place(i, "attention") for i in attentions], key=_order))
 
 
+def convolution_reach(model: str, place: Place) -> int:
+    """How many tokens before its own a column of a layer holds; 0 of softmax attention, which has none."""
+    if place.kind != "ssm":
+        return 0
+    mixer = bridge(model).blocks[place.layer].mixer
+    return int(mixer.conv1d.kernel_size[0]) - 1
+
+
 def _order(place: Place) -> tuple[int, bool]:
     """Down the model; of a layer with both, the mixer first."""
     return place.layer, place.kind == "attention"

@@ -97,7 +97,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         key="pace",
         persist_state="session",
         width=140,
-        help="At most. Small models write faster than anyone can watch.",
+        help="At most so many, so that one can watch.",
     )
     how = How(new_tokens, pace=PACES[pace])
     if draws == SAMPLED:
@@ -131,7 +131,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             key="seed",
             persist_state="session",
             width=115,
-            help="The same seed draws the same text.",
+            help="With the same settings, the same seed draws the same text.",
         )
         how = replace(how, temperature=temperature, top_p=top_p, seed=seed)
 told = st.container()

@@ -15,14 +15,21 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from components.charts import decay_curves_chart, head_cells, panels_chart, survival_table, visible_tokens
+from components.charts import (
+    Place,
+    decay_curves_chart,
+    head_cells,
+    panels_chart,
+    survival_table,
+    visible_tokens,
+)
 from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.colours import ACCENT, NEGATIVE, POSITIVE
 from components.demo.presets import PRESETS
 from components.models.catalogue import DEMO
 from components.ssd import effective_attention
 from explorer.figures import draw
-from explorer.resources import bridge, capture, faithfulness
+from explorer.resources import bridge, capture, convolution_reach, faithfulness
 
 if TYPE_CHECKING:
     from components.bridge import HookPoint
@@ -258,9 +265,10 @@ changes = ((after - before).norm(dim=(-1, -2)) / before.norm(dim=(-1, -2))).toli
 changed = [place for place, change in enumerate(changes) if change > 1e-6]
 text, figure = page.columns([5, 6], gap="large")
 text.subheader("Column j is not token j alone", anchor=False)
+reach = convolution_reach(DEMO, Place(first_layer))
 text.markdown(
     "A short convolution runs before the memory. "
-    "It mixes four tokens, so column *j* holds tokens *j*−3 … *j*.\n\n"
+    f"It mixes {reach + 1} tokens, so column *j* holds tokens *j*−{reach} … *j*.\n\n"
     f"**Try it:** write `{SWAP[1]}` for `{SWAP[0]}`. One token differs, but {len(changed)} columns of layer "
     f"{first_layer} change: positions {changed[0]} to {changed[-1]}."
 )
