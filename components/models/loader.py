@@ -78,7 +78,6 @@ def load_bridge(
     repository is never run.
     """
     from components.bridge import ModelBridge
-    from components.bridge.families import family_of
 
     name = _name_of(model)
     progress = progress or ignore_progress
@@ -109,13 +108,7 @@ def load_bridge(
 
     progress("Checking the memory", None)
     precision = choose_dtype(dtype, config, placement)
-    skeleton = build_without_weights(config, name)
-    try:
-        family_of(skeleton)  # a hybrid may have no Mamba-2 layer at all
-    except ValueError as error:
-        raise ModelLoadError(f'"{name}" cannot be opened. {error}') from error
-    if attn_implementation is not None:
-        check_attention(config, attn_implementation, name)
+    skeleton = _build_skeleton(config, attn_implementation, name)
     parameters = sum(parameter.numel() for parameter in skeleton.parameters())
     check_memory(name, parameters, precision, placement)
     _check_shared_weights(placement, skeleton, name)
@@ -127,17 +120,10 @@ def load_bridge(
     check_fit(rename_weights(headers) if is_original else headers, skeleton, name)
     progress("Loading weights", None)
     options: dict[str, Any] = {"attn_implementation": attn_implementation} if attn_implementation else {}
+    if is_original:
+        options["state_dict"] = rename_weights(read_weights(files, name))
     with reported_loading(progress):
-        if is_original:
-            weights = rename_weights(read_weights(files, name))
-            # The automatic class insists on a folder; with weights at hand only the class itself will do.
-            loaded = _load(
-                type(skeleton), None, config, precision, placement, name, state_dict=weights, **options
-            )
-        else:
-            from transformers import AutoModelForCausalLM
-
-            loaded = _load(AutoModelForCausalLM, folder, config, precision, placement, name, **options)
+        loaded = _load(skeleton, None if is_original else folder, precision, placement, name, **options)
     return ModelBridge(loaded, chosen)
 
 
@@ -158,16 +144,32 @@ def _name_of(model: object) -> str:
     raise ModelLoadError(f"load_bridge was given a {kind}, and takes the name or folder of a model.")
 
 
+def _build_skeleton(
+    config: "PreTrainedConfig", attn_implementation: str | None, name: str
+) -> "PreTrainedModel":
+    """Build the model without numbers, and refuse one that cannot be read or cannot attend as asked."""
+    from components.bridge.families import family_of
+
+    skeleton = build_without_weights(config, name)
+    try:
+        family_of(skeleton)  # a hybrid may have no Mamba-2 layer at all
+    except ValueError as error:
+        raise ModelLoadError(f'"{name}" cannot be opened. {error}') from error
+    if attn_implementation is not None:
+        check_attention(config, attn_implementation, name)
+    return skeleton
+
+
 def _load(
-    model_class: Any,
+    skeleton: "PreTrainedModel",
     folder: Path | None,
-    config: "PreTrainedConfig",
     dtype: torch.dtype,
     placement: Placement,
     name: str,
     **options: Any,
 ) -> "PreTrainedModel":
-    """Call `from_pretrained`."""
+    """Load the weights in `folder`, or in `options`, into the model that the skeleton is of."""
+    model_class: Any = type(skeleton)
     with ExitStack() as clean_up:
         offload_folder = placement.offload_folder or clean_up.enter_context(
             tempfile.TemporaryDirectory(prefix="mamba2-explorer-")
@@ -176,7 +178,7 @@ def _load(
             with BUILDING:
                 model: PreTrainedModel = model_class.from_pretrained(
                     folder,
-                    config=config,
+                    config=skeleton.config,
                     dtype=dtype,
                     device_map=placement.device_map,
                     max_memory=placement.max_memory,
@@ -200,7 +202,7 @@ def _load(
         # Layers on the disk are read from that folder for as long as the model lives.
         weakref.finalize(model, clean_up.pop_all().close)
     if model.generation_config is not None:
-        forget_unknown_padding(model.generation_config, config.vocab_size)
+        forget_unknown_padding(model.generation_config, model.config.vocab_size)
     return model
 
 
