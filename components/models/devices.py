@@ -141,7 +141,7 @@ def _limited(placement: Placement, max_memory: MaxMemory) -> Placement:
         )
     try:
         sizes = {place: int(convert_file_size_to_int(size)) for place, size in max_memory.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise ModelLoadError(
             f"max_memory={dict(max_memory)} cannot be read. Give sizes by device, such as "
             '{"cpu": "8GB"} or {0: "20GB", "cpu": "60GB"}.'
