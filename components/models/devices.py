@@ -30,12 +30,16 @@ class Placement:
     device_map: str | dict[str, Device]
     devices: tuple[torch.device, ...]
     uses_disk: bool = False
-    max_memory: dict[str | int, int] | None = None
-    """The most bytes to use, by what accelerate calls the devices; None is all there are."""
     limits: dict[torch.device, int] = field(default_factory=dict)
-    """The same, by device."""
+    """The most bytes to use of a device; without one, all that there are."""
     offload_folder: Path | None = None
-    """Where layers on the disk are kept, if the caller wants to know."""
+    """Where layers on the disk are kept; None is a temporary folder."""
+
+    @property
+    def max_memory(self) -> dict[str | int, int] | None:
+        """The limits as accelerate takes them, which calls a CUDA device by its number."""
+        limits = self.limits.items()
+        return {d.index if d.type == "cuda" else d.type: size for d, size in limits} or None
 
 
 def choose_placement(
@@ -147,7 +151,7 @@ def _limited(placement: Placement, max_memory: MaxMemory) -> Placement:
             '{"cpu": "8GB"} or {0: "20GB", "cpu": "60GB"}.'
         ) from error
     limits = {check_device(place): size for place, size in sizes.items() if place != "disk"}
-    return replace(placement, devices=tuple(limits), max_memory=sizes, limits=limits)
+    return replace(placement, devices=tuple(limits), limits=limits)
 
 
 def _best_device() -> str:

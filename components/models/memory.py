@@ -18,10 +18,8 @@ MARGIN = 1.1
 def check_memory(name: str, parameters: int, dtype: torch.dtype, placement: Placement) -> None:
     """Raise ModelLoadError if `parameters` numbers of `dtype` do not fit where they are to go."""
     needed = int(parameters * dtype.itemsize * MARGIN)
-    available = sum(
-        min(available_memory(device), placement.limits.get(device, sys.maxsize))
-        for device in placement.devices
-    )
+    limits = placement.limits
+    available = sum(min(available_memory(d), limits.get(d, sys.maxsize)) for d in placement.devices)
     if placement.uses_disk:
         available += free_disk(placement.offload_folder)
     if needed <= available:
@@ -43,8 +41,8 @@ def available_memory(device: torch.device) -> int:
     return min(psutil.virtual_memory().available, _container_memory())
 
 
-def free_disk(folder: Path | None = None) -> int:
-    """Return the bytes free where accelerate may put weights that fit nowhere else."""
+def free_disk(folder: Path | None) -> int:
+    """Return the bytes free where accelerate may put weights: in `folder`, or in a temporary one."""
     wanted = folder.absolute() if folder else Path(tempfile.gettempdir())
     there = next(place for place in (wanted, *wanted.parents) if place.exists())
     return shutil.disk_usage(there).free

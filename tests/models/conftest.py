@@ -12,8 +12,14 @@ import pytest
 import torch
 from transformers import Mamba2Config, Mamba2ForCausalLM
 
+from components.models import ModelLoadError
+
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "grouped"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def refused(words: str) -> pytest.RaisesExc[ModelLoadError]:
+    return pytest.raises(ModelLoadError, match=f"(?s){words}")
 
 
 @pytest.fixture(scope="session")

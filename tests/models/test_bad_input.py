@@ -14,12 +14,7 @@ from transformers import GraniteMoeHybridConfig, Mamba2Config
 
 from components.models import ModelLoadError, load_bridge, memory
 from components.models.devices import choose_dtype, choose_placement
-from tests.models.conftest import GOLDEN
-
-
-def refused(words: str) -> pytest.RaisesExc[ModelLoadError]:
-    return pytest.raises(ModelLoadError, match=f"(?s){words}")
-
+from tests.models.conftest import GOLDEN, refused
 
 # Names
 
@@ -330,6 +325,14 @@ def test_original_models_that_are_not_pure_mamba2(
 ) -> None:
     edit_config(original_folder, **changes)
     with refused(f"original Mamba format and has (the )?{words}.*not supported.*state-spaces/mamba2-130m"):
+        load_bridge(original_folder)
+
+
+def test_the_original_format_with_the_type_of_another_model(
+    original_folder: Path, edit_config: Callable[..., None]
+) -> None:
+    edit_config(original_folder, model_type="mamba")
+    with refused("cannot be opened.*of type 'mamba'.*Mamba-1"):
         load_bridge(original_folder)
 
 

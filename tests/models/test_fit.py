@@ -10,17 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from components.models import ModelLoadError, load_bridge
+from components.models import load_bridge
 from tests.families import FAMILY_CASES
-from tests.models.conftest import GOLDEN
+from tests.models.conftest import GOLDEN, refused
 from tests.models.test_families import ONE_OF_EACH, FamilyCase, case_of, change_weights, saved
 from tests.tiny import random_ids
 
 EXPERTS = case_of("nemotron_h-experts-gelu")
-
-
-def refused(words: str) -> pytest.RaisesExc[ModelLoadError]:
-    return pytest.raises(ModelLoadError, match=f"(?s){words}")
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:

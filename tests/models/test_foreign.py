@@ -9,16 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.models import ModelLoadError, load_bridge
+from components.models import load_bridge
 from components.models.source import find_source
-from tests.models.conftest import GOLDEN, LocalHub
+from tests.models.conftest import GOLDEN, LocalHub, refused
 from tests.models.test_families import case_of, change_weights, saved
 
 NAME = "someone/tiny-mamba2"
-
-
-def refused(words: str) -> pytest.RaisesExc[ModelLoadError]:
-    return pytest.raises(ModelLoadError, match=f"(?s){words}")
 
 
 # Quantization, told in config.json

@@ -45,6 +45,20 @@ def test_the_original_format_gives_the_logits_of_the_model_it_was_made_from(
     assert bridge.tokenizer.eos_token_id == 0
 
 
+def test_the_original_format_with_a_type_that_somebody_added(
+    original_folder: Path, tiny_model: Mamba2ForCausalLM, edit_config: Callable[..., None]
+) -> None:
+    edit_config(original_folder, model_type="mamba2", architectures=["Mamba2ForCausalLM"])
+    assert torch.equal(load_bridge(original_folder).model(IDS).logits, tiny_model(IDS).logits)
+
+
+def test_the_fields_of_the_original_format_kept_beside_those_of_hugging_face(
+    folder: Path, edit_config: Callable[..., None]
+) -> None:
+    edit_config(folder, d_model=64, n_layer=7, ssm_cfg={"layer": "Mamba1"})
+    assert torch.equal(load_bridge(folder).model(IDS).logits, load_bridge(GOLDEN).model(IDS).logits)
+
+
 def test_the_original_format_in_safetensors(original_folder: Path, tiny_model: Mamba2ForCausalLM) -> None:
     weights = torch.load(original_folder / "pytorch_model.bin", weights_only=True)
     del weights["lm_head.weight"]  # tied, and safetensors does not store a tensor twice

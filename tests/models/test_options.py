@@ -12,17 +12,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from components.bridge import ModelBridge
-from components.models import ModelLoadError, load_bridge, memory
+from components.models import load_bridge, memory
 from components.models.devices import choose_placement
-from tests.models.conftest import GOLDEN
+from tests.models.conftest import GOLDEN, refused
 from tests.models.test_families import case_of, saved
 from tests.tiny import random_ids
 
 IDS = random_ids(0, 1, 20)
-
-
-def refused(words: str) -> pytest.RaisesExc[ModelLoadError]:
-    return pytest.raises(ModelLoadError, match=f"(?s){words}")
 
 
 # Things in place of a name
@@ -153,3 +149,10 @@ def test_attention_that_cannot_be_had(implementation: str, tmp_path: Path) -> No
     (tmp_path / "model.safetensors").unlink()  # it is told before the weights are looked for
     with refused(f'attn_implementation="{implementation}" cannot be used with .* on this machine'):
         load_bridge(tmp_path, attn_implementation=implementation)
+
+
+def test_attention_of_a_model_without_any() -> None:
+    with refused(
+        'attn_implementation="sdpa" cannot be used .*Mamba2ForCausalLM.*Give "eager", or leave it out'
+    ):
+        load_bridge(GOLDEN, attn_implementation="sdpa")

@@ -6,20 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.models import ModelLoadError, load_bridge
+from components.models import load_bridge
 from components.models.hub_address import Repository
 from components.models.source import find_source
-from tests.models.conftest import COMMIT, GOLDEN, LocalHub
+from tests.models.conftest import COMMIT, GOLDEN, LocalHub, refused
 from tests.models.test_families import change_weights
 from tests.tiny import random_ids
 
 NAME = "someone/tiny-mamba2"
 OTHER_COMMIT = "f" * 40
 IDS = random_ids(0, 1, 20)
-
-
-def refused(words: str) -> pytest.RaisesExc[ModelLoadError]:
-    return pytest.raises(ModelLoadError, match=f"(?s){words}")
 
 
 @pytest.fixture

@@ -11,15 +11,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from components.models import ModelLoadError, load_bridge
-from tests.models.conftest import GOLDEN, LocalHub
+from components.models import load_bridge
+from tests.models.conftest import GOLDEN, LocalHub, refused
 from tests.models.test_families import FamilyCase, case_of, saved
 
 TEXTS = ["Mia has the key.", "Leo"]
-
-
-def refused(words: str) -> pytest.RaisesExc[ModelLoadError]:
-    return pytest.raises(ModelLoadError, match=f"(?s){words}")
 
 
 def golden_tokenizer(**special: str) -> PreTrainedTokenizerFast:
@@ -100,7 +96,7 @@ WITHOUT_BIASES = [
 
 
 @pytest.mark.parametrize("number", [-1, 97, 5000])
-@pytest.mark.parametrize("case", map(case_of, WITHOUT_BIASES), ids=str)
+@pytest.mark.parametrize("case", [case_of(name) for name in WITHOUT_BIASES], ids=str)
 def test_a_padding_number_that_is_no_token(
     case: FamilyCase, number: int, tmp_path: Path, edit_config: Callable[..., None]
 ) -> None:
