@@ -27,7 +27,7 @@ def check_fit(headers: Mapping[str, Header], skeleton: "PreTrainedModel", name: 
     if any(key.startswith(_OF_PEFT) for key in headers):
         raise ModelLoadError(
             f'"{name}" holds the weights of an adapter that is not merged, as peft names them '
-            f"({_OF_PEFT}...). Merge it: `model.merge_and_unload().save_pretrained(folder)`, and open that."
+            f"({_OF_PEFT}*). Merge it: `model.merge_and_unload().save_pretrained(folder)`, and open that."
         )
     _refuse_coarse(headers, skeleton, name)
     info = rehearse_loading(skeleton, {key: header.shape for key, header in headers.items()}, name)
@@ -89,13 +89,16 @@ def _refuse_dropped(dropped: Set[str], skeleton: "PreTrainedModel", name: str) -
 
 def _switches(dropped: Set[str], skeleton: "PreTrainedModel", name: str) -> list[str]:
     """Return the fields of config.json that, if they were true, would give the model one of these weights."""
+    from transformers import PreTrainedConfig
+
+    off = {field for field, value in skeleton.config.to_dict().items() if value is False}
     found = []
-    for field in [key for key, value in skeleton.config.to_dict().items() if value is False]:
+    for field in sorted(off - PreTrainedConfig().to_dict().keys()):  # of them those of its family
         config = copy.deepcopy(skeleton.config)
         try:
             setattr(config, field, True)
             switched = build_without_weights(config, name)
-        except ValueError:  # this one cannot be switched alone
+        except ValueError:  # some cannot be switched alone
             continue
         if dropped & switched.state_dict().keys():
             found.append(field)
