@@ -3,15 +3,17 @@
 import json
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.models.errors import ModelLoadError, first_line
+from components.models.foreign import FOREIGN_FILES, refuse_adapter, refuse_gguf, refuse_quantized
 from components.models.original_format import is_original_format, mamba2_config
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedConfig
+    from transformers import GenerationConfig, PreTrainedConfig
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -33,22 +35,47 @@ WEIGHT_LAYOUTS = (
 SETTINGS_FILES = (
     "config.json",
     "generation_config.json",
+    *FOREIGN_FILES,
     *TOKENIZER_FILES,
     *(index for _, index in WEIGHT_LAYOUTS),
 )
 """Everything about a model that is small."""
 
+_WHOLE = ("F64", "F32", "F16", "BF16", "float64", "float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a weight file says of one tensor before its numbers: the type is named as that file does."""
+
+    shape: list[int]
+    dtype: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the numbers are weights as they stand: floats of 16 bits or more."""
+        return self.dtype in _WHOLE
+
 
 def read_config(folder: Path, name: str) -> tuple["PreTrainedConfig", bool]:
     """Return the model's configuration, and whether it was written in the original `mamba_ssm` format.
 
-    Raises ModelLoadError for a missing or unreadable config.json and for anything but a causal language
-    model of a family that holds Mamba-2 mixers.
+    Raises ModelLoadError for a missing or unreadable config.json, for anything but a causal language model
+    of a family that holds Mamba-2 mixers, and for one that is quantized or has an adapter.
     """
+    refuse_adapter(folder, name)
     settings = _read_settings(folder, name)
-    if is_original_format(settings):
+    is_original = is_original_format(settings)
+    if not is_original:
+        _check_model_type(settings, name)
+    refuse_quantized(folder, settings, name)
+    if settings.get("transformers_weights"):
+        raise ModelLoadError(
+            f'The config.json of "{name}" names its weight file itself (transformers_weights), and only the '
+            "usual names are read. Rename the file to model.safetensors, and take that field out."
+        )
+    if is_original:
         return mamba2_config(settings, name), True
-    _check_model_type(settings, name)
 
     from transformers import AutoConfig
 
@@ -60,7 +87,14 @@ def read_config(folder: Path, name: str) -> tuple["PreTrainedConfig", bool]:
             f'The config.json of "{name}" does not describe a model that can be built ({first_line(error)}). '
             "Compare it with the config.json of the model it was made from."
         ) from error
+    forget_unknown_padding(config, config.vocab_size)
     return config, False
+
+
+def forget_unknown_padding(settings: "PreTrainedConfig | GenerationConfig", vocabulary: int) -> None:
+    """Drop a `pad_token_id` that is no token of the model: what pads is masked, and may be any token."""
+    if settings.pad_token_id is not None and not 0 <= settings.pad_token_id < vocabulary:
+        settings.pad_token_id = None
 
 
 def find_weights(folder: Path, name: str) -> list[Path]:
@@ -81,18 +115,21 @@ def find_weights(folder: Path, name: str) -> list[Path]:
     return files
 
 
-def read_shapes(files: Iterable[Path], name: str) -> dict[str, list[int]]:
-    """Return the shape of each tensor by name, and so make sure that every file is whole.
+def read_headers(files: Iterable[Path], name: str) -> dict[str, Header]:
+    """Return the shape and type of each tensor by name, and so make sure that every file is whole.
 
     Only headers are read. A `.bin` file never runs code: it is opened with `weights_only=True`.
     """
-    shapes: dict[str, list[int]] = {}
+    headers: dict[str, Header] = {}
     for file in files:
         if file.suffix == ".safetensors":
-            shapes |= _safetensors_shapes(file, name)
+            headers |= _safetensors_headers(file, name)
         else:
-            shapes |= {key: list(tensor.shape) for key, tensor in _open_pickle(file, name).items()}
-    return shapes
+            headers |= {
+                key: Header(list(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+                for key, tensor in _open_pickle(file, name).items()
+            }
+    return headers
 
 
 def read_weights(files: Iterable[Path], name: str) -> dict[str, "Tensor"]:
@@ -132,6 +169,7 @@ def shortened(names: Iterable[str]) -> str:
 def _read_settings(folder: Path, name: str) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
+        refuse_gguf(folder, name)
         raise ModelLoadError(
             f'"{name}" has no config.json, so it is not known what model it is. A model folder holds '
             "config.json, model.safetensors (or pytorch_model.bin) and tokenizer.json."
@@ -191,19 +229,20 @@ def _listed_weights(folder: Path, name: str) -> list[Path]:
             return [folder / single]
         if (folder / index).is_file():
             return [folder / shard for shard in shard_names(folder / index)]
+    refuse_gguf(folder, name)
     looked_for = ", ".join(file for layout in WEIGHT_LAYOUTS for file in layout)
     raise ModelLoadError(
         f'"{name}" has a config.json but no weights. Add one of the files that were looked for: {looked_for}.'
     )
 
 
-def _safetensors_shapes(file: Path, name: str) -> dict[str, list[int]]:
+def _safetensors_headers(file: Path, name: str) -> dict[str, Header]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt") as tensors:  # compares the header with the file's length
-            names = tensors.keys()
-            return {name: tensors.get_slice(name).get_shape() for name in names}
+            slices = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118
+            return {key: Header(part.get_shape(), part.get_dtype()) for key, part in slices.items()}
     except (SafetensorError, OSError) as error:
         raise ModelLoadError(
             f'{file.name} of "{name}" is damaged or incomplete ({first_line(error)}). '

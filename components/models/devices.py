@@ -1,7 +1,9 @@
 """Where a model is placed, and in which precision."""
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 Device = str | int | torch.device
 DeviceMap = str | Mapping[str, Device]
+MaxMemory = Mapping[str | int, str | int]
 
 AUTOMATIC_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """The placements that accelerate works out by itself, with the disk for what fits nowhere else."""
@@ -27,13 +30,44 @@ class Placement:
     device_map: str | dict[str, Device]
     devices: tuple[torch.device, ...]
     uses_disk: bool = False
+    limits: dict[torch.device, int] = field(default_factory=dict)
+    """The most bytes to use of a device; without one, all that there are."""
+    offload_folder: Path | None = None
+    """Where layers on the disk are kept; None is a temporary folder."""
+
+    @property
+    def max_memory(self) -> dict[str | int, int] | None:
+        """The limits as accelerate takes them, which calls a CUDA device by its number."""
+        limits = self.limits.items()
+        return {d.index if d.type == "cuda" else d.type: size for d, size in limits} or None
 
 
-def choose_placement(device: Device | None, device_map: DeviceMap | None) -> Placement:
+def choose_placement(
+    device: Device | None,
+    device_map: DeviceMap | None,
+    *,
+    max_memory: MaxMemory | None = None,
+    offload_folder: str | os.PathLike[str] | None = None,
+) -> Placement:
     """Return the placement asked for; the default is one device: CUDA, then MPS, then CPU.
 
-    Raises ModelLoadError for a device that is unknown or that this machine does not have.
+    Raises ModelLoadError for a device that is unknown or that this machine does not have, and for arguments
+    that contradict each other.
     """
+    placement = _choose_devices(device, device_map)
+    if max_memory is not None:
+        placement = _limited(placement, max_memory)
+    if offload_folder is None:
+        return placement
+    if not placement.uses_disk:
+        raise ModelLoadError(
+            f'The offload_folder "{offload_folder}" was given, and nothing goes to the disk. Give with it '
+            'device_map="auto", or one that has "disk" in it.'
+        )
+    return replace(placement, offload_folder=Path(offload_folder).expanduser())
+
+
+def _choose_devices(device: Device | None, device_map: DeviceMap | None) -> Placement:
     if device is not None and device_map is not None:
         raise ModelLoadError(
             f'Both device ("{device}") and device_map were given. Give device to keep the model in one '
@@ -99,6 +133,25 @@ def _on_named_devices(device_map: Mapping[str, Device]) -> Placement:
     places = set(device_map.values())
     devices = tuple(sorted({check_device(place) for place in places - {"disk"}}, key=str))
     return Placement(dict(device_map), devices, uses_disk="disk" in places)
+
+
+def _limited(placement: Placement, max_memory: MaxMemory) -> Placement:
+    from accelerate.utils.modeling import convert_file_size_to_int
+
+    if not isinstance(placement.device_map, str):
+        raise ModelLoadError(
+            "max_memory was given, and the places of the model are given already. It belongs to a device_map "
+            f"that is worked out here: {', '.join(AUTOMATIC_MAPS)}."
+        )
+    try:
+        sizes = {place: int(convert_file_size_to_int(size)) for place, size in max_memory.items()}
+    except ValueError as error:
+        raise ModelLoadError(
+            f"max_memory={dict(max_memory)} cannot be read. Give sizes by device, such as "
+            '{"cpu": "8GB"} or {0: "20GB", "cpu": "60GB"}.'
+        ) from error
+    limits = {check_device(place): size for place, size in sizes.items() if place != "disk"}
+    return replace(placement, devices=tuple(limits), limits=limits)
 
 
 def _best_device() -> str:

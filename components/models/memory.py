@@ -1,6 +1,7 @@
 """Whether a model fits, decided from its configuration before anything large is read."""
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,9 +18,10 @@ MARGIN = 1.1
 def check_memory(name: str, parameters: int, dtype: torch.dtype, placement: Placement) -> None:
     """Raise ModelLoadError if `parameters` numbers of `dtype` do not fit where they are to go."""
     needed = int(parameters * dtype.itemsize * MARGIN)
-    available = sum(available_memory(device) for device in placement.devices)
+    limits = placement.limits
+    available = sum(min(available_memory(d), limits.get(d, sys.maxsize)) for d in placement.devices)
     if placement.uses_disk:
-        available += free_disk()
+        available += free_disk(placement.offload_folder)
     if needed <= available:
         return
     places = [str(device) for device in placement.devices] + ["disk"] * placement.uses_disk
@@ -39,9 +41,11 @@ def available_memory(device: torch.device) -> int:
     return min(psutil.virtual_memory().available, _container_memory())
 
 
-def free_disk() -> int:
-    """Return the bytes free where accelerate may put weights that fit nowhere else."""
-    return shutil.disk_usage(tempfile.gettempdir()).free
+def free_disk(folder: Path | None) -> int:
+    """Return the bytes free where accelerate may put weights: in `folder`, or in a temporary one."""
+    wanted = folder.absolute() if folder else Path(tempfile.gettempdir())
+    there = next(place for place in (wanted, *wanted.parents) if place.exists())
+    return shutil.disk_usage(there).free
 
 
 def _container_memory(group: Path = Path("/sys/fs/cgroup")) -> int:

@@ -49,8 +49,12 @@ _WITHOUT_EFFECT = {
 
 
 def is_original_format(settings: Mapping[str, Any]) -> bool:
-    """Tell whether a config.json was written by `mamba_ssm`."""
-    return "model_type" not in settings and "d_model" in settings and "n_layer" in settings
+    """Tell whether a config.json was written by `mamba_ssm`, be it that somebody added a `model_type` to it.
+
+    A config.json of Hugging Face may have kept these fields from the model that it was made from.
+    """
+    is_mamba2 = settings.get("model_type") in (None, "mamba2")
+    return is_mamba2 and {"d_model", "n_layer"} <= settings.keys() and "hidden_size" not in settings
 
 
 def mamba2_config(settings: Mapping[str, Any], name: str) -> "Mamba2Config":

@@ -2,6 +2,7 @@
 
 import contextvars
 import functools
+import logging
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +62,7 @@ def download_bar(progress: Progress) -> type[Any]:
 @contextmanager
 def reported_loading(progress: Progress) -> Iterator[None]:
     """Report how many weights `from_pretrained` has loaded, within this block and this thread only."""
-    _install_loading_hook()
+    _install_loading_hooks()
     token = _loading_progress.set(progress)
     try:
         yield
@@ -69,29 +70,44 @@ def reported_loading(progress: Progress) -> Iterator[None]:
         _loading_progress.reset(token)
 
 
+@contextmanager
+def silent_loading() -> Iterator[None]:
+    """Let `from_pretrained` draw no bar and log no report, within this block and this thread only."""
+    _install_loading_hooks()
+    token = _is_silent.set(True)
+    try:
+        yield
+    finally:
+        _is_silent.reset(token)
+
+
 _loading_progress: contextvars.ContextVar[Progress | None] = contextvars.ContextVar(
     "loading_progress", default=None
 )
+_is_silent: contextvars.ContextVar[bool] = contextvars.ContextVar("is_silent", default=False)
 
 
 @functools.cache
-def _install_loading_hook() -> None:
-    """Let transformers ask this module about its bars, once per process.
+def _install_loading_hooks() -> None:
+    """Let transformers ask this module about its bars and its reports, once per process.
 
-    The hook is transformers' own interface and one for the whole process; a context variable tells
-    whose bar it is. Bars of other threads, and other bars of this one, pass through untouched.
+    The hooks are transformers' and logging's own interfaces, and one for the whole process; context
+    variables tell whose bar it is. Bars of other threads, and other bars of this one, pass untouched.
     """
-    from transformers.utils import logging
+    from transformers.utils.logging import set_tqdm_hook
 
     def make_bar(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if _is_silent.get():
+            return args[0]
         bar = previous(factory, args, options) if previous else factory(*args, **options)
         progress = _loading_progress.get()
         if progress is None or options.get("desc") != "Loading weights":
             return bar
         return _counted(bar, len(args[0]), progress)
 
-    previous = logging.set_tqdm_hook(None)
-    logging.set_tqdm_hook(make_bar)
+    previous = set_tqdm_hook(None)
+    set_tqdm_hook(make_bar)
+    logging.getLogger("transformers.modeling_utils").addFilter(lambda report: not _is_silent.get())
 
 
 def _counted(items: Iterable[Any], total: int, progress: Progress) -> Iterator[Any]:

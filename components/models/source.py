@@ -6,33 +6,40 @@ from pathlib import Path
 from components.demo import MODEL_FOLDER
 from components.models.catalogue import CATALOGUE, DEMO
 from components.models.errors import ModelLoadError
+from components.models.foreign import gguf
+from components.models.hub_address import Repository, read_address
+from components.models.hub_cache import snapshot_in
 
 
-def find_source(name: str) -> Path | str:
-    """Return the folder that `name` stands for, or the id of a hub repository.
+def find_source(name: str, revision: str | None = None) -> Path | Repository:
+    """Return the folder or the repository on the hub that `name` stands for.
 
-    A folder that exists wins over a repository of the same name, as in transformers. Nothing is
-    read and no network is used, so a repository need not exist. Raises ModelLoadError for a name
-    that stands for no folder and cannot be an id.
+    A folder that exists wins over a repository of the same name, as in transformers. Of a model's folder
+    in the hub's cache, the snapshot is returned; an address of the hub is read as the model it shows. No
+    network is used, so a repository need not exist. Raises ModelLoadError for a name that stands for no
+    folder and cannot be an id, and for a `revision` of what has none, or another one.
     """
     if not name:
         raise ModelLoadError(
             f'No model was named. Give "{DEMO}" for the embedded model, a hub id such as '
             f'"{CATALOGUE[1].name}", or the path of a folder.'
         )
-    if name == DEMO:
-        return MODEL_FOLDER
-    path = _as_path(name)
+    path = MODEL_FOLDER if name == DEMO else _as_path(name)
     if path is not None and path.is_dir():
-        return path
+        return _in_folder(path, revision)
     if path is not None and path.is_file():
+        if path.suffix.lower() == ".gguf":
+            raise gguf(name, path.name)
         raise ModelLoadError(f'"{name}" is a file. Give the folder that holds it and its config.json.')
+    repository = read_address(name)
+    if repository is not None:
+        return _at_revision(repository, revision)
     if _looks_like_path(name):
         raise ModelLoadError(
             f'There is no folder "{name}". Check the spelling, or give a hub id '
             f'such as "{CATALOGUE[1].name}".'
         )
-    return name
+    return Repository(name, revision)
 
 
 def spelling_hint(name: str) -> str:
@@ -42,6 +49,25 @@ def spelling_hint(name: str) -> str:
     if name in names or not close:
         return f'"{DEMO}" always works and needs no network.'
     return f'Did you mean "{close[0]}"?'
+
+
+def _in_folder(folder: Path, revision: str | None) -> Path:
+    snapshot = snapshot_in(folder, revision)
+    if snapshot is None and revision is not None:
+        raise ModelLoadError(
+            f'The revision "{revision}" was given with the folder "{folder}", which has one state only. '
+            "Leave it out, or give a hub id."
+        )
+    return snapshot or folder
+
+
+def _at_revision(repository: Repository, revision: str | None) -> Repository:
+    if repository.revision and revision not in (None, repository.revision):
+        raise ModelLoadError(
+            f'The address is of the revision "{repository.revision}", and revision="{revision}" was given '
+            "with it. Give one of them."
+        )
+    return Repository(repository.id, repository.revision or revision)
 
 
 def _as_path(name: str) -> Path | None:

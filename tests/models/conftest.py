@@ -12,8 +12,14 @@ import pytest
 import torch
 from transformers import Mamba2Config, Mamba2ForCausalLM
 
+from components.models import ModelLoadError
+
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "grouped"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def refused(words: str) -> pytest.RaisesExc[ModelLoadError]:
+    return pytest.raises(ModelLoadError, match=f"(?s){words}")
 
 
 @pytest.fixture(scope="session")
@@ -93,30 +99,39 @@ class LocalHub:
         self.refusal: tuple[int, str] | None = None
         self.served: list[str] = []
         self.commit = COMMIT
+        self.branches: dict[str, tuple[str, Path]] = {}
+        """Other branches than main, of every repository: the commit of each, and what it holds."""
+
+    def at(self, revision: str, main: Path) -> tuple[str, Path] | None:
+        if revision in ("main", self.commit):
+            return self.commit, main
+        by_commit = {commit: (commit, folder) for commit, folder in self.branches.values()}
+        return (self.branches | by_commit).get(revision)
 
     def respond(self, path: str) -> tuple[int, dict[str, str], bytes]:
         path = unquote(urlsplit(path).path)
         if self.refusal:
             return self.refusal[0], {"X-Error-Code": self.refusal[1]}, b""
-        for repository, folder in self.repositories.items():
-            if path.startswith(f"/api/models/{repository}/revision/"):
-                if path.rsplit("/", 1)[1] not in ("main", self.commit):
+        for repository, main in self.repositories.items():
+            api = f"/api/models/{repository}"
+            if path.startswith(f"{api}/revision/"):
+                found = self.at(path.removeprefix(f"{api}/revision/"), main)
+                if found is None:
                     return 404, {"X-Error-Code": "RevisionNotFound"}, b""
-                return 200, {}, json.dumps({"id": repository, "sha": self.commit, "siblings": []}).encode()
-            if path.startswith(f"/api/models/{repository}/tree/"):
+                return 200, {}, json.dumps({"id": repository, "sha": found[0], "siblings": []}).encode()
+            if path.startswith(f"{api}/tree/"):
+                _, folder = self.at(path.split("/")[-1], main) or (self.commit, main)
                 files = [
                     {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": f.name}
                     for f in folder.iterdir()
                 ]
                 return 200, {}, json.dumps(files).encode()
             if path.startswith(f"/{repository}/resolve/"):
-                file = folder / path.rsplit("/", 1)[1]
-                if file.is_file():
-                    return (
-                        200,
-                        {"ETag": f'"{file.name}"', "X-Repo-Commit": path.split("/resolve/")[1].split("/")[0]},
-                        file.read_bytes(),
-                    )
+                commit, name = path.removeprefix(f"/{repository}/resolve/").rsplit("/", 1)
+                _, folder = self.at(commit, main) or (commit, main)
+                if (folder / name).is_file():
+                    etag = f'"{commit}-{name}"'
+                    return 200, {"ETag": etag, "X-Repo-Commit": commit}, (folder / name).read_bytes()
                 return 404, {"X-Error-Code": "EntryNotFound"}, b""
         return 404, {"X-Error-Code": "RepoNotFound"}, b""
 

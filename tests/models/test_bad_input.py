@@ -14,13 +14,7 @@ from transformers import GraniteMoeHybridConfig, Mamba2Config
 
 from components.models import ModelLoadError, load_bridge, memory
 from components.models.devices import choose_dtype, choose_placement
-from components.models.loader import load_model
-from tests.models.conftest import GOLDEN
-
-
-def refused(words: str) -> pytest.RaisesExc[ModelLoadError]:
-    return pytest.raises(ModelLoadError, match=f"(?s){words}")
-
+from tests.models.conftest import GOLDEN, refused
 
 # Names
 
@@ -36,12 +30,12 @@ def test_no_name(name: str) -> None:
 )
 def test_a_path_without_a_folder(name: str) -> None:
     with refused("There is no folder .*none.*Check the spelling" if "none" in name else "There is no folder"):
-        load_model(name)
+        load_bridge(name)
 
 
 def test_a_file_in_place_of_its_folder(folder: Path) -> None:
     with refused('model.safetensors" is a file. Give the folder that holds it'):
-        load_model(folder / "model.safetensors")
+        load_bridge(folder / "model.safetensors")
 
 
 # Settings
@@ -50,20 +44,20 @@ def test_a_file_in_place_of_its_folder(folder: Path) -> None:
 def test_no_config(folder: Path) -> None:
     (folder / "config.json").unlink()
     with refused("has no config.json.*A model folder holds config.json, model.safetensors"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
 def test_unreadable_config(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
     with refused("config.json of .* cannot be read .*Download it again, or repair it"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_config_that_is_not_a_record(folder: Path) -> None:
     (folder / "config.json").write_text("[1]")
     with refused("holds a list instead of named settings"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +77,7 @@ def test_another_type_of_model(
     with refused(
         f"cannot be opened.*of type '{kind}'.*{nature}.*Nearest.*{nearest}.*Supported types: mamba2, "
     ):
-        load_model(folder)
+        load_bridge(folder)
 
 
 @pytest.mark.parametrize("kind", [["mamba2"], 2, {"name": "mamba2"}])
@@ -92,7 +86,7 @@ def test_a_type_of_model_that_is_no_name(
 ) -> None:
     edit_config(folder, model_type=kind)
     with refused("cannot be opened. It is a model of type .*Supported types: mamba2, "):
-        load_model(folder)
+        load_bridge(folder)
 
 
 @pytest.mark.parametrize("part", ["text_config", "llm_config"])
@@ -105,7 +99,7 @@ def test_a_model_of_images_with_a_hybrid_inside(
         f"of type 'NemotronH_Nano_VL_V2', which holds a language model .{part}, of type 'nemotron_h'. beside "
         "others, for images or sounds. Only a language model alone can be read, such as nvidia/"
     ):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_a_hybrid_in_which_every_layer_is_of_the_other_kind(tmp_path: Path) -> None:
@@ -124,19 +118,19 @@ def test_a_hybrid_in_which_every_layer_is_of_the_other_kind(tmp_path: Path) -> N
     for file in GOLDEN.glob("tokenizer*"):
         shutil.copy(file, tmp_path)
     with refused("none of its 3 layers does.*ibm-granite/granite-4.0-h"):
-        load_model(tmp_path)
+        load_bridge(tmp_path)
 
 
 def test_no_type_of_model(folder: Path, edit_config: Callable[..., None]) -> None:
     edit_config(folder, remove=("model_type",))
     with refused("does not say what model it is .*Supported are mamba2, bamba"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_no_language_model_head(folder: Path, edit_config: Callable[..., None]) -> None:
     edit_config(folder, architectures=["Mamba2Model"])
     with refused("holds a Mamba2Model, which has no language-model head"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 @pytest.mark.parametrize("changes", [{"num_heads": 7}, {"hidden_size": "wide"}])
@@ -145,7 +139,7 @@ def test_settings_that_describe_no_model(
 ) -> None:
     edit_config(folder, **changes)
     with refused("config.json of .* does not describe a model that can be built"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 # Weights
@@ -154,7 +148,7 @@ def test_settings_that_describe_no_model(
 def test_no_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     with refused("has a config.json but no weights.*model.safetensors.*pytorch_model.bin"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 200, -1])
@@ -162,7 +156,7 @@ def test_truncated_safetensors(folder: Path, kept: int) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:kept])
     with refused("model.safetensors of .* is damaged or incomplete .*Download or copy it again"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_git_lfs_pointer(folder: Path) -> None:
@@ -170,7 +164,7 @@ def test_git_lfs_pointer(folder: Path) -> None:
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     )
     with refused("is a Git LFS pointer.*git lfs pull"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_missing_shards(folder: Path) -> None:
@@ -180,7 +174,7 @@ def test_missing_shards(folder: Path) -> None:
     with refused(
         r"names 2 weight files and 2 of them are missing \(model-1.safetensors, model-2.safetensors\)"
     ):
-        load_model(folder)
+        load_bridge(folder)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +186,7 @@ def test_an_index_that_points_outside_its_folder(folder: Path, target: str) -> N
         json.dumps({"metadata": {}, "weight_map": {"a": target}})
     )
     with refused("points outside its folder"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"weight_map": {"a": "b"}}'])
@@ -200,7 +194,7 @@ def test_an_index_that_cannot_be_read(folder: Path, content: str) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(content)
     with refused("weight index model.safetensors.index.json cannot be read"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 class TouchesAFile:
@@ -219,7 +213,7 @@ def test_a_pickle_that_would_run_something(folder: Path, tmp_path: Path, zipped:
     weights = {"backbone.norm_f.weight": TouchesAFile(tmp_path / "touched")}
     torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     with refused("pytorch_model.bin of .* was refused.*could run a program.*model.safetensors"):
-        load_model(folder)
+        load_bridge(folder)
     assert not (tmp_path / "touched").exists()
 
 
@@ -230,14 +224,14 @@ def test_damaged_bin(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(content)
     with refused("pytorch_model.bin of .* (is damaged or incomplete|was refused: it is damaged)"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_truncated_bin(original_folder: Path) -> None:
     file = original_folder / "pytorch_model.bin"
     file.write_bytes(file.read_bytes()[:-4000])
     with refused("pytorch_model.bin of .* is damaged"):
-        load_model(original_folder)
+        load_bridge(original_folder)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, torch.zeros(2)])
@@ -245,7 +239,7 @@ def test_a_bin_that_holds_something_else(folder: Path, content: object) -> None:
     (folder / "model.safetensors").unlink()
     torch.save(content, folder / "pytorch_model.bin")
     with refused("does not hold named tensors"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def change_weights(folder: Path, **changes: torch.Tensor | None) -> None:
@@ -257,13 +251,13 @@ def change_weights(folder: Path, **changes: torch.Tensor | None) -> None:
 def test_a_wrong_shape_is_named_with_both_shapes(folder: Path) -> None:
     change_weights(folder, **{"backbone.layers.0.mixer.D": torch.ones(5)})
     with refused(r"backbone.layers.0.mixer.D has the shape \[5\] and should have \[8\].*Use the config.json"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_shapes_of_another_configuration(folder: Path, edit_config: Callable[..., None]) -> None:
     edit_config(folder, state_size=16)
     with refused(r"has the shape \[112\] and should have \[128\]|\(\d+ more do not fit\)"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_a_wrong_shape_in_the_original_format(
@@ -271,19 +265,19 @@ def test_a_wrong_shape_in_the_original_format(
 ) -> None:
     edit_config(original_folder, vocab_size=200)
     with refused(r"has the shape \[112, 32\] and should have \[208, 32\]"):
-        load_model(original_folder)
+        load_bridge(original_folder)
 
 
 def test_a_missing_weight_is_not_made_up(folder: Path) -> None:
     change_weights(folder, **{"backbone.layers.1.norm.weight": None, "lm_head.weight": None})
     with refused(r"2 are missing \(backbone.layers.1.norm.weight, lm_head.weight\).*random numbers"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_fewer_layers_than_the_weights_have(folder: Path, edit_config: Callable[..., None]) -> None:
     edit_config(folder, num_hidden_layers=1)
     with refused("more layers than the 1 in its config.json .*backbone.layers.1"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 # Tokenizer
@@ -296,19 +290,19 @@ def test_no_tokenizer(folder: Path, left: tuple[str, ...]) -> None:
     with refused(
         "has no tokenizer, so text cannot be cut.*Save the tokenizer.*looked for were tokenizer.json"
     ):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_unreadable_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{")
     with refused("The tokenizer of .* cannot be read"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_the_tokenizer_of_another_model(folder: Path, edit_config: Callable[..., None]) -> None:
     edit_config(folder, vocab_size=90)
     with refused("belongs to another model: it has tokens up to number 96, and the model knows 90"):
-        load_model(folder)
+        load_bridge(folder)
 
 
 # The original format
@@ -331,7 +325,15 @@ def test_original_models_that_are_not_pure_mamba2(
 ) -> None:
     edit_config(original_folder, **changes)
     with refused(f"original Mamba format and has (the )?{words}.*not supported.*state-spaces/mamba2-130m"):
-        load_model(original_folder)
+        load_bridge(original_folder)
+
+
+def test_the_original_format_with_the_type_of_another_model(
+    original_folder: Path, edit_config: Callable[..., None]
+) -> None:
+    edit_config(original_folder, model_type="mamba")
+    with refused("cannot be opened.*of type 'mamba'.*Mamba-1"):
+        load_bridge(original_folder)
 
 
 @pytest.mark.parametrize("changes", [{"n_layer": "two"}, {"d_model": None}, {"vocab_size": "many"}])
@@ -340,7 +342,7 @@ def test_original_settings_that_describe_no_model(
 ) -> None:
     edit_config(original_folder, **changes)
     with refused("original Mamba format but does not describe a Mamba-2 model.*It needs d_model, n_layer"):
-        load_model(original_folder)
+        load_bridge(original_folder)
 
 
 # Devices, precision, memory
@@ -349,25 +351,25 @@ def test_original_settings_that_describe_no_model(
 @pytest.mark.parametrize("device", ["gpu", "cpu:1", "meta", ""])
 def test_no_such_device(device: str) -> None:
     with refused(r"device.*Devices here: .*cpu"):
-        load_model(str(GOLDEN), device=device)
+        load_bridge(str(GOLDEN), device=device)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 @pytest.mark.parametrize("where", [{"device": "cuda"}, {"device_map": {"": 0}}, {"device_map": "cuda:0"}])
 def test_cuda_where_there_is_none(where: dict[str, object]) -> None:
     with refused(r'The device "cuda(:0)?" cannot be used on this machine. Devices here: .*cpu'):
-        load_model(str(GOLDEN), **where)
+        load_bridge(str(GOLDEN), **where)
 
 
 def test_device_and_device_map() -> None:
     with refused("Both device .* and device_map were given. Give device to keep"):
-        load_model(str(GOLDEN), device="cpu", device_map="auto")
+        load_bridge(str(GOLDEN), device="cpu", device_map="auto")
 
 
 @pytest.mark.parametrize("dtype", ["int8", "half", torch.int32, torch.float64])
 def test_no_such_precision(dtype: str | torch.dtype) -> None:
     with refused("not a precision.*Give one of float32, bfloat16, float16"):
-        load_model(str(GOLDEN), dtype=dtype)
+        load_bridge(str(GOLDEN), dtype=dtype)
 
 
 def test_too_little_memory_is_noticed_before_the_weights_are_opened(
@@ -376,7 +378,7 @@ def test_too_little_memory_is_noticed_before_the_weights_are_opened(
     (folder / "model.safetensors").unlink()
     monkeypatch.setattr(memory, "available_memory", lambda device: 1000)
     with refused(r"needs 0.0 GB of memory in float32, and 0.0 GB are available \(cpu\).*dtype=\"bfloat16\""):
-        load_model(folder)
+        load_bridge(folder)
 
 
 def test_the_memory_message_counts_in_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +397,7 @@ def test_the_memory_message_counts_in_gigabytes(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_disk_counts_where_accelerate_may_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_memory", lambda device: 8 * 10**9)
-    monkeypatch.setattr(memory, "free_disk", lambda: 100 * 10**9)
+    monkeypatch.setattr(memory, "free_disk", lambda folder: 100 * 10**9)
     memory.check_memory("x", 7 * 10**9, torch.float32, choose_placement(None, "auto"))
     memory.check_memory("x", 7 * 10**9, torch.float32, choose_placement(None, {"a": "cpu", "b": "disk"}))
     with refused(r"available \(.*cpu \+ disk\)"):

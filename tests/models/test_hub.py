@@ -11,7 +11,6 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from components.models import ModelLoadError, load_bridge
-from components.models.loader import load_model
 from tests.models.conftest import COMMIT, GOLDEN, LocalHub, use_hub
 
 NAME = "someone/tiny-mamba2"
@@ -31,7 +30,7 @@ def test_settings_come_before_weights_and_safetensors_instead_of_bin(
 ) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"not to be read")
     local_hub.repositories[NAME] = folder
-    load_model(NAME)
+    load_bridge(NAME)
     assert local_hub.served[-1] == "model.safetensors"
     assert "config.json" in local_hub.served
     assert "pytorch_model.bin" not in local_hub.served
@@ -50,13 +49,13 @@ def test_weights_and_settings_are_of_one_commit_even_if_the_branch_moves(
         return answer
 
     monkeypatch.setattr(local_hub, "respond", move_the_branch)
-    load_model(NAME)
+    load_bridge(NAME)
     assert [folder.name for folder in (tmp_path / "cache").glob("models--*/snapshots/*")] == [COMMIT]
 
 
 def test_bin_is_fetched_where_there_is_nothing_else(local_hub: LocalHub, original_folder: Path) -> None:
     local_hub.repositories[NAME] = original_folder
-    assert load_model(NAME)[0].config.n_groups == 1
+    assert load_bridge(NAME).model.config.n_groups == 1
     assert local_hub.served[-1] == "pytorch_model.bin"
 
 
@@ -98,7 +97,7 @@ def test_what_cannot_be_read_is_refused_before_its_weights_are_fetched(
     (folder / "its.py").write_text("raise SystemExit")
     local_hub.repositories[NAME] = folder
     with pytest.raises(ModelLoadError, match=words):
-        load_model(NAME)
+        load_bridge(NAME)
     assert "config.json" in local_hub.served
     assert not {"model.safetensors", "its.py"} & set(local_hub.served)
 
@@ -108,11 +107,11 @@ def test_one_file_beside_the_index_of_several_that_are_not_there(local_hub: Loca
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     local_hub.repositories[NAME] = folder
     ids = torch.arange(20)[None]
-    assert torch.equal(load_model(NAME)[0](ids).logits, load_model(GOLDEN)[0](ids).logits)
+    assert torch.equal(load_bridge(NAME).model(ids).logits, load_bridge(GOLDEN).model(ids).logits)
 
 
 def test_progress_tells_megabytes_on_the_calling_thread(local_hub: LocalHub, folder: Path) -> None:
-    save_file({"unused": torch.zeros(3_000_000)}, folder / "model-00002-of-00002.safetensors")
+    save_file({"extra.unused": torch.zeros(3_000_000)}, folder / "model-00002-of-00002.safetensors")
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     index = {
         "metadata": {},
@@ -121,7 +120,7 @@ def test_progress_tells_megabytes_on_the_calling_thread(local_hub: LocalHub, fol
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     local_hub.repositories[NAME] = folder
     reports: list[tuple[str, float | None, int]] = []
-    load_model(NAME, progress=lambda text, part: reports.append((text, part, threading.get_ident())))
+    load_bridge(NAME, progress=lambda text, part: reports.append((text, part, threading.get_ident())))
     downloads = [(text, part) for text, part, _ in reports if text.startswith("Downloading")]
     assert downloads[-1] == ("Downloading 12 of 12 MB", 1.0)
     weights = [(text, part) for text, part, _ in reports if text.startswith("Loading weights, ")]
@@ -134,11 +133,11 @@ def test_a_second_load_needs_no_network(
     local_hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local_hub.repositories[NAME] = GOLDEN
-    load_model(NAME)
+    load_bridge(NAME)
     local_hub.served.clear()
     use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache")
-    load_model(NAME)
-    load_model(NAME, local_files_only=True)
+    load_bridge(NAME)
+    load_bridge(NAME, local_files_only=True)
     assert local_hub.served == []
 
 
@@ -146,7 +145,7 @@ def test_an_unknown_id_offers_the_nearest_name(local_hub: LocalHub) -> None:
     with pytest.raises(
         ModelLoadError, match=r'no model "AntonV/mamba2-131m-hf".*mean "AntonV/mamba2-130m-hf"\?'
     ):
-        load_model("AntonV/mamba2-131m-hf")
+        load_bridge("AntonV/mamba2-131m-hf")
 
 
 def test_an_unknown_revision_is_named(local_hub: LocalHub) -> None:
@@ -154,7 +153,7 @@ def test_an_unknown_revision_is_named(local_hub: LocalHub) -> None:
     with pytest.raises(
         ModelLoadError, match=r'"someone/tiny-mamba2" has no revision "v9"\. Give a branch, a tag'
     ):
-        load_model(NAME, revision="v9")
+        load_bridge(NAME, revision="v9")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ def test_an_unknown_revision_is_named(local_hub: LocalHub) -> None:
 def test_refusals_say_what_to_do(local_hub: LocalHub, status: int, code: str, words: str) -> None:
     local_hub.refusal = (status, code)
     with pytest.raises(ModelLoadError, match=words):
-        load_model(NAME)
+        load_bridge(NAME)
 
 
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,20 +176,20 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ModelLoadError, match=r'tiny-mamba2" is not complete.*cannot be reached.*"demo" always works'
     ):
-        load_model(NAME)
+        load_bridge(NAME)
 
 
 def test_offline_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelLoadError, match=r"switched off \(HF_HUB_OFFLINE\)"):
-        load_model(NAME)
+        load_bridge(NAME)
 
 
 def test_local_files_only_without_local_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path)
     with pytest.raises(ModelLoadError, match="local_files_only=True"):
-        load_model(NAME, local_files_only=True)
+        load_bridge(NAME, local_files_only=True)
 
 
 def test_a_download_that_breaks_off_says_so(
@@ -204,13 +203,13 @@ def test_a_download_that_breaks_off_says_so(
 
     monkeypatch.setattr(local_hub, "respond", break_off)
     with pytest.raises(ModelLoadError, match=r"could not be downloaded .*418.*Check the network connection"):
-        load_model(NAME)
+        load_bridge(NAME)
 
 
 @pytest.mark.parametrize("name", ["two words", "owner/na:me", "x" * 120, "owner/name--x", "-/-", "a\0b"])
 def test_a_name_that_cannot_be_an_id(name: str) -> None:
     with pytest.raises(ModelLoadError, match=r'is neither a folder nor a hub id. A hub id is "owner/name"'):
-        load_model(name)
+        load_bridge(name)
 
 
 def test_the_published_tokenizer_completes_an_original_checkpoint(
@@ -222,7 +221,7 @@ def test_the_published_tokenizer_completes_an_original_checkpoint(
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(GOLDEN / file, published)
     local_hub.repositories["EleutherAI/gpt-neox-20b"] = published
-    _, tokenizer = load_model(original_folder)
+    tokenizer = load_bridge(original_folder).tokenizer
     assert len(tokenizer) == 97
 
 
@@ -231,4 +230,4 @@ def test_an_original_checkpoint_without_any_tokenizer(local_hub: LocalHub, origi
     with pytest.raises(
         ModelLoadError, match=r"no tokenizer, so text cannot be cut.*EleutherAI/gpt-neox-20b.*Save"
     ):
-        load_model(original_folder)
+        load_bridge(original_folder)

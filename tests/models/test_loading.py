@@ -18,7 +18,7 @@ from components.bridge import ModelBridge
 from components.bridge.families import SUPPORTED, is_mamba2_mixer
 from components.demo import MODEL_FOLDER
 from components.models import CATALOGUE, CatalogueEntry, ModelLoadError, load_bridge, source
-from components.models.loader import load_model
+from components.models.hub_address import Repository
 from components.models.progress import reported_loading
 from components.models.source import find_source
 from tests.models.conftest import GOLDEN
@@ -45,12 +45,26 @@ def test_the_original_format_gives_the_logits_of_the_model_it_was_made_from(
     assert bridge.tokenizer.eos_token_id == 0
 
 
+def test_the_original_format_with_a_type_that_somebody_added(
+    original_folder: Path, tiny_model: Mamba2ForCausalLM, edit_config: Callable[..., None]
+) -> None:
+    edit_config(original_folder, model_type="mamba2", architectures=["Mamba2ForCausalLM"])
+    assert torch.equal(load_bridge(original_folder).model(IDS).logits, tiny_model(IDS).logits)
+
+
+def test_the_fields_of_the_original_format_kept_beside_those_of_hugging_face(
+    folder: Path, edit_config: Callable[..., None]
+) -> None:
+    edit_config(folder, d_model=64, n_layer=7, ssm_cfg={"layer": "Mamba1"})
+    assert torch.equal(load_bridge(folder).model(IDS).logits, load_bridge(GOLDEN).model(IDS).logits)
+
+
 def test_the_original_format_in_safetensors(original_folder: Path, tiny_model: Mamba2ForCausalLM) -> None:
     weights = torch.load(original_folder / "pytorch_model.bin", weights_only=True)
     del weights["lm_head.weight"]  # tied, and safetensors does not store a tensor twice
     save_file(weights, original_folder / "model.safetensors")
     (original_folder / "pytorch_model.bin").unlink()
-    assert torch.equal(load_model(original_folder)[0](IDS).logits, tiny_model(IDS).logits)
+    assert torch.equal(load_bridge(original_folder).model(IDS).logits, tiny_model(IDS).logits)
 
 
 def test_the_original_format_saved_before_the_zip_container(
@@ -58,7 +72,7 @@ def test_the_original_format_saved_before_the_zip_container(
 ) -> None:
     file = original_folder / "pytorch_model.bin"
     torch.save(torch.load(file, weights_only=True), file, _use_new_zipfile_serialization=False)
-    assert torch.equal(load_model(original_folder)[0](IDS).logits, tiny_model(IDS).logits)
+    assert torch.equal(load_bridge(original_folder).model(IDS).logits, tiny_model(IDS).logits)
 
 
 DISK_MAP = {
@@ -74,7 +88,7 @@ DISK_MAP = {
 def test_a_device_map_changes_where_the_weights_are_and_not_the_logits(
     device_map: str | dict[str, str],
 ) -> None:
-    model, _ = load_model(GOLDEN, device_map=device_map)
+    model = load_bridge(GOLDEN, device_map=device_map).model
     plain = AutoModelForCausalLM.from_pretrained(GOLDEN)
     assert torch.equal(model(IDS).logits, plain(IDS).logits)
     assert model.backbone.layers[1].mixer.A_log.is_meta == (device_map is DISK_MAP)
@@ -86,7 +100,7 @@ def test_offloaded_layers_are_kept_in_a_folder_of_our_own_while_the_model_lives(
     ours = tmp_path / "temporary"
     ours.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(ours))
-    model, _ = load_model(original_folder, device_map={**DISK_MAP, "backbone.norm_f": "cpu"})
+    model = load_bridge(original_folder, device_map={**DISK_MAP, "backbone.norm_f": "cpu"}).model
     assert model.backbone.layers[1].mixer.A_log.is_meta
     assert torch.equal(model(IDS).logits, tiny_model(IDS).logits)
     assert [folder.name.startswith("mamba2-explorer-") for folder in ours.iterdir()] == [True]
@@ -103,7 +117,7 @@ def test_a_failed_load_leaves_no_folder_behind(
     monkeypatch.setattr(tempfile, "tempdir", str(ours))
     edit_config(folder, num_hidden_layers=1)
     with pytest.raises(ModelLoadError):
-        load_model(folder)
+        load_bridge(folder)
     assert list(ours.iterdir()) == []
 
 
@@ -119,7 +133,7 @@ def test_a_bridge_reads_an_offloaded_model() -> None:
     ("dtype", "expected"), [("bfloat16", torch.bfloat16), (torch.float16, torch.float16)]
 )
 def test_the_dtype_that_was_asked_for(dtype: str | torch.dtype, expected: torch.dtype) -> None:
-    model, _ = load_model(GOLDEN, dtype=dtype)
+    model = load_bridge(GOLDEN, dtype=dtype).model
     assert {parameter.dtype for parameter in model.parameters()} == {expected}
     assert torch.get_default_dtype() == torch.float32
 
@@ -130,7 +144,7 @@ def test_a_half_precision_checkpoint_is_float32_on_a_cpu(
     weights = {key: tensor.bfloat16() for key, tensor in load_file(folder / "model.safetensors").items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     edit_config(folder, dtype="bfloat16")
-    assert load_model(folder)[0].dtype == torch.float32
+    assert load_bridge(folder).model.dtype == torch.float32
 
 
 def test_shards(folder: Path) -> None:
@@ -143,19 +157,19 @@ def test_shards(folder: Path) -> None:
         json.dumps({"metadata": {}, "weight_map": weight_map})
     )
     (folder / "model.safetensors").unlink()
-    assert torch.equal(load_model(folder)[0](IDS).logits, load_model(GOLDEN)[0](IDS).logits)
+    assert torch.equal(load_bridge(folder).model(IDS).logits, load_bridge(GOLDEN).model(IDS).logits)
 
 
 def test_weights_in_a_bin_file(folder: Path) -> None:
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    assert torch.equal(load_model(folder)[0](IDS).logits, load_model(GOLDEN)[0](IDS).logits)
+    assert torch.equal(load_bridge(folder).model(IDS).logits, load_bridge(GOLDEN).model(IDS).logits)
 
 
 def test_tokenizer_json_alone_is_enough(folder: Path) -> None:
     (folder / "tokenizer_config.json").unlink()
-    _, tokenizer = load_model(folder)
-    _, described = load_model(GOLDEN)
+    tokenizer = load_bridge(folder).tokenizer
+    described = load_bridge(GOLDEN).tokenizer
     text = "Mia has the key."
     assert tokenizer(text)["input_ids"] == described(text)["input_ids"]
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<eos>", "<pad>")
@@ -166,7 +180,7 @@ def test_code_in_the_folder_is_not_run(folder: Path, edit_config: Callable[..., 
     (folder / "evil.py").write_text(f"import pathlib; pathlib.Path({str(folder / 'ran')!r}).touch()")
     (folder / "custom_generate").mkdir()
     (folder / "custom_generate" / "generate.py").write_text((folder / "evil.py").read_text())
-    load_model(folder)
+    load_bridge(folder)
     assert not (folder / "ran").exists()
 
 
@@ -174,7 +188,7 @@ def test_two_threads_load_and_each_hears_of_its_own_model(original_folder: Path)
     reports: dict[str, list[str]] = {"golden": [], "original": []}
 
     def load(name: str, path: Path) -> None:
-        load_model(path, progress=lambda text, part: reports[name].append(text))
+        load_bridge(path, progress=lambda text, part: reports[name].append(text))
 
     paths = {"golden": GOLDEN, "original": original_folder}
     threads = [threading.Thread(target=load, args=item) for item in paths.items()]
@@ -204,8 +218,8 @@ def test_an_exception_from_progress_leaves_at_once() -> None:
         raise StopError
 
     with pytest.raises(StopError):
-        load_model(GOLDEN, progress=stop)
-    assert load_model(GOLDEN)
+        load_bridge(GOLDEN, progress=stop)
+    assert load_bridge(GOLDEN)
 
 
 def test_importing_the_package_does_not_import_transformers() -> None:
@@ -329,7 +343,7 @@ def test_a_folder_wins_over_a_repository_of_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find_source("someone/model") == "someone/model"
+    assert find_source("someone/model") == Repository("someone/model")
     (tmp_path / "someone" / "model").mkdir(parents=True)
     assert find_source("someone/model") == Path("someone/model")
 
