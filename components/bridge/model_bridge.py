@@ -68,6 +68,7 @@ class ModelBridge:
                 self.hook_points[point.name] = point
             for alias, name in component.alias_names():
                 self.hook_aliases[f"{key}.{alias}"] = f"{key}.{name}"
+        self._modules = tuple(model.modules())
         self._cache_name = _name_of_cache(model)
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         components = [component for _, component in self._components()]
@@ -286,12 +287,18 @@ class ModelBridge:
         """Feed the model as this run; RuntimeError when it cannot be seen now."""
         if not self._off.alive:
             raise RuntimeError("This bridge's hooks were removed; wrap the model again: ModelBridge(model).")
-        refuse_compiled(self.model)
+        modules = tuple(self.model.modules())
+        if modules != self._modules:
+            raise RuntimeError(
+                "The model has other modules than when it was wrapped, such as an adapter or another layer. "
+                "Wrap it again: ModelBridge(model)."
+            )
+        refuse_compiled(self.model, modules)
         if self.model.training:
             raise RuntimeError(
                 "The model is in training mode, in which its mixers skip the hooks inside. Call model.eval()."
             )
-        with turn_of(self.model), running(run):
+        with turn_of(self.model, modules), running(run):
             yield
 
     def _cache(self, run: Run) -> ActivationCache:

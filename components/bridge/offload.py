@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock, get_ident
@@ -24,14 +24,14 @@ _turns: WeakKeyDictionary[nn.Module, _Turn] = WeakKeyDictionary()
 
 
 @contextmanager
-def turn_of(model: nn.Module) -> Iterator[None]:
-    """Wait until no other thread runs the model, if its weights are moved; else go ahead.
+def turn_of(model: nn.Module, modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Wait until no other thread runs the model, if weights of its `modules` are moved; else go ahead.
 
     Raises RuntimeError for a run inside another of the same thread: the inner one would take away the weights
     that the outer one is using.
     """
     # Not by getattr: of a module that lacks it, that is slow.
-    if not any(getattr(vars(each).get("_hf_hook"), "offload", False) for each in model.modules()):
+    if not any(getattr(vars(each).get("_hf_hook"), "offload", False) for each in modules):
         yield
         return
     turn = _turns.setdefault(model, _Turn())

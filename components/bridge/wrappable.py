@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -23,7 +24,8 @@ def require_wrappable(model: Any) -> Family:
             "model.get_base_model() if the adapter lies in the layers, as LoRA does; one that lies in the "
             "prompt would be left out."
         )
-    refuse_compiled(model)
+    if isinstance(model, nn.Module):
+        refuse_compiled(model, model.modules())
     if isinstance(model, nn.DataParallel) or (not isinstance(model, nn.Module) and hasattr(model, "model")):
         inner = "module" if isinstance(model, nn.DataParallel) else "model"
         raise TypeError(f"{name} holds a model and is none itself. Pass its .{inner}.")
@@ -45,9 +47,9 @@ def require_wrappable(model: Any) -> Family:
     return family_of(model)
 
 
-def refuse_compiled(model: Any) -> None:
-    """Raise ValueError for a model of which a part is compiled: hooks may be compiled away."""
-    for module in model.modules() if isinstance(model, nn.Module) else ():
+def refuse_compiled(model: nn.Module, modules: Iterable[nn.Module]) -> None:
+    """Raise ValueError for a model of which one of the `modules` is compiled: hooks may be compiled away."""
+    for module in modules:
         if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
             raise ValueError(
                 f"{type(model).__name__} is compiled, and a compiled model may leave out the hooks that a "

@@ -150,6 +150,24 @@ def test_a_model_with_an_adapter_is_told_what_to_pass() -> None:
         require_wrappable(adapted())
 
 
+def test_an_adapter_put_in_after_wrapping_is_noticed() -> None:
+    bridge = ModelBridge(tiny_model())
+    bridge.run_with_hooks(IDS)
+    config = peft.LoraConfig(r=4, target_modules=["in_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(bridge.model, config).eval()
+    for run in (
+        lambda: bridge.run_with_cache(IDS),
+        lambda: bridge.generate(IDS, max_new_tokens=2),
+        lambda: next(bridge.stream(IDS, max_new_tokens=2)),
+    ):
+        with pytest.raises(RuntimeError, match=r"other modules than when it was wrapped.*Wrap it again"):
+            run()
+    again = ModelBridge(model.get_base_model())
+    with torch.no_grad():
+        assert torch.equal(again.run_with_hooks(IDS), model(IDS).logits)
+    assert again.run_with_cache(IDS)[1].faithfulness(0) <= 5e-6
+
+
 def test_the_layers_of_an_adapter_are_read() -> None:
     model = adapted().eval()
     with torch.no_grad():
