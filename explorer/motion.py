@@ -25,7 +25,6 @@ from components.charts import (
     state_norm_table,
     state_shares_chart,
     state_shares_table,
-    visible_tokens,
 )
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.window import MOST_TILES
@@ -256,7 +255,7 @@ def _next_token(moment: Moment) -> str:
     else:
         came = len(ids)
         ids, probabilities = [*ids, step.id], [*probabilities, step.probability]
-    names = visible_tokens(continuation.bridge.to_str_tokens(ids))
+    names = continuation.tokens_after(moment.time, ids)
     st.subheader(f"Next token after position {moment.time}", anchor=False)
     draw(
         next_token_chart(next_token_table(names, probabilities, came), larger=picked().view.large),

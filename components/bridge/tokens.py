@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import codecs
+import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+
+_FALLBACK = re.compile("<0x([0-9A-F]{2})>")
+"""The name of a byte in a vocabulary that has other names for texts, such as that of Mistral."""
+
+_NO_CHARACTER = re.compile("[\udc80-\udcff]+")
+"""Bytes, as `surrogateescape` puts them into a text."""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
@@ -31,25 +39,45 @@ def left_padded(
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """The text of each token alone, with its spaces.
+    """The text that each token adds to those before it, with its spaces.
 
-    A token that holds only a part of a character's UTF-8 bytes is written as these bytes: <0xF0 0x9F>.
+    A character that is cut into several tokens stands at the one that completes it. Bytes that complete none
+    are written as bytes: <0xF0 0x9F>.
     """
-    return [_token_text(tokenizer, int(i)) for i in ids]
+    pieces = {i: _token_bytes(tokenizer, i) for i in set(map(int, ids))}
+    return _texts(pieces[int(i)] for i in ids)
 
 
-def _token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+def _texts(pieces: Iterable[bytes]) -> list[str]:
+    """The text that each piece of UTF-8 adds to those before it."""
+    texts, begun = [], b""
+    for piece in pieces:
+        data = begun + piece
+        text = data.decode(errors="surrogateescape")
+        if begun and _NO_CHARACTER.match(text):  # the piece does not complete what the ones before began
+            text = text[len(begun) :]
+        texts.append(_NO_CHARACTER.sub(lambda found: _in_figures(found[0]), text))
+        begun = data[codecs.utf_8_decode(data, "surrogateescape", False)[1] :]
+    return texts
+
+
+def _in_figures(escaped: str) -> str:
+    return "<" + " ".join(f"0x{ord(byte) - 0xDC00:02X}" for byte in escaped) + ">"
+
+
+def _token_bytes(tokenizer: PreTrainedTokenizerBase, token_id: int) -> bytes:
+    """The bytes of a token's text or, where it is a part of one, those that its name spells."""
     # Some decoders drop the space before a text's first token, so decode it behind another one.
     anchor = str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
     pair = str(tokenizer.decode([token_id, token_id], clean_up_tokenization_spaces=False))
     text = pair[len(anchor) :] if pair.startswith(anchor) else anchor
-    if "\ufffd" not in text:
-        return text
-    token = tokenizer.convert_ids_to_tokens(token_id)
+    name = tokenizer.convert_ids_to_tokens(token_id)
+    if "\ufffd" not in text or not isinstance(name, str):
+        return text.encode()
+    if byte := _FALLBACK.fullmatch(name):
+        return bytes.fromhex(byte[1])
     table = _bytes_by_character()
-    if isinstance(token, str) and all(character in table for character in token):
-        return "<" + " ".join(f"0x{table[character]:02X}" for character in token) + ">"
-    return text
+    return bytes(table[each] for each in name) if table.keys() >= set(name) else text.encode()
 
 
 @cache
