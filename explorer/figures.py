@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ from components.charts import (
 )
 from components.ssd import MEASURED_ROWS
 from explorer.live_alt import live_alt
-from explorer.picks import picked
+from explorer.picks import choose_head, chosen, head_of, picked, position_of, pressed
 from explorer.resources import Capture, cells_of, faithfulness, layer_of, limits_of, use_threads
 from explorer.selection import Selection
 from explorer.sharing import export_menu, share_menu, write_url
@@ -55,35 +55,30 @@ DECAY_CURVES = "Survival of the first shown token in every head of the picked la
 
 def _pick_head(chart: str, selection: str) -> None:
     """Take the head clicked in a chart; a click that hits none leaves the pick as it is."""
-    cell = st.session_state[chart].selection[selection]
-    if cell:
-        at = cell[0]
-        st.session_state.selection = picked().with_head(int(at["layer"]), int(at["head"]), at["kind"])
-
-
-def _choose_head() -> None:
-    """Take the head from the two lists, which a keyboard reaches."""
-    layer, kind = st.session_state.layer
-    st.session_state.selection = picked().with_head(layer, st.session_state.head, kind)
+    if head := head_of(pressed(chart, selection)):
+        st.session_state.selection = picked().with_head(*head)
 
 
 def _press() -> None:
     """Open the window that was brushed, or take the pressed row; a press beside both changes nothing."""
-    pressed = st.session_state.panels.selection
-    row = pressed[PICK_QUERY]
-    if window := take_brush(pressed[OPEN_WINDOW], st.session_state):
+    if window := take_brush(pressed("panels", OPEN_WINDOW), st.session_state):
         st.session_state.selection = picked().with_window(window)
-    if row and row[0].get("i", -1) >= 0:
-        st.session_state.selection = picked().with_query(int(row[0]["i"]))
+    query = position_of(pressed("panels", PICK_QUERY), "i")
+    if query is not None:
+        st.session_state.selection = picked().with_query(query)
 
 
 def _choose_query() -> None:
-    st.session_state.selection = picked().with_query(st.session_state.query)
+    query = chosen("query", int)
+    if query is not None:
+        st.session_state.selection = picked().with_query(query)
 
 
 def _choose(name: str) -> None:
-    """Take a choice of the view; what is chosen by no name is the default."""
-    st.session_state.selection = picked().with_view(**{name: st.session_state[name] or ""})
+    """Take a choice of the view."""
+    choice = chosen(name, str)
+    if choice is not None:
+        st.session_state.selection = picked().with_view(**{name: choice})
 
 
 def _switch(name: str) -> None:
@@ -227,9 +222,9 @@ def _pick_menu(capture: Capture, place: Place, head: int) -> None:
     window = shown_window(capture)
     st.session_state.query = _existing_query(window)
     with menu:
-        layer_list(capture.places, "layer", _choose_head)
+        layer_list(capture.places, "layer", "head")
         heads = range(len(heads_at(capture, place)))
-        st.selectbox("Head", list(heads), key="head", on_change=_choose_head)
+        st.selectbox("Head", list(heads), key="head", on_change=choose_head, args=("layer", "head"))
         st.selectbox(
             "Query position i",
             window.queries,
@@ -450,16 +445,17 @@ def existing_head(capture: Capture, selection: Selection) -> tuple[Place, int]:
 def layer_list(
     places: Sequence[Place],
     key: str,
-    on_change: Callable[[], None],
+    head: str,
     width: int | Literal["stretch"] = "stretch",
 ) -> None:
-    """The list of layers, by kind, as on all pages; its choice is a `Place`."""
+    """The list of layers, by kind, as on all pages, with that of their heads, whose key is `head`."""
     st.selectbox(
         "Layer",
         places,
         key=key,
         format_func=lambda place: str(place).removeprefix("layer "),
-        on_change=on_change,
+        on_change=choose_head,
+        args=(key, head),
         width=width,
     )
 

@@ -32,7 +32,7 @@ from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contribution
 from explorer.figures import draw, layer_list, nearest_place, plain, power_of_ten
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
-from explorer.picks import picked
+from explorer.picks import choose_head, picked, position_of, pressed
 from explorer.resources import places, use_threads
 from explorer.settings import settings
 from explorer.sharing import write_url
@@ -270,14 +270,16 @@ def _pick_lists(continuation: Continuation, place: Place, head: int) -> None:
     """The layer and the head, which are those of all pages."""
     st.session_state.motion_layer, st.session_state.motion_head = place, head
     width = 220 if continuation.bridge.attention_layers() else 110
-    layer_list(places(continuation.model), "motion_layer", _choose_head, width)
+    layer_list(places(continuation.model), "motion_layer", "motion_head", width)
     heads = range(continuation.heads(place))
-    st.selectbox("Head", heads, key="motion_head", on_change=_choose_head, width=110)
-
-
-def _choose_head() -> None:
-    layer, kind = st.session_state.motion_layer
-    st.session_state.selection = picked().with_head(layer, st.session_state.motion_head, kind)
+    st.selectbox(
+        "Head",
+        heads,
+        key="motion_head",
+        on_change=choose_head,
+        args=("motion_layer", "motion_head"),
+        width=110,
+    )
 
 
 def _existing_head(continuation: Continuation) -> tuple[Place, int]:
@@ -325,9 +327,9 @@ def _panels(moment: Moment, running: bool) -> str:
 
 def _press() -> None:
     """Go to the time of the pressed row."""
-    row = st.session_state.motion_panels.selection[PICK_QUERY]
-    if row and row[0].get("i", -1) >= 0:
-        st.session_state.time = int(row[0]["i"])
+    time = position_of(pressed("motion_panels", PICK_QUERY), "i")
+    if time is not None:
+        st.session_state.time = time
 
 
 def _state(moment: Moment) -> None:

@@ -4,12 +4,13 @@ import math
 from functools import partial
 
 import streamlit as st
+from streamlit.typing import UploadedFile
 
 from components.demo.presets import PRESETS
 from components.models import CATALOGUE, ModelLoadError
 from explorer import jobs, resources
 from explorer.figures import head_figures
-from explorer.picks import picked
+from explorer.picks import chosen, picked
 from explorer.selection import Selection, first_selection, selection_of
 from explorer.settings import settings
 from explorer.uploads import text_of_file
@@ -73,7 +74,7 @@ def agree() -> None:
 
 def take_file() -> None:
     """Put the text of the uploaded file into the box, and run it."""
-    file = st.session_state.upload
+    file = chosen("upload", UploadedFile)
     if file is None:
         return
     st.session_state.upload_menu = False  # it would stand before what comes of it
@@ -137,7 +138,6 @@ with prompt_column:
         with st.popover("Open a text", icon=":material/upload_file:", key="upload_menu", on_change="rerun"):
             st.file_uploader(
                 "A text file, .txt or .md, in UTF-8",
-                type=["txt", "md"],
                 max_upload_size=math.ceil(settings().most_upload_kilobytes / 1024),
                 key="upload",
                 on_change=take_file,
