@@ -47,7 +47,7 @@ LONG_TIME = 128
 
 HEAD_MAP = "A measure of every head, layer by layer."
 GALLERY = "A small picture of the attention of every head."
-PANELS = "Content, decay and attention of the picked head, and the text."
+PANELS = "What makes up the attention of the picked head, and the text."
 ROW = "What the picked query reads at each key position."
 DECAY_CURVES = "Survival of the first shown token in every head of the picked layer."
 """The `alt` of each chart, until `live_alt` says what it shows now."""
@@ -146,6 +146,7 @@ def head_figures(capture: Capture) -> None:
     # Last: for this the mixer runs once more, and the pictures need not wait for it.
     with facts:
         _facts(capture, place, head, of_head)
+        tell_notes(capture.notes)
 
 
 def _stop_layer() -> None:
@@ -266,7 +267,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
                         "the sign. Without it the mean, in which signs may cancel.",
                     )
     draw(panels, key="panels", on_select=_press, selection_mode=[PICK_QUERY, OPEN_WINDOW], alt=PANELS)
-    st.caption(_how_to_read(cells))
+    st.caption(_how_to_read(cells, capture.kernel))
     with st.container(horizontal=True, vertical_alignment="center"):
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
@@ -299,18 +300,14 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
     write_url(selection)
 
 
-def _how_to_read(cells: HeadCells) -> str:
+def _how_to_read(cells: HeadCells, kernel: int) -> str:
     """What a row, a column and a cell are, and what to do with them."""
     softmax = cells.kind == "attention"
     if not cells.pooled:
         return (
             "Each row is a query position i, each column a key position j that it reads. Point at a cell to "
             "see it everywhere, click it to keep its row, drag over several to see them larger. Zero has the "
-            "colour of the page. "
-        ) + (
-            "Column j is what the layers before have made of token j."
-            if softmax
-            else "Column j is not token j alone: a short convolution before the scan mixes tokens j−3 … j."
+            f"colour of the page. {column_in_words(1 if softmax else kernel)}"
         )
     what = (
         f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'attention' if softmax else 'M'}"
@@ -321,6 +318,27 @@ def _how_to_read(cells: HeadCells) -> str:
         "**Drag over cells to open them as a window**, down to single tokens. Each box below the panels is a "
         "tile of the text, shaded by what the marked queries read in it."
     )
+
+
+def column_in_words(kernel: int) -> str:
+    """What a column is, where `kernel` positions are mixed before it is read."""
+    if kernel == 1:
+        return "Column j is what the layers before have made of the text up to token j."
+    mixed = "j−1 and j" if kernel == 2 else f"j−{kernel - 1} … j"
+    return f"Column j is not token j alone: a short convolution before the scan mixes positions {mixed}."
+
+
+def tell_notes(notes: Sequence[str]) -> None:
+    """What a reader should know of what the model computed; nothing, if there is nothing."""
+    if not notes:
+        return
+    with st.expander(
+        "Some of this model is computed otherwise than expected, by design of its code or by a fault in it. "
+        "What is shown is what the code computes.",
+        icon=":material/info:",
+    ):
+        for note in notes:
+            st.text(note)
 
 
 def _shown_in_words(window: Window, capture: Capture) -> str:
@@ -359,9 +377,8 @@ def _facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any]) -
     """The picked head in figures."""
     selection = picked()
     st.subheader(f"{str(place).capitalize()}, head {head}", anchor=False)
-    preset = selection.preset
-    if preset and (preset.layer, preset.head, "ssm") == (place.layer, head, place.kind):
-        st.markdown(f":material/visibility: {preset.look_for}")
+    if look_for := selection.look_for(place.layer, head, place.kind):
+        st.markdown(f":material/visibility: {look_for}")
     if place.kind == "attention":
         with st.container(horizontal=True):
             for measure in MEASURES:

@@ -29,7 +29,7 @@ from components.charts import (
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.window import MOST_TILES
 from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contributions, state_norms, state_shares
-from explorer.figures import draw, layer_list, nearest_place, plain, power_of_ten
+from explorer.figures import draw, layer_list, nearest_place, plain, power_of_ten, tell_notes
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
 from explorer.picks import choose_head, picked, position_of, pressed
@@ -44,7 +44,7 @@ TEXT_HEIGHT = 150
 LONGEST_PROMPT = 4_000
 """Characters of a prompt that are shown with what follows it."""
 
-PANELS = "Content, decay and attention of the picked head, row by row as the text comes."
+PANELS = "What makes up the attention of the picked head, row by row as the text comes."
 NEXT_TOKEN = "Probabilities of the next token."
 NORMS = "Norm of the state of every head of the picked layer over the text."
 SHARES = "What of the state of the picked head each token still holds."
@@ -163,7 +163,7 @@ def _moment(continuation: Continuation, running: bool) -> None:
         if place.kind == "ssm":
             _state(moment)
             _faithfulness(moment)
-        _notes(moment)
+        tell_notes(continuation.made("notes", length, lambda: continuation.cache().notes))
     live_alt(
         {
             PANELS: described,
@@ -374,16 +374,3 @@ def _faithfulness(moment: Moment) -> None:
             "its largest value. Do not trust this picture.",
             icon=":material/warning:",
         )
-
-
-def _notes(moment: Moment) -> None:
-    """Where the model's own code differs between its reading and its writing, by design."""
-    continuation = moment.continuation
-    notes = continuation.made("notes", moment.length, lambda: continuation.cache().notes)
-    if notes:
-        with st.expander(
-            "Where it generates, this model computes otherwise than where it reads: by design of its code.",
-            icon=":material/info:",
-        ):
-            for note in notes:
-                st.text(note)

@@ -58,7 +58,7 @@ def trail(capture: Capture, place: Place, head: int, window: Window) -> None:
             "Open the strongest tile (RMS)",
             key="strongest",
             icon=":material/center_focus_strong:",
-            help="Strongest: of the largest root mean square (RMS), of M or, with Times dt, of M·dt.",
+            help="Strongest: of the largest root mean square (RMS) of attention or, with Times dt, of M·dt.",
             on_click=_open_strongest,
             args=(capture, place, head, window),
         )

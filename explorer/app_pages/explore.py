@@ -8,6 +8,7 @@ from streamlit.typing import UploadedFile
 
 from components.demo.presets import PRESETS
 from components.models import CATALOGUE, ModelLoadError
+from components.models.catalogue import DEMO
 from explorer import jobs, resources
 from explorer.figures import head_figures
 from explorer.picks import chosen, picked
@@ -38,7 +39,9 @@ if "selection" not in st.session_state:
 selection = picked()
 st.session_state.setdefault("model", selection.model)
 st.session_state.setdefault("prompt", selection.prompt)
-st.session_state.preset = selection.preset.name if selection.preset else None
+# What a head does in the embedded model, it does in no other.
+presets = [preset for preset in PRESETS if st.session_state.model == DEMO or not preset.names_head]
+st.session_state.preset = selection.preset.name if selection.preset in presets else None
 
 
 def take_preset() -> None:
@@ -129,7 +132,7 @@ with prompt_column:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.pills(
             "Presets",
-            [preset.name for preset in PRESETS],
+            [preset.name for preset in presets],
             key="preset",
             on_change=take_preset,
             label_visibility="collapsed",
