@@ -11,9 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))  # so that `components` is found where nothing is installed
+
+from explorer.wire import WidgetsOnly  # noqa: E402
 
 
 def prepare_first_picture() -> None:
@@ -32,4 +35,4 @@ def prepare_first_picture() -> None:
 
 threading.Thread(target=prepare_first_picture, name="first picture", daemon=True).start()
 
-app = st.App(FOLDER / "main.py")
+app = st.App(FOLDER / "main.py", middleware=[Middleware(WidgetsOnly)])

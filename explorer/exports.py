@@ -80,14 +80,17 @@ def picture_png(figure: Figure, dark: bool = False) -> bytes:
     return png
 
 
-def picture_html(figure: Figure, title: str, dark: bool = False) -> bytes:
+def picture_html(figure: Figure, title: str, dark: bool = False, notes: Sequence[str] = ()) -> bytes:
     """The figure as a page that answers the pointer and needs no network; it is as wide as its window.
+
+    Below it stand the `notes`.
 
     The page carries Vega itself, and a policy by which the browser lets it fetch nothing.
     """
     spec = _specification(figure, "container", dark)
     page = _PAGE.format(
         title=html.escape(title),
+        notes="".join(f"<p>{html.escape(note)}</p>\n" for note in notes),
         font=_FONT,
         paper=_PAPER[dark],
         ink="#f4f5f7" if dark else "#1f2430",
@@ -115,7 +118,7 @@ h1 {{ font-size: 20px; overflow-wrap: anywhere; }}
 <body>
 <h1 dir="auto">{title}</h1>
 <div id="chart"></div>
-<script>{vega}</script>
+{notes}<script>{vega}</script>
 <script>
 vegaEmbed("#chart", {spec}, {{actions: {{export: true, source: false, compiled: false, editor: false}}}});
 </script>
@@ -203,6 +206,8 @@ class Provenance:
     """Whether column j is multiplied by dt[j]."""
     kind: Kind = "ssm"
     """Of the head."""
+    notes: Sequence[str] = ()
+    """What a reader should know of what the model computed, in sentences."""
     versions: dict[str, str] = field(default_factory=_versions)
     """Of the packages that made it."""
 
@@ -221,8 +226,9 @@ def provenance_of(
     layer: int,
     head: int,
     with_dt: bool = False,
+    notes: Sequence[str] = (),
 ) -> Provenance:
-    """The provenance of what `cells` show of a head of this bridge, loaded as `model`."""
+    """The provenance of what `cells` show of a head of this bridge, loaded as `model`; `notes` of the run."""
     folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
     return Provenance(
         model=model,
@@ -237,6 +243,7 @@ def provenance_of(
         statistic=cells.statistic,
         with_dt=with_dt,
         kind=cells.kind,
+        notes=notes,
     )
 
 
@@ -256,6 +263,7 @@ def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
     }
     facts |= {name: f"{each[0]}-{each[-1]}" for name, each in _ranges(provenance).items()}
     facts |= {"statistic": provenance.statistic} if window.pooled else {}
+    facts |= {"notes": "\n".join(provenance.notes)} if provenance.notes else {}
     facts |= {f"version of {package}": number for package, number in provenance.versions.items()}
     lines = [f"# {name}: {_one_cell(value)}" for name, value in facts.items()]
     lines.append(",".join(['""', *(_quoted(f"key {label}") for label in columns)]))
@@ -291,7 +299,7 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
     `attention` [query, key] float32; `queries` and `keys`, the first position in the prompt of each row and
     column; `query_texts` and `key_texts`; `statistic` of tiles, "" where a row and a column are one token;
     `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `kind` ("ssm" or "attention"),
-    `head`, `with_dt`; `versions`, a JSON object.
+    `head`, `with_dt`; `notes` of what the model computed; `versions`, a JSON object.
     Raises ValueError when the window is not that of the matrix.
     """
     _check(matrix, provenance)
@@ -316,6 +324,7 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         kind=np.str_(provenance.kind),
         head=np.int64(provenance.head),
         with_dt=np.bool_(provenance.with_dt),
+        notes=np.array(provenance.notes, dtype=np.str_),
         versions=np.str_(json.dumps(provenance.versions)),
     )
     return file.getvalue()
@@ -357,8 +366,9 @@ def snippet(provenance: Provenance) -> str:
     if is_pooled:
         options = f"\n    tiles={MOST_TILES},\n    statistic={provenance.statistic!r},{options}"
     ranges = {name: f"slice({each.start}, {each.stop})" for name, each in _ranges(provenance).items()}
+    notes = "".join(f"# {' '.join(note.split())}\n" for note in provenance.notes)
     return f"""\
-from components.models import load_bridge
+{notes}from components.models import load_bridge
 from components.ssd import {function}
 
 bridge = load_bridge({provenance.model!r}{given})

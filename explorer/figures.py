@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -33,19 +33,10 @@ from components.charts import (
     row_table,
     survival_table,
 )
-from components.models.catalogue import DEMO
 from components.ssd import MEASURED_ROWS
 from explorer.live_alt import live_alt
-from explorer.picks import picked
-from explorer.resources import (
-    Capture,
-    cells_of,
-    convolution_reach,
-    faithfulness,
-    layer_of,
-    limits_of,
-    use_threads,
-)
+from explorer.picks import choose_head, chosen, head_of, picked, position_of, pressed
+from explorer.resources import Capture, cells_of, faithfulness, layer_of, limits_of, use_threads
 from explorer.selection import Selection
 from explorer.sharing import export_menu, share_menu, write_url
 from explorer.waiting import wait_for
@@ -56,7 +47,7 @@ LONG_TIME = 128
 
 HEAD_MAP = "A measure of every head, layer by layer."
 GALLERY = "A small picture of the attention of every head."
-PANELS = "Content, decay and attention of the picked head, and the text."
+PANELS = "What makes up the attention of the picked head, and the text."
 ROW = "What the picked query reads at each key position."
 DECAY_CURVES = "Survival of the first shown token in every head of the picked layer."
 """The `alt` of each chart, until `live_alt` says what it shows now."""
@@ -64,35 +55,30 @@ DECAY_CURVES = "Survival of the first shown token in every head of the picked la
 
 def _pick_head(chart: str, selection: str) -> None:
     """Take the head clicked in a chart; a click that hits none leaves the pick as it is."""
-    cell = st.session_state[chart].selection[selection]
-    if cell:
-        at = cell[0]
-        st.session_state.selection = picked().with_head(int(at["layer"]), int(at["head"]), at["kind"])
-
-
-def _choose_head() -> None:
-    """Take the head from the two lists, which a keyboard reaches."""
-    layer, kind = st.session_state.layer
-    st.session_state.selection = picked().with_head(layer, st.session_state.head, kind)
+    if head := head_of(pressed(chart, selection)):
+        st.session_state.selection = picked().with_head(*head)
 
 
 def _press() -> None:
     """Open the window that was brushed, or take the pressed row; a press beside both changes nothing."""
-    pressed = st.session_state.panels.selection
-    row = pressed[PICK_QUERY]
-    if window := take_brush(pressed[OPEN_WINDOW], st.session_state):
+    if window := take_brush(pressed("panels", OPEN_WINDOW), st.session_state):
         st.session_state.selection = picked().with_window(window)
-    if row and row[0].get("i", -1) >= 0:
-        st.session_state.selection = picked().with_query(int(row[0]["i"]))
+    query = position_of(pressed("panels", PICK_QUERY), "i")
+    if query is not None:
+        st.session_state.selection = picked().with_query(query)
 
 
 def _choose_query() -> None:
-    st.session_state.selection = picked().with_query(st.session_state.query)
+    query = chosen("query", int)
+    if query is not None:
+        st.session_state.selection = picked().with_query(query)
 
 
 def _choose(name: str) -> None:
-    """Take a choice of the view; what is chosen by no name is the default."""
-    st.session_state.selection = picked().with_view(**{name: st.session_state[name] or ""})
+    """Take a choice of the view."""
+    choice = chosen(name, str)
+    if choice is not None:
+        st.session_state.selection = picked().with_view(**{name: choice})
 
 
 def _switch(name: str) -> None:
@@ -160,6 +146,7 @@ def head_figures(capture: Capture) -> None:
     # Last: for this the mixer runs once more, and the pictures need not wait for it.
     with facts:
         _facts(capture, place, head, of_head)
+        tell_notes(capture.notes)
 
 
 def _stop_layer() -> None:
@@ -236,9 +223,9 @@ def _pick_menu(capture: Capture, place: Place, head: int) -> None:
     window = shown_window(capture)
     st.session_state.query = _existing_query(window)
     with menu:
-        layer_list(capture.places, "layer", _choose_head)
+        layer_list(capture.places, "layer", "head")
         heads = range(len(heads_at(capture, place)))
-        st.selectbox("Head", list(heads), key="head", on_change=_choose_head)
+        st.selectbox("Head", list(heads), key="head", on_change=choose_head, args=("layer", "head"))
         st.selectbox(
             "Query position i",
             window.queries,
@@ -280,7 +267,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
                         "the sign. Without it the mean, in which signs may cancel.",
                     )
     draw(panels, key="panels", on_select=_press, selection_mode=[PICK_QUERY, OPEN_WINDOW], alt=PANELS)
-    st.caption(_how_to_read(cells, convolution_reach(capture.model, place)))
+    st.caption(_how_to_read(cells, capture.kernel))
     with st.container(horizontal=True, vertical_alignment="center"):
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
@@ -313,18 +300,14 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
     write_url(selection)
 
 
-def _how_to_read(cells: HeadCells, reach: int) -> str:
-    """What a row, a column and a cell are, and what to do with them. `reach` as in `convolution_reach`."""
+def _how_to_read(cells: HeadCells, kernel: int) -> str:
+    """What a row, a column and a cell are, and what to do with them."""
     softmax = cells.kind == "attention"
     if not cells.pooled:
         return (
             "Each row is a query position i, each column a key position j that it reads. Point at a cell to "
             "see it everywhere, click it to keep its row, drag over several to see them larger. Zero has the "
-            "colour of the page. "
-        ) + (
-            f"Column j is not token j alone: a short convolution before the scan mixes tokens j−{reach} … j."
-            if reach
-            else "Column j is what the layers before have made of token j."
+            f"colour of the page. {column_in_words(1 if softmax else kernel)}"
         )
     what = (
         f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'attention' if softmax else 'M'}"
@@ -335,6 +318,27 @@ def _how_to_read(cells: HeadCells, reach: int) -> str:
         "**Drag over cells to open them as a window**, down to single tokens. Each box below the panels is a "
         "tile of the text, shaded by what the marked queries read in it."
     )
+
+
+def column_in_words(kernel: int) -> str:
+    """What a column is, where `kernel` positions are mixed before it is read."""
+    if kernel == 1:
+        return "Column j is what the layers before have made of the text up to token j."
+    mixed = "j−1 and j" if kernel == 2 else f"j−{kernel - 1} … j"
+    return f"Column j is not token j alone: a short convolution before the scan mixes positions {mixed}."
+
+
+def tell_notes(notes: Sequence[str]) -> None:
+    """What a reader should know of what the model computed; nothing, if there is nothing."""
+    if not notes:
+        return
+    with st.expander(
+        "Some of this model is computed otherwise than expected, by design of its code or by a fault in it. "
+        "What is shown is what the code computes.",
+        icon=":material/info:",
+    ):
+        for note in notes:
+            st.text(note)
 
 
 def _shown_in_words(window: Window, capture: Capture) -> str:
@@ -373,9 +377,8 @@ def _facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any]) -
     """The picked head in figures."""
     selection = picked()
     st.subheader(f"{str(place).capitalize()}, head {head}", anchor=False)
-    preset = selection.preset if selection.model == DEMO else None  # what it says was seen in that model
-    if preset and (preset.layer, preset.head, "ssm") == (place.layer, head, place.kind):
-        st.markdown(f":material/visibility: {preset.look_for}")
+    if look_for := selection.look_for(place.layer, head, place.kind):
+        st.markdown(f":material/visibility: {look_for}")
     if place.kind == "attention":
         with st.container(horizontal=True):
             for measure in MEASURES:
@@ -459,16 +462,17 @@ def existing_head(capture: Capture, selection: Selection) -> tuple[Place, int]:
 def layer_list(
     places: Sequence[Place],
     key: str,
-    on_change: Callable[[], None],
+    head: str,
     width: int | Literal["stretch"] = "stretch",
 ) -> None:
-    """The list of layers, by kind, as on all pages; its choice is a `Place`."""
+    """The list of layers, by kind, as on all pages, with that of their heads, whose key is `head`."""
     st.selectbox(
         "Layer",
         places,
         key=key,
         format_func=lambda place: str(place).removeprefix("layer "),
-        on_change=on_change,
+        on_change=choose_head,
+        args=(key, head),
         width=width,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from components.ssd import SoftmaxTerms, SSDTerms
 
 MOST_NEW_TOKENS = 512
+
+_BEGUN = 3
+"""Tokens that may have begun a character which the next one completes, at most: UTF-8 has four bytes."""
 
 UNWATCHED_SECONDS = 120
 """After which a continuation that no page looks at stops: a browser that is hidden looks once a minute."""
@@ -115,12 +118,17 @@ class Continuation:
         from components.charts import visible_tokens
 
         ids, known = self.generation.ids, len(self._tokens)
-        if len(ids) > known:
-            # A character is of four bytes at most, so it may have begun three tokens before.
-            first = max(known - 3, 0)
-            texts = self.bridge.to_str_tokens(ids[first:])
-            self._tokens += visible_tokens(texts[known - first :])
+        if known < len(ids):
+            begun = max(known - _BEGUN, 0)
+            self._tokens += visible_tokens(self.bridge.to_str_tokens(ids[begun:]))[known - begun :]
         return self._tokens[: len(ids)]
+
+    def tokens_after(self, time: int, candidates: Sequence[int]) -> list[str]:
+        """The text that each of these tokens adds where it follows a position, ready for display."""
+        from components.charts import visible_tokens
+
+        before = self.generation.ids[max(time + 1 - _BEGUN, 0) : time + 1]
+        return visible_tokens([self.bridge.to_str_tokens([*before, each])[-1] for each in candidates])
 
     def text(self, positions: int) -> str:
         """The text of the first positions as one, in which a character may be of several tokens.

@@ -25,15 +25,14 @@ from components.charts import (
     state_norm_table,
     state_shares_chart,
     state_shares_table,
-    visible_tokens,
 )
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.window import MOST_TILES
 from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contributions, state_norms, state_shares
-from explorer.figures import draw, layer_list, nearest_place, plain, power_of_ten
+from explorer.figures import draw, layer_list, nearest_place, plain, power_of_ten, tell_notes
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
-from explorer.picks import picked
+from explorer.picks import choose_head, picked, position_of, pressed
 from explorer.resources import places, use_threads
 from explorer.settings import settings
 from explorer.sharing import write_url
@@ -45,7 +44,7 @@ TEXT_HEIGHT = 150
 LONGEST_PROMPT = 4_000
 """Characters of a prompt that are shown with what follows it."""
 
-PANELS = "Content, decay and attention of the picked head, row by row as the text comes."
+PANELS = "What makes up the attention of the picked head, row by row as the text comes."
 NEXT_TOKEN = "Probabilities of the next token."
 NORMS = "Norm of the state of every head of the picked layer over the text."
 SHARES = "What of the state of the picked head each token still holds."
@@ -164,7 +163,7 @@ def _moment(continuation: Continuation, running: bool) -> None:
         if place.kind == "ssm":
             _state(moment)
             _faithfulness(moment)
-        _notes(moment)
+        tell_notes(continuation.made("notes", length, lambda: continuation.cache().notes))
     live_alt(
         {
             PANELS: described,
@@ -256,8 +255,7 @@ def _next_token(moment: Moment) -> str:
     else:
         came = len(ids)
         ids, probabilities = [*ids, step.id], [*probabilities, step.probability]
-    # One by one: these are no text, in which bytes of one could go on in the next.
-    names = visible_tokens([continuation.bridge.to_str_tokens([each])[0] for each in ids])
+    names = continuation.tokens_after(moment.time, ids)
     st.subheader(f"Next token after position {moment.time}", anchor=False)
     draw(
         next_token_chart(next_token_table(names, probabilities, came), larger=picked().view.large),
@@ -272,14 +270,16 @@ def _pick_lists(continuation: Continuation, place: Place, head: int) -> None:
     """The layer and the head, which are those of all pages."""
     st.session_state.motion_layer, st.session_state.motion_head = place, head
     width = 220 if continuation.bridge.attention_layers() else 110
-    layer_list(places(continuation.model), "motion_layer", _choose_head, width)
+    layer_list(places(continuation.model), "motion_layer", "motion_head", width)
     heads = range(continuation.heads(place))
-    st.selectbox("Head", heads, key="motion_head", on_change=_choose_head, width=110)
-
-
-def _choose_head() -> None:
-    layer, kind = st.session_state.motion_layer
-    st.session_state.selection = picked().with_head(layer, st.session_state.motion_head, kind)
+    st.selectbox(
+        "Head",
+        heads,
+        key="motion_head",
+        on_change=choose_head,
+        args=("motion_layer", "motion_head"),
+        width=110,
+    )
 
 
 def _existing_head(continuation: Continuation) -> tuple[Place, int]:
@@ -327,9 +327,9 @@ def _panels(moment: Moment, running: bool) -> str:
 
 def _press() -> None:
     """Go to the time of the pressed row."""
-    row = st.session_state.motion_panels.selection[PICK_QUERY]
-    if row and row[0].get("i", -1) >= 0:
-        st.session_state.time = int(row[0]["i"])
+    time = position_of(pressed("motion_panels", PICK_QUERY), "i")
+    if time is not None:
+        st.session_state.time = time
 
 
 def _state(moment: Moment) -> None:
@@ -378,16 +378,3 @@ def _faithfulness(moment: Moment) -> None:
             "its largest value. Do not trust this picture.",
             icon=":material/warning:",
         )
-
-
-def _notes(moment: Moment) -> None:
-    """Where the model's own code differs between its reading and its writing, by design."""
-    continuation = moment.continuation
-    notes = continuation.made("notes", moment.length, lambda: continuation.cache().notes)
-    if notes:
-        with st.expander(
-            "Where it generates, this model computes otherwise than where it reads: by design of its code.",
-            icon=":material/info:",
-        ):
-            for note in notes:
-                st.text(note)

@@ -1,11 +1,75 @@
-"""What a session has picked, where all parts of a page find it."""
+"""What a session has picked, and what its widgets and charts say: read here, and trusted nowhere else.
+
+A browser may send anything that has the form of a widget's value (see `explorer.wire`). What is no head, no
+position, no window and no option of a list is None here, and picks nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import streamlit as st
 
+from components.charts import KINDS, Kind, Place, Window
 from explorer.selection import Selection
+
+Option = TypeVar("Option")
+
+_MOST = 10**9
+"""Beyond every position of every text."""
 
 
 def picked() -> Selection:
     """What this session has picked."""
     selection: Selection = st.session_state.selection
     return selection
+
+
+def choose_head(layer: str, head: str) -> None:
+    """Take the head from two lists, named by their keys, which a keyboard reaches."""
+    place, index = chosen(layer, Place), chosen(head, int)
+    if place is not None and index is not None:
+        st.session_state.selection = picked().with_head(place.layer, index, place.kind)
+
+
+def chosen(key: str, kind: type[Option]) -> Option | None:
+    """The choice of a widget whose options are all of this kind; of a list, what is no option is a text."""
+    value = st.session_state.get(key)
+    return value if isinstance(value, kind) else None
+
+
+def pressed(chart: str, selection: str) -> object:
+    """The points that a selection of a chart holds, as the browser sent them."""
+    return st.session_state[chart].selection.get(selection)
+
+
+def point_of(points: object) -> Mapping[str, Any]:
+    """The first of the points that a selection holds; empty if it holds none."""
+    first = points[0] if isinstance(points, list) and points else None
+    return first if isinstance(first, dict) else {}
+
+
+def head_of(points: object) -> tuple[int, int, Kind] | None:
+    """The layer, the head and its kind, of the first of a selection's points."""
+    layer, head = position_of(points, "layer"), position_of(points, "head")
+    kind = next((each for each in KINDS if each == point_of(points).get("kind")), None)
+    return None if layer is None or head is None or kind is None else (layer, head, kind)
+
+
+def window_of(points: object) -> Window | None:
+    """The window that a brush has left."""
+    first, stop = position_of(points, "query_start"), position_of(points, "query_stop")
+    first_key, stop_key = position_of(points, "key_start"), position_of(points, "key_stop")
+    if first is None or stop is None or first_key is None or stop_key is None:
+        return None
+    queries, keys = range(first, stop), range(first_key, stop_key)
+    return Window(queries, keys) if queries and keys else None
+
+
+def position_of(points: object, field: str) -> int | None:
+    """What a field of the first of a selection's points counts, from zero."""
+    value = point_of(points).get(field)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST:
+        return int(value) if value == int(value) else None
+    return None

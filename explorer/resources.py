@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -83,6 +83,10 @@ class Capture:
     places: tuple[Place, ...]
     """The layers that hold heads, by kind."""
     measures: pd.DataFrame
+    kernel: int
+    """Positions that a mixer's convolution mixes before its scan: each one and those just before it."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know of what the model computed, in sentences."""
     small: Float32[np.ndarray, "head tile tile"] | None = None
     """The `pictures`, if they had to be made while the terms were there."""
 
@@ -211,14 +215,17 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
     pictures = None
     if at_once == len(every):
         began = time.monotonic()
-        held = _hold(model, prompt, every, _report)
+        held, kept = _hold(model, prompt, every, _report)
+        notes = kept.notes
         measures = measure_table({place: each.terms for place, each in held.items()})
         _remember(model, began, len(texts))
     else:  # each layer is looked at and let go; those in use come back one by one
-        summaries = []
+        summaries, notes = [], []
         for start in range(0, len(every), at_once):
             began = time.monotonic()
-            summaries += _summaries(model, ids, every[start : start + at_once], _report)
+            found, kept = _summaries(model, ids, every[start : start + at_once], _report)
+            summaries += found
+            notes += kept.notes
             _remember(model, began, len(texts))
         measures = pd.concat([measured for measured, _ in summaries], ignore_index=True)
         pictures = np.concatenate([small for _, small in summaries])
@@ -229,8 +236,16 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
         spans=spans_of(texts),
         places=every,
         measures=measures,
+        kernel=_kernel(model),
+        notes=tuple(notes),
         small=pictures,
     )
+
+
+def _kernel(model: str) -> int:
+    loaded = bridge(model)
+    convolution: Any = loaded.blocks[loaded.ssm_layers()[0]].mixer.conv1d.original_component
+    return int(convolution.kernel_size[0])
 
 
 def places(model: str) -> tuple[Place, ...]:
@@ -238,14 +253,6 @@ def places(model: str) -> tuple[Place, ...]:
     loaded = bridge(model)
     mixers, attentions = loaded.ssm_layers(), loaded.attention_layers()
     return tuple(sorted([Place(i) for i in mixers] + [Place(i, "attention") for i in attentions], key=_order))
-
-
-def convolution_reach(model: str, place: Place) -> int:
-    """How many tokens before its own a column of a layer holds; 0 of softmax attention, which has none."""
-    if place.kind != "ssm":
-        return 0
-    mixer = bridge(model).blocks[place.layer].mixer
-    return int(mixer.conv1d.kernel_size[0]) - 1
 
 
 def _order(place: Place) -> tuple[int, bool]:
@@ -262,7 +269,7 @@ def layer_of(model: str, prompt: str, place: Place, _report: Report = untold) ->
             if found is None:
                 every, (ids, _) = places(model), encoded(model, prompt)
                 all_fit = _footprint(model).layers_at_once(ids.shape[1], HELD_BYTES) == len(every)
-                found = _hold(model, prompt, every if all_fit else [place], _report)[place]
+                found = _hold(model, prompt, every if all_fit else [place], _report)[0][place]
     return found
 
 
@@ -359,8 +366,10 @@ def _terms(kept: ActivationCache, place: Place) -> SSDTerms | SoftmaxTerms:
     return kept.ssd_terms(place.layer, with_x=False)
 
 
-def _hold(model: str, prompt: str, wanted: Sequence[Place], report: Report) -> dict[Place, Layer]:
-    """Run the prompt and hold these layers as long as there is room."""
+def _hold(
+    model: str, prompt: str, wanted: Sequence[Place], report: Report
+) -> tuple[dict[Place, Layer], ActivationCache]:
+    """Run the prompt and hold these layers as long as there is room; with them, what was kept of the run."""
     from components.bridge import matrix_inputs
 
     kept = _run(model, encoded(model, prompt)[0], wanted, matrix_inputs, report)
@@ -370,13 +379,13 @@ def _hold(model: str, prompt: str, wanted: Sequence[Place], report: Report) -> d
         given = kept[f"blocks.{place.layer}.mixer.hook_in"] if place.kind == "ssm" else None
         held[place] = Layer(_terms(kept, place), given)
         _held().put((model, prompt, place), held[place], held[place].nbytes)
-    return held
+    return held, kept
 
 
 def _summaries(
     model: str, ids: Tensor, wanted: Sequence[Place], report: Report
-) -> list[tuple[pd.DataFrame, Float32[np.ndarray, "head tile tile"]]]:
-    """Measures and small pictures of the heads of each of these layers, of which nothing else is kept."""
+) -> tuple[list[tuple[pd.DataFrame, Float32[np.ndarray, "head tile tile"]]], ActivationCache]:
+    """Measures and small pictures of the heads of each of these layers, and what was kept of the run."""
     from components.bridge import matrix_inputs
     from components.charts import gallery_tiles, measure_table
 
@@ -390,7 +399,7 @@ def _summaries(
         terms = _terms(kept, place)
         tiles = gallery_tiles(terms.heads * len(places(model)))
         found.append((measure_table({place: terms}), _small_pictures(terms, tiles)))
-    return found
+    return found, kept
 
 
 def _small_pictures(terms: SSDTerms | SoftmaxTerms, tiles: int) -> Float32[np.ndarray, "head tile tile"]:

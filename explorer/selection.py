@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from components.charts import KINDS, MEASURES, Kind, Window
 from components.demo.presets import PRESETS, Preset
+from components.models.catalogue import DEMO
 
 LONGEST_LINK = 2_000
 """Characters; longer links are cut by some mail programs and servers."""
@@ -66,10 +67,19 @@ class Selection:
         """The same prompt and head in another model."""
         return replace(self, model=model)
 
+    def look_for(self, layer: int, head: int, kind: Kind) -> str:
+        """What the preset says of a head: that of M in the embedded model, where it was checked; else ""."""
+        preset = self.preset
+        if preset is None or self.model != DEMO or self.view.dt:
+            return ""
+        return preset.look_for if (layer, head, kind) == (preset.layer, preset.head, "ssm") else ""
+
     def with_preset(self, preset: Preset) -> Selection:
-        """The preset's prompt and where to look in it, with the same model."""
-        start = self.with_prompt(preset.prompt).with_head(preset.layer, preset.head)
-        return replace(start, query=preset.query)
+        """The preset's prompt, with the same model; in the embedded one, also where to look in it."""
+        start = self.with_prompt(preset.prompt)
+        if self.model != DEMO:
+            return start
+        return replace(start.with_head(preset.layer, preset.head), query=preset.query)
 
     def with_prompt(self, prompt: str) -> Selection:
         """Another prompt, seen through the same head; query and windows belong to the old text."""

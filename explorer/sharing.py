@@ -52,6 +52,7 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
         return
     with menu:
         with_dt = selection.view.dt and place.kind == "ssm"
+        notes = resources.capture(selection.model, selection.prompt).notes
         provenance = exports.provenance_of(
             resources.bridge(selection.model),
             selection.model,
@@ -60,6 +61,7 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
             layer=place.layer,
             head=head,
             with_dt=with_dt,
+            notes=notes,
         )
         title = f"{str(place).capitalize()}, head {head} · Mamba-2 Explorer"
 
@@ -69,7 +71,7 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
         files: dict[str, tuple[str, str, Callable[[], bytes]]] = {
             "SVG": ("svg", "image/svg+xml", partial(exports.picture_svg, picture)),
             "PNG": ("png", "image/png", partial(exports.picture_png, picture)),
-            "HTML": ("html", "text/html", partial(exports.picture_html, picture, title)),
+            "HTML": ("html", "text/html", partial(exports.picture_html, picture, title, notes=notes)),
             "CSV": ("csv", "text/csv", lambda: exports.matrix_csv(matrix(), provenance)),
             "NPZ": ("npz", "application/octet-stream", lambda: exports.matrix_npz(matrix(), provenance)),
         }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping
 from typing import Any
 
 import streamlit as st
 
 from components.charts import Place, Window, in_figures, overview_picture, strongest_tile
-from explorer.picks import picked
+from explorer.picks import picked, point_of, window_of
 from explorer.resources import Capture, overview
 
 OVERVIEW_WIDTH = 128
@@ -25,17 +25,16 @@ def shown_window(capture: Capture) -> Window:
     return found or Window.whole(capture.length)
 
 
-def take_brush(brushed: Sequence[Mapping[str, Any]], state: MutableMapping[Any, Any]) -> Window | None:
+def take_brush(brushed: object, state: MutableMapping[Any, Any]) -> Window | None:
     """The window that a brush has just left; None if it left none, or that has been taken before.
 
     `brushed` is the chart's selection OPEN_WINDOW, which stays there; `state` remembers which one was taken.
     """
-    brush = brushed[0].get("brush") if brushed else None
-    if brush is None or brush == state.get("brush"):
+    brush, window = point_of(brushed).get("brush"), window_of(brushed)
+    if window is None or brush == state.get("brush"):
         return None
     state["brush"] = brush
-    ends = {name: int(brushed[0][name]) for name in ("query_start", "query_stop", "key_start", "key_stop")}
-    return Window(range(ends["query_start"], ends["query_stop"]), range(ends["key_start"], ends["key_stop"]))
+    return window
 
 
 def trail(capture: Capture, place: Place, head: int, window: Window) -> None:
@@ -59,7 +58,7 @@ def trail(capture: Capture, place: Place, head: int, window: Window) -> None:
             "Open the strongest tile (RMS)",
             key="strongest",
             icon=":material/center_focus_strong:",
-            help="Strongest: of the largest root mean square (RMS), of M or, with Times dt, of M·dt.",
+            help="Strongest: of the largest root mean square (RMS) of attention or, with Times dt, of M·dt.",
             on_click=_open_strongest,
             args=(capture, place, head, window),
         )

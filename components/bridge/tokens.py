@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from codecs import getincrementaldecoder
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+
+_FALLBACK = re.compile("<0x([0-9A-F]{2})>")
+"""The name of a byte in a vocabulary that has other names for texts, such as that of Mistral."""
+
+_NO_CHARACTER = re.compile("[\udc80-\udcff]+")
+"""Bytes, as `surrogateescape` puts them into a text."""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
@@ -33,60 +39,45 @@ def left_padded(
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """The text of each token of one text, with its spaces.
+    """The text that each token adds to those before it, with its spaces.
 
-    A character whose UTF-8 bytes are several tokens stands at the token that completes it. Bytes that do not
-    complete one, or not yet, are written as bytes: <0xF0 0x9F>.
+    A character that is cut into several tokens stands at the one that completes it. Bytes that complete none
+    are written as bytes: <0xF0 0x9F>.
     """
-    pieces = {number: _piece(tokenizer, number) for number in set(map(int, ids))}
-    waiting = b""  # the first bytes of a character
-    texts = []
-    for number in map(int, ids):
-        piece = pieces[number]
-        if isinstance(piece, bytes):
-            text, begun = _complete(waiting, piece)
-            texts.append(text)
-            waiting = begun
-        else:
-            texts.append(piece)
-            waiting = b""
+    pieces = {i: _token_bytes(tokenizer, i) for i in set(map(int, ids))}
+    return _texts(pieces[int(i)] for i in ids)
+
+
+def _texts(pieces: Iterable[bytes]) -> list[str]:
+    """The text that each piece of UTF-8 adds to those before it."""
+    texts, begun = [], b""
+    for piece in pieces:
+        data = begun + piece
+        text = data.decode(errors="surrogateescape")
+        if begun and _NO_CHARACTER.match(text):  # the piece does not complete what the ones before began
+            text = text[len(begun) :]
+        texts.append(_NO_CHARACTER.sub(lambda found: _in_figures(found[0]), text))
+        begun = data[codecs.utf_8_decode(data, "surrogateescape", False)[1] :]
     return texts
 
 
-def _complete(waiting: bytes, given: bytes) -> tuple[str, bytes]:
-    """What `given` bytes say after those that wait for it; and the bytes that then wait for more."""
-    decoder = getincrementaldecoder("utf-8")()
-    try:
-        text = decoder.decode(waiting + given)
-    except UnicodeDecodeError as error:
-        if waiting:  # they have been written as bytes already
-            return _complete(b"", given)
-        good, bad, rest = given[: error.start], given[error.start : error.end], given[error.end :]
-        text, begun = _complete(b"", rest)
-        return good.decode() + _bytes_as_text(bad) + text, begun
-    begun, _ = decoder.getstate()
-    return text + _bytes_as_text(begun[-len(given) :]), begun
+def _in_figures(escaped: str) -> str:
+    return "<" + " ".join(f"0x{ord(byte) - 0xDC00:02X}" for byte in escaped) + ">"
 
 
-def _bytes_as_text(some: bytes) -> str:
-    return f"<{' '.join(f'0x{byte:02X}' for byte in some)}>" if some else ""
-
-
-def _piece(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str | bytes:
-    """The text of a token; or its bytes, if they are not the whole of every character they belong to."""
+def _token_bytes(tokenizer: PreTrainedTokenizerBase, token_id: int) -> bytes:
+    """The bytes of a token's text or, where it is a part of one, those that its name spells."""
     # Some decoders drop the space before a text's first token, so decode it behind another one.
     anchor = str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
     pair = str(tokenizer.decode([token_id, token_id], clean_up_tokenization_spaces=False))
     text = pair[len(anchor) :] if pair.startswith(anchor) else anchor
-    if "\ufffd" not in text:
-        return text
-    token = tokenizer.convert_ids_to_tokens(token_id)
-    if not isinstance(token, str):
-        return text
-    if fallback := re.fullmatch(r"<0x([0-9A-F]{2})>", token):  # as SentencePiece names a byte
-        return bytes.fromhex(fallback[1])
+    name = tokenizer.convert_ids_to_tokens(token_id)
+    if "\ufffd" not in text or not isinstance(name, str):
+        return text.encode()
+    if byte := _FALLBACK.fullmatch(name):
+        return bytes.fromhex(byte[1])
     table = _bytes_by_character()
-    return bytes(table[character] for character in token) if all(c in table for c in token) else text
+    return bytes(table[each] for each in name) if table.keys() >= set(name) else text.encode()
 
 
 @cache

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from components.charts.tokens import joined
+
 # No pattern looks further than the run of one kind of character that it begins in: linear for any text.
 _WORD_END = re.compile(r"\s+")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
@@ -38,7 +40,7 @@ def spans_of(tokens: Sequence[str]) -> Spans:
     within 3.14), at 。！？ and at blank lines; paragraphs at blank lines, or, where there are none, at line
     ends. What the text breaks off in counts as a whole part.
     """
-    text = "".join(tokens)
+    text = joined(tokens)
     paragraph_end = _PARAGRAPH_END if _PARAGRAPH_END.search(text.strip()) else _LINE_END
 
     def mean(end: re.Pattern[str]) -> float:

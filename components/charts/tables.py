@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float32, Int
 from torch import Tensor
 
+from components.charts.tokens import joined
 from components.charts.window import MOST_TILES, Window, in_figures, tiles_of
 from components.ssd import (
     SoftmaxTerms,
@@ -206,12 +207,9 @@ def tile_text(tokens: Sequence[str], tile: range) -> str:
     """How the text of a tile begins; a tile of one token is that token."""
     if len(tile) == 1:
         return tokens[tile.start]
-    text = ""
-    for token in tokens[tile.start : tile.stop]:
-        text += token
-        if len(text) > TILE_LETTERS:
-            return f"{text[:TILE_LETTERS]}…"
-    return text
+    # A character is of four tokens at most.
+    text = joined(tokens[tile.start : min(tile.stop, tile.start + 4 * TILE_LETTERS + 4)])
+    return text if len(text) <= TILE_LETTERS else f"{text[:TILE_LETTERS]}…"
 
 
 def row_table(cells: HeadCells, query: int) -> pd.DataFrame:

@@ -1,9 +1,13 @@
 """Tokens as a reader can see them: blanks and control characters made visible, nothing interpreted."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 _VISIBLE = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
+
+_CUT = re.compile(r"((?:<0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*>)+)([^\0-\x7f])")
+"""Bytes of tokens that complete no character, and the character after them."""
 
 
 def visible_tokens(tokens: Sequence[str]) -> list[str]:
@@ -14,6 +18,16 @@ def visible_tokens(tokens: Sequence[str]) -> list[str]:
     """
     shown = {token: "".join(map(_visible, token)) or "∅" for token in set(tokens)}
     return [shown[token] for token in tokens]
+
+
+def joined(tokens: Sequence[str]) -> str:
+    """Tokens as one text, in which a character of several tokens stands without the bytes that began it."""
+    return _CUT.sub(_whole, "".join(tokens))
+
+
+def _whole(found: re.Match[str]) -> str:
+    begun = bytes(int(byte, 16) for byte in re.findall("0x(..)", found[1]))
+    return found[2] if found[2].encode().startswith(begun) else found[0]
 
 
 def _visible(character: str) -> str:

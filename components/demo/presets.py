@@ -1,4 +1,4 @@
-"""The prompts the explorer opens with, and where to look in them."""
+"""The prompts the explorer opens with, and where in the embedded model to look at them."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,13 @@ class Preset:
     name: str
     prompt: str
     look_for: str
-    """One sentence for someone who sees the mechanism for the first time."""
+    """One sentence, true of M in the embedded model, for someone who sees such a mechanism first here."""
     layer: int
     head: int
     query: int
-    """Position of the row to show; the last one predicts the answer."""
+    """Position of the row to show; the last one, after which the embedded model gives the answer."""
+    names_head: bool = False
+    """Whether the name says what the head does; if not, it says what the text is."""
 
 
 PRESETS: tuple[Preset, ...] = (
@@ -66,5 +68,6 @@ PRESETS: tuple[Preset, ...] = (
         layer=2,
         head=7,
         query=27,
+        names_head=True,
     ),
 )

@@ -4,12 +4,14 @@ import math
 from functools import partial
 
 import streamlit as st
+from streamlit.typing import UploadedFile
 
 from components.demo.presets import PRESETS
 from components.models import CATALOGUE, ModelLoadError
+from components.models.catalogue import DEMO
 from explorer import jobs, resources
 from explorer.figures import head_figures
-from explorer.picks import picked
+from explorer.picks import chosen, picked
 from explorer.selection import Selection, first_selection, selection_of
 from explorer.settings import settings
 from explorer.uploads import text_of_file
@@ -37,7 +39,9 @@ if "selection" not in st.session_state:
 selection = picked()
 st.session_state.setdefault("model", selection.model)
 st.session_state.setdefault("prompt", selection.prompt)
-st.session_state.preset = selection.preset.name if selection.preset else None
+# What a head does in the embedded model, it does in no other.
+presets = [preset for preset in PRESETS if st.session_state.model == DEMO or not preset.names_head]
+st.session_state.preset = selection.preset.name if selection.preset in presets else None
 
 
 def take_preset() -> None:
@@ -73,7 +77,7 @@ def agree() -> None:
 
 def take_file() -> None:
     """Put the text of the uploaded file into the box, and run it."""
-    file = st.session_state.upload
+    file = chosen("upload", UploadedFile)
     if file is None:
         return
     st.session_state.upload_menu = False  # it would stand before what comes of it
@@ -128,7 +132,7 @@ with prompt_column:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.pills(
             "Presets",
-            [preset.name for preset in PRESETS],
+            [preset.name for preset in presets],
             key="preset",
             on_change=take_preset,
             label_visibility="collapsed",
@@ -137,7 +141,6 @@ with prompt_column:
         with st.popover("Open a text", icon=":material/upload_file:", key="upload_menu", on_change="rerun"):
             st.file_uploader(
                 "A text file, .txt or .md, in UTF-8",
-                type=["txt", "md"],
                 max_upload_size=math.ceil(settings().most_upload_kilobytes / 1024),
                 key="upload",
                 on_change=take_file,

@@ -15,21 +15,14 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from components.charts import (
-    Place,
-    decay_curves_chart,
-    head_cells,
-    panels_chart,
-    survival_table,
-    visible_tokens,
-)
+from components.charts import decay_curves_chart, head_cells, panels_chart, survival_table, visible_tokens
 from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.colours import ACCENT, NEGATIVE, POSITIVE
 from components.demo.presets import PRESETS
 from components.models.catalogue import DEMO
 from components.ssd import effective_attention
-from explorer.figures import draw
-from explorer.resources import bridge, capture, convolution_reach, faithfulness
+from explorer.figures import column_in_words, draw
+from explorer.resources import bridge, capture, faithfulness
 
 if TYPE_CHECKING:
     from components.bridge import HookPoint
@@ -195,18 +188,17 @@ with page:
 page.header("Half-life: how long a head remembers", anchor=False, divider="gray")
 page.markdown("After how many tokens is half of a written token left? With the mean step, after")
 page.latex(r"\text{half-life} = \frac{\ln 2}{|A| \cdot \overline{dt}}")
-for column, head, name in zip(page.columns(2, gap="large"), (short, long), ("Forgets", "Holds"), strict=True):
+heads = {"Forgets soonest": short, "Holds longest": long}
+for column, (name, head) in zip(page.columns(2, gap="large"), heads.items(), strict=True):
     half = float(of_layer["half_life"][head])
     column.markdown(f"**{name}:** layer {LAYER}, head {head}, half-life {half:.3g} tokens.")
     with column:
         draw(
             decay_curves_chart(survival_table(terms), head, half),
-            key=f"decay_{name}",
+            key=f"decay_{head}",
             alt=f"Survival of the first token in layer {LAYER}: head {head}, half-life {half:.3g} tokens.",
         )
-page.caption(
-    "The curve drops in steps, since a head fades more at some tokens. The half-life is its mean pace."
-)
+page.caption("The curve falls faster where *dt* is larger. The half-life is its mean pace.")
 
 page.header("Faithfulness: is the picture true?", anchor=False, divider="gray")
 text, figure = page.columns([5, 6], gap="large")
@@ -265,10 +257,8 @@ changes = ((after - before).norm(dim=(-1, -2)) / before.norm(dim=(-1, -2))).toli
 changed = [place for place, change in enumerate(changes) if change > 1e-6]
 text, figure = page.columns([5, 6], gap="large")
 text.subheader("Column j is not token j alone", anchor=False)
-reach = convolution_reach(DEMO, Place(first_layer))
 text.markdown(
-    "A short convolution runs before the memory. "
-    f"It mixes {reach + 1} tokens, so column *j* holds tokens *j*−{reach} … *j*.\n\n"
+    f"{column_in_words(example.kernel)}\n\n"
     f"**Try it:** write `{SWAP[1]}` for `{SWAP[0]}`. One token differs, but {len(changed)} columns of layer "
     f"{first_layer} change: positions {changed[0]} to {changed[-1]}."
 )

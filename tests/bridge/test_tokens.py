@@ -1,27 +1,17 @@
 """Token texts: one per position, with spaces, and bytes where a character is cut."""
 
 import re
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from components.bridge import ModelBridge
-from components.bridge.tokens import encode, token_texts
+from components.bridge.tokens import _bytes_by_character, encode, token_texts
 from tests.tiny import tiny_model
-
-
-def byte_level(texts: Sequence[str] = ("the key and the map " * 9,)) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+from tests.tokenizers import byte_fallback, byte_level
 
 
 def metaspace() -> PreTrainedTokenizerFast:
@@ -32,22 +22,16 @@ def metaspace() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
 
 
-def byte_fallback() -> PreTrainedTokenizerFast:
-    """Like Mistral's and Zamba2's: what the vocabulary lacks is spelled in bytes."""
-    words = ["▁", "a", "k", "e", "y", "▁a", "▁k", "▁ke", "▁key"]
-    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *words]
-    merges = [("▁", "a"), ("▁", "k"), ("▁k", "e"), ("▁ke", "y")]
-    vocabulary = {name: number for number, name in enumerate(names)}
-    model = models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
-
-
 BYTE_LEVEL, BYTE_FALLBACK = byte_level(), byte_fallback()
+BOTH = pytest.mark.parametrize("tokenizer", [BYTE_LEVEL, BYTE_FALLBACK], ids=["byte level", "byte fallback"])
+
+
+def of_bytes(tokenizer: PreTrainedTokenizerFast, data: bytes) -> list[int]:
+    """The tokens that are single bytes."""
+    if tokenizer is BYTE_FALLBACK:
+        return tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in data])
+    names = {byte: name for name, byte in _bytes_by_character().items()}
+    return tokenizer.convert_tokens_to_ids([names[byte] for byte in data])
 
 
 def test_spaces_and_newlines_are_kept() -> None:
@@ -64,79 +48,83 @@ def test_spaces_are_kept_where_the_decoder_drops_the_first() -> None:
     assert token_texts(metaspace(), [1, 2, 3]) == [" the", " key", "s"]
 
 
-@pytest.mark.parametrize("tokenizer", [BYTE_LEVEL, BYTE_FALLBACK], ids=["byte level", "byte fallback"])
+@BOTH
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "shown"),
     [
         ("😀", ["<0xF0>", "<0x9F>", "<0x98>", "😀"]),
+        ("中文", ["<0xE4>", "<0xB8>", "中", "<0xE6>", "<0x96>", "文"]),
         ("ش", ["<0xD8>", "ش"]),
-        ("日本", ["<0xE6>", "<0x97>", "日", "<0xE6>", "<0x9C>", "本"]),
-        ("é", ["<0xC3>", "é"]),
-        ("\ufffd", ["<0xEF>", "<0xBF>", "\ufffd"]),  # itself, and no sign of something else
-        ("\x01", ["\x01"]),
+        ("a\u0301", ["a", "<0xCC>", "\u0301"]),
     ],
 )
-def test_a_character_of_several_tokens_stands_where_it_is_complete(
-    tokenizer: PreTrainedTokenizerFast, text: str, expected: list[str]
+def test_a_character_stands_where_its_bytes_are_complete(
+    tokenizer: PreTrainedTokenizerFast, text: str, shown: list[str]
 ) -> None:
+    texts = token_texts(tokenizer, encode(tokenizer, text))
+    assert texts[len(texts) - len(shown) :] == shown
+    assert "".join(texts[: len(texts) - len(shown)]) in ("", " ")  # Mistral's puts a space before any text
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"\xf0\x9f", ["<0xF0>", "<0x9F>"]),  # not complete
+        (b"\xf0\x9fa", ["<0xF0>", "<0x9F>", "a"]),  # never to be
+        (b"\x80\xd8\xb4", ["<0x80>", "<0xD8>", "ش"]),  # in the middle of one
+        (b"\xc0\x80", ["<0xC0>", "<0x80>"]),  # longer than needed
+        (b"\xed\xa0\x80", ["<0xED>", "<0xA0>", "<0x80>"]),  # half of a pair of UTF-16
+        (b"\xd8\xd8\xb4", ["<0xD8>", "<0xD8>", "ش"]),
+        (b"\n\x00", ["\n", "\0"]),
+        ("\ufffd".encode(), ["<0xEF>", "<0xBF>", "\ufffd"]),  # a character as any other
+    ],
+)
+def test_bytes_of_no_character_stay_bytes(
+    tokenizer: PreTrainedTokenizerFast, data: bytes, shown: list[str]
+) -> None:
+    assert token_texts(tokenizer, of_bytes(tokenizer, data)) == shown
+
+
+def test_a_token_of_several_bytes_completes_one_character_and_begins_another() -> None:
+    tokenizer = Tokenizer(models.WordLevel({"ĠðŁ": 0, "ĺ": 1, "ĢaØ": 2, "´": 3}, unk_token="ĺ"))
+    tokenizer.decoder = decoders.ByteLevel()
+    texts = token_texts(PreTrainedTokenizerFast(tokenizer_object=tokenizer), [0, 1, 2, 3, 2])
+    assert texts == [" <0xF0 0x9F>", "<0x98>", "😀a<0xD8>", "ش", "<0x80>a<0xD8>"]
+
+
+@pytest.mark.parametrize("text", ["é", "ð", "\ufffd", "<0xF0>"])
+def test_what_only_looks_like_a_byte_is_text(text: str) -> None:
+    assert "".join(token_texts(BYTE_FALLBACK, encode(BYTE_FALLBACK, text))) == f" {text}"
+    assert "".join(token_texts(BYTE_LEVEL, encode(BYTE_LEVEL, text))).endswith(text)
+
+
+def characters_of(texts: list[str]) -> str:
+    """What stands in the texts beside bytes."""
+    return re.sub("<0x..(?: 0x..)*>", "", "".join(texts))
+
+
+@BOTH
+@given(text=st.text(st.characters(exclude_characters="<▁", exclude_categories=["Cs"]), min_size=1))
+@settings(max_examples=150, deadline=None)
+def test_every_character_stands_once_and_in_order(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
     ids = encode(tokenizer, text)
-    before = len(ids) - len(expected)  # a space that the tokenizer puts first
-    assert token_texts(tokenizer, ids)[before:] == expected
-    assert token_texts(tokenizer, ids[:-1])[before:] == expected[:-1]  # not yet complete
-    again = token_texts(tokenizer, ids[-1:] * 2)  # in the middle of a character there is no character
-    if len(expected) > 1:
-        assert again == [f"<0x{text.encode()[-1]:02X}>"] * 2
-    bridge = ModelBridge(tiny_model(vocab_size=512), tokenizer)
-    assert bridge.to_str_tokens(text)[before:] == expected
-    assert bridge.to_str_tokens(bridge.to_tokens(text))[before:] == expected
-
-
-def test_bytes_that_complete_nothing_are_bytes() -> None:
-    def ids_of(*some: int) -> list[int]:
-        return [BYTE_FALLBACK.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in some]
-
-    assert token_texts(BYTE_FALLBACK, ids_of(0xF0, 0x9F, 0x41, 0x80)) == ["<0xF0>", "<0x9F>", "A", "<0x80>"]
-    assert token_texts(BYTE_FALLBACK, ids_of(0xF0, 0xD8, 0xB4)) == ["<0xF0>", "<0xD8>", "ش"]
-    assert token_texts(BYTE_FALLBACK, ids_of(0xC0, 0xFF)) == ["<0xC0>", "<0xFF>"]
-    key = BYTE_FALLBACK.convert_tokens_to_ids("▁key")
-    assert token_texts(BYTE_FALLBACK, [*ids_of(0xF0, 0x9F), key, *ids_of(0x98, 0x80)]) == [
-        "<0xF0>",
-        "<0x9F>",
-        " key",
-        "<0x98>",
-        "<0x80>",
-    ]
-
-
-def test_a_token_with_the_beginning_of_a_character() -> None:
-    """As large vocabularies have them: a space and the first bytes of an emoji, then the last byte."""
-    tokenizer = byte_level(["the 😀 key " * 9, "a 😁 map " * 9])
-    ids = encode(tokenizer, "the 😂 key")
     texts = token_texts(tokenizer, ids)
-    assert "".join(texts).replace("<0xF0 0x9F 0x98>", "") == "the 😂 key"
-    assert " <0xF0 0x9F 0x98>" in texts
+    assert len(texts) == len(ids)
+    assert characters_of(texts) == (f" {text}" if tokenizer is BYTE_FALLBACK else text)
 
 
-PLACEHOLDER = r"<0x[0-9A-F]{2}( 0x[0-9A-F]{2})*>"
-
-
-@given(st.text(st.characters(blacklist_characters="<", blacklist_categories=["Cs"]), min_size=1, max_size=40))
-@settings(max_examples=100, deadline=None)
-def test_every_character_of_a_text_is_shown_once(text: str) -> None:
-    for tokenizer, before in ((BYTE_LEVEL, ""), (BYTE_FALLBACK, " ")):
-        ids = encode(tokenizer, text)
-        texts = token_texts(tokenizer, ids)
-        assert len(texts) == len(ids)
-        assert re.sub(PLACEHOLDER, "", "".join(texts)) == before + text
-
-
-@given(st.lists(st.integers(0, 258), min_size=1, max_size=30))
-@settings(max_examples=100, deadline=None)
-def test_any_bytes_are_shown(ids: list[int]) -> None:
-    for tokenizer in (BYTE_LEVEL, BYTE_FALLBACK):
-        texts = token_texts(tokenizer, ids)
-        assert len(texts) == len(ids)
-        assert all(texts[place] for place, number in enumerate(ids) if number > 2)
+@BOTH
+@given(data=st.binary(max_size=12), cut=st.integers(0, 12))
+@settings(max_examples=150, deadline=None)
+def test_what_comes_later_changes_no_text(tokenizer: PreTrainedTokenizerFast, data: bytes, cut: int) -> None:
+    ids = of_bytes(tokenizer, data)
+    texts = token_texts(tokenizer, ids)
+    assert token_texts(tokenizer, ids[:cut]) == texts[:cut]
+    # Each byte is written as one, unless it completes a character.
+    for byte, shown in zip(data, texts, strict=True):
+        assert shown == f"<0x{byte:02X}>" or shown.encode()[-1] == byte
+    assert characters_of(texts) == data.decode(errors="ignore")
 
 
 @given(

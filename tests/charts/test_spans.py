@@ -160,3 +160,8 @@ def test_words_agree_with_the_number_and_grow_with_it(one: float, other: float) 
 def test_every_text_has_an_answer(text: str, tokens: float) -> None:
     spans = spans_of(tokens_of(text))
     assert re.match("about|less than|more than|longer than|far longer than", in_words(tokens, spans))
+
+
+def test_bytes_of_cut_characters_are_no_words() -> None:
+    cut = ["one", " <0xF0>", "<0x9F>", "<0x98>", "😀", " two", "."]
+    assert spans_of(cut).word == spans_of(["one", " 😀", *[""] * 3, " two", "."]).word

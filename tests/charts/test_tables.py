@@ -16,6 +16,8 @@ from components.charts import (
     survival_table,
     visible_tokens,
 )
+from components.charts.tables import tile_text
+from components.charts.tokens import joined
 from components.charts.window import MOST_TILES, tiles_of
 from components.ssd import (
     SSDTerms,
@@ -52,7 +54,8 @@ def test_cells_of_a_window_name_their_positions_in_the_whole_text() -> None:
     assert (cells["i"] >= cells["j"]).all()
     row = cells[(cells["i"] == 105) & (cells["j"] == 102)].iloc[0]
     assert (row["query"], row["key"]) == ("t105", "t102")
-    assert row["attention"] == effective_attention(terms, heads=[0])[0, 0, 105, 102]
+    entry = float(effective_attention(terms, heads=[0])[0, 0, 105, 102])
+    assert row["attention"] == pytest.approx(entry, rel=1e-5)
     assert (shown.row_of(107), shown.column_of(103)) == (2, 3)
     assert not shown.pooled
 
@@ -218,3 +221,28 @@ def test_survival_is_the_first_column_of_the_decay(terms: SSDTerms) -> None:
 )
 def test_tokens_can_be_seen_and_change_nothing_around_them(token: str, shown: str) -> None:
     assert visible_tokens([token]) == [shown]
+
+
+CUT = ["a", "<0xF0>", "<0x9F 0x98>", "😀b<0xE4>", "<0xB8>", "中"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (CUT, "a😀b中"),
+        (["<0xD8>", "ش", "<0xF0>", "<0x9F>"], "ش<0xF0><0x9F>"),
+        (["<0xF0>", "<0x9F>", "ش"], "<0xF0><0x9F>ش"),  # other bytes than those of the character
+        (["<0xD8>", "a"], "<0xD8>a"),
+        (["<b>", "é"], "<b>é"),
+    ],
+)
+def test_a_character_of_several_tokens_stands_once_in_their_text(tokens: list[str], text: str) -> None:
+    assert joined(tokens) == text
+
+
+def test_the_text_of_a_tile_is_that_of_its_characters() -> None:
+    tokens = ["<0xE4>", "<0xB8>", "中"] * 100
+    assert tile_text(tokens, range(0, 6)) == "中中"
+    assert tile_text(tokens, range(0, 300)) == "中" * 60 + "…"
+    assert tile_text(tokens, range(1, 4)) == "<0xB8>中<0xE4>"
+    assert tile_text(tokens, range(1, 2)) == "<0xB8>"

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
+from transformers import Mamba2ForCausalLM
+
+from tests.tokenizers import byte_fallback
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden" / "grouped"
@@ -33,3 +36,13 @@ def embedded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def page() -> AppTest:
     """The page at first sight."""
     return AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60).run()
+
+
+@pytest.fixture
+def bytes_of_unknown(folder: Path) -> None:
+    """Let the tiny model read text as Mistral's do: what its vocabulary has no name for, byte by byte."""
+    tokenizer = byte_fallback()
+    model = Mamba2ForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

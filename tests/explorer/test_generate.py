@@ -15,7 +15,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 from transformers import AutoTokenizer
 
-from components.charts import Place, Window, head_cells
+from components.charts import Place, Window, head_cells, visible_tokens
 from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
 from components.ssd import softmax_attention
@@ -385,3 +385,23 @@ def test_a_hybrid_offers_its_heads_of_both_kinds(page: AppTest, folder: Path, fa
     row = table(page, "motion_panels", "cells")["attention"].to_numpy()[-len(pattern) :]
     np.testing.assert_allclose(row, pattern, atol=1e-6)
     assert len(page.get("vega_lite_chart")) == len(CHARTS) - 2  # it carries no state
+
+
+@pytest.mark.usefixtures("bytes_of_unknown")
+def test_a_character_that_comes_in_several_tokens_is_told_once_it_is_complete(
+    request: pytest.FixtureRequest,
+) -> None:
+    page: AppTest = request.getfixturevalue("page")
+    page.text_area(key="continued_prompt").set_value("😀中").run()
+    generate(page)
+    continuation = page.session_state.continuation
+    whole = resources.bridge("demo").to_str_tokens(ids(page))
+    assert whole[:8] == [" ", "<0xF0>", "<0x9F>", "<0x98>", "😀", "<0xE4>", "<0xB8>", "中"]
+    first, last = ids(page)[1], ids(page)[7]
+    assert continuation.tokens_after(6, [last, first]) == ["中", "<0xF0>"]
+    # Token by token, as they come.
+    continuation._tokens = []
+    every = continuation.generation.ids
+    for length in range(1, len(every) + 1):
+        continuation.generation = SimpleNamespace(ids=every[:length])
+        assert continuation.tokens() == visible_tokens(whole[:length])

@@ -140,6 +140,16 @@ def test_any_text_is_drawn(page: AppTest, prompt: str) -> None:
     assert not any(element.allow_html for element in (*page.markdown, *page.caption))
 
 
+@pytest.mark.usefixtures("bytes_of_unknown")
+def test_a_character_of_several_tokens_is_shown_where_its_bytes_are_complete() -> None:
+    page = at(prompt="中😀")
+    assert not page.exception
+    shown = ["·", "<0xE4>", "<0xB8>", "中", "<0xF0>", "<0x9F>", "<0x98>", "😀"]
+    assert table(page, "panels", "text")["letters"].tolist() == shown
+    assert table(page, "row", "keys")["label"].tolist() == shown
+    assert "'😀' reads" in described(page, "panels")
+
+
 LONG = " ".join(f"word {k * k}" for k in range(200))
 """Some 1,200 tokens of the tiny model."""
 

@@ -1,0 +1,106 @@
+"""What a browser may send: for each widget of the pages a value of the form that it has.
+
+Streamlit reads a value as the widget in the browser writes it, and any other ends in a traceback. Such a
+value, which no widget can have sent, is left out of the message before Streamlit sees it, so the widget keeps
+the one it had. What a value of the right form says is read in `explorer.picks`.
+"""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CHARTS = frozenset({"head_map", "gallery_of_heads", "panels", "motion_panels"})
+"""The keys of those that can be clicked; a selection is sent as JSON."""
+
+_KEYS = {
+    "string_value": {
+        *CHARTS,
+        *("model", "prompt", "layer", "head", "query"),
+        *("continued_prompt", "motion_layer", "motion_head", "pace"),
+    },
+    "string_array_value": {"preset", "measure", "sort", "draws"},
+    "bool_value": {
+        *("dt", "rms", "locked", "log", "log_time", "gallery", "large", "as_table"),
+        *("lists", "copy_link", "export", "upload_menu"),
+    },
+    "double_value": {"first_query", "last_query", "first_key", "last_key", "new_tokens", "seed"},
+    "double_array_value": {"time", "time_so_far", "temperature", "top_p"},
+    "file_uploader_state_value": {"upload"},
+}
+FORMS = {key: form for form, keys in _KEYS.items() for key in keys}
+"""The form of each widget's value by the widget's key. A widget that is not named here is a button."""
+
+_LEVELS = 4
+"""Of brackets in a selection: the object, its selections, the points of one, their fields."""
+
+
+class WidgetsOnly:
+    """Lets through, of what a browser sends over its websocket, what widgets of the pages can have sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection."""
+
+        async def receive_checked() -> Message:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return message
+            return {"type": message["type"], "bytes": checked(message.get("bytes") or b"")}
+
+        await self._app(scope, receive_checked if scope["type"] == "websocket" else receive, send)
+
+
+def checked(data: bytes) -> bytes:
+    """The message without values of another form than their widget's; an empty one, if it is no message."""
+    message = BackMsg()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return b""
+    widgets = message.rerun_script.widget_states.widgets
+    good = [state for state in widgets if _well_formed(state)]
+    if len(good) == len(widgets):
+        return data
+    del widgets[:]
+    widgets.extend(good)
+    return bytes(message.SerializeToString())
+
+
+def _well_formed(state: WidgetState) -> bool:
+    key = state.id.split("-", maxsplit=2)[-1]  # the identifier ends with it
+    form = state.WhichOneof("value")
+    if form is None:  # the widget was emptied
+        return True
+    if form != FORMS.get(key, "trigger_value"):
+        return False
+    if form == "double_value":
+        return isfinite(state.double_value)
+    return key not in CHARTS or _is_selection(state.string_value)
+
+
+def _is_selection(text: str) -> bool:
+    """Whether a text is the JSON of a chart's selections."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and isinstance(value.get("selection"), dict) and _flat(value, _LEVELS)
+
+
+def _flat(value: object, levels: int) -> bool:
+    """Whether brackets are at most so many deep: Streamlit copies values level by level."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return levels > 0 and all(_flat(each, levels - 1) for each in inner)
+    return True
