@@ -211,9 +211,26 @@ class Explorer:
                 return self.settle()
         raise AssertionError(f"The head map has no cell for layer {layer}, head {head}.")
 
-    def point(self, panel: int, across: float, down: float) -> None:
-        """Move the pointer to a place in a panel, in parts of the panel's width and height."""
-        left, top, side = self.pixels().place(panel)
+    def point_at(self, drawn: "Panels", panel: int, i: int, j: int, length: int) -> None:
+        """Move the pointer to the cell in row `i` and column `j` of panels `drawn` of a text of this length.
+
+        What is told of it is that of its frame, which has to be drawn before the pointer can be in it.
+        """
+        for across in (0.4, 0.5):
+            self.point(panel, (j + across) / length, (i + 0.5) / length, drawn)
+
+    def tooltip(self) -> dict[str, str]:
+        """What is told of what is pointed at, by name; empty if nothing is."""
+        rows = self.page.locator("#vg-tooltip-element.visible tr").all()
+        cells = [[cell.inner_text() for cell in row.locator("td").all()] for row in rows]
+        return {name.removesuffix(":"): value for name, value in cells}
+
+    def point(self, panel: int, across: float, down: float, drawn: "Panels | None" = None) -> None:
+        """Move the pointer to a place in a panel, in parts of the panel's width and height.
+
+        Frames may cover the edges by which a panel's place is found; it is that of the panels `drawn` before.
+        """
+        left, top, side = (drawn or self.pixels()).place(panel)
         self.chart("panels").locator("canvas").scroll_into_view_if_needed()
         box = self.chart("panels").locator("canvas").bounding_box()
         assert box is not None

@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from components.charts import visible_tokens
+from components.demo.presets import PRESETS
+from components.models import load_bridge
+from components.ssd import content, decay, effective_attention
 from tests.browser.conftest import Explorer
 
 pytestmark = pytest.mark.browser
@@ -57,7 +61,8 @@ def test_a_preset_fills_in_its_prompt_and_says_what_to_look_for(explorer: Explor
     before = explorer.page.get_by_label("Prompt", exact=True).input_value()
     explorer.page.get_by_test_id("stButtonGroup").first.get_by_role("radio").nth(1).click()
     explorer.settle()
-    assert explorer.page.get_by_label("Prompt", exact=True).input_value() != before
+    assert explorer.page.get_by_label("Prompt", exact=True).input_value() == PRESETS[1].prompt != before
+    expect(explorer.page.get_by_text(PRESETS[1].look_for)).to_be_visible()
 
 
 def test_a_click_on_a_head_changes_the_panels(explorer: Explorer) -> None:
@@ -92,12 +97,57 @@ def test_pointing_marks_the_same_cell_in_all_panels(explorer: Explorer) -> None:
     expect(explorer.page.locator("#vg-tooltip-element")).to_contain_text("dt of key")
 
 
+LENGTH = PRESETS[0].query + 1
+"""Tokens of the text at first sight: as many rows and columns has its picture."""
+
+
+def test_the_tooltip_is_that_of_the_pointed_cell(explorer: Explorer) -> None:
+    bridge = load_bridge("demo", device="cpu")
+    tokens = visible_tokens(bridge.to_str_tokens(PRESETS[0].prompt))
+    terms = bridge.run_with_cache(PRESETS[0].prompt)[1].ssd_terms(PRESETS[0].layer)
+    at, drawn = {"heads": [PRESETS[0].head]}, explorer.pixels()
+    for panel in range(3):
+        for i, j in ((25, 3), (12, 12), (28, 27), (3, 0)):  # the second is the last cell of its row
+            explorer.point_at(drawn, panel, i, j, LENGTH)
+            told = explorer.tooltip()
+            assert (told["query i"], told["key j"]) == (str(i), str(j))
+            assert (told["query token"], told["key token"]) == (tokens[i], tokens[j])
+            for name, engine in (("content", content), ("decay", decay), ("attention", effective_attention)):
+                value = float(engine(terms, **at)[0, 0, i, j])
+                assert float(told[name].replace("−", "-")) == pytest.approx(value, rel=0.006)
+
+
+def test_no_cell_is_pointed_at_above_the_diagonal_or_between_panels(explorer: Explorer) -> None:
+    drawn = explorer.pixels()
+    kept = [explorer.pixels().pointed_rows(panel) for panel in range(3)]
+    for panel in range(3):
+        for i, j in ((12, 13), (20, 21), (27, 28), (0, 1)):
+            explorer.point_at(drawn, panel, i, j, LENGTH)
+            assert explorer.tooltip() == {}
+            assert [explorer.pixels().pointed_rows(each) for each in range(3)] == kept
+    for across, down in ((1.07, 0.95), (0.5, 1.03)):
+        explorer.point(1, across, down, drawn)
+        assert explorer.tooltip() == {}
+        assert [explorer.pixels().pointed_rows(each) for each in range(3)] == kept
+
+
+@pytest.mark.parametrize("panel", range(3))
+def test_a_brush_opens_just_the_cells_that_it_touches(explorer: Explorer, panel: int) -> None:
+    for one, other in (((14, 4), (21, 9)), ((25, 12), (17, 3)), ((20, 2), (22, 18))):
+        places = [((j + 0.5) / LENGTH, (i + 0.5) / LENGTH) for i, j in (one, other)]
+        explorer.brush(panel, places[0], places[1])
+        (first, last), (first_key, last_key) = map(sorted, zip(one, other, strict=True))
+        assert explorer.windows() == [[first, last, first_key, last_key]]
+        explorer.back_to(0)
+
+
 def test_a_bad_model_leaves_the_app_usable(explorer: Explorer) -> None:
-    before = explorer.pixels().image
+    picture, words = explorer.pixels().image, explorer.described("panels")
     explorer.type_model("/no/such/**folder**")
     expect(explorer.page.get_by_text("This model cannot be opened")).to_be_visible()
     expect(explorer.page.get_by_text("/no/such/**folder**")).to_be_visible()
-    assert (explorer.pixels().image == before).all() or explorer.pixels().coloured(0) > 500
+    assert explorer.described("panels") == words
+    assert (explorer.pixels().image == picture).mean() > 0.999
     explorer.click_head(0, 1)
     assert explorer.picked() == "Layer 0, head 1"
     explorer.type_prompt("Mia is in the tower.")
