@@ -117,18 +117,34 @@ def test_the_tooltip_is_that_of_the_pointed_cell(explorer: Explorer) -> None:
                 assert float(told[name].replace("−", "-")) == pytest.approx(value, rel=0.006)
 
 
-def test_no_cell_is_pointed_at_above_the_diagonal_or_between_panels(explorer: Explorer) -> None:
+def test_above_the_diagonal_nothing_is_told(explorer: Explorer) -> None:
     drawn = explorer.pixels()
-    kept = [explorer.pixels().pointed_rows(panel) for panel in range(3)]
     for panel in range(3):
-        for i, j in ((12, 13), (20, 21), (27, 28), (0, 1)):
+        for i, j in ((12, 13), (20, 21), (27, 28), (0, 1), (5, 25)):
             explorer.point_at(drawn, panel, i, j, LENGTH)
             assert explorer.tooltip() == {}
-            assert [explorer.pixels().pointed_rows(each) for each in range(3)] == kept
-    for across, down in ((1.07, 0.95), (0.5, 1.03)):
-        explorer.point(1, across, down, drawn)
-        assert explorer.tooltip() == {}
-        assert [explorer.pixels().pointed_rows(each) for each in range(3)] == kept
+
+
+def test_a_pointer_dragged_above_the_diagonal_points_at_no_cell(explorer: Explorer) -> None:
+    """There no row feels the pointer, but a brush feels it everywhere."""
+    drawn = explorer.pixels()
+
+    def marked_at(i: int, j: int) -> list[list[int]]:
+        """The rows marked in the panels in which nothing is brushed."""
+        explorer.point_at(drawn, 0, i, j, LENGTH)
+        return [explorer.pixels().pointed_rows(panel) for panel in (1, 2)]
+
+    explorer.point_at(drawn, 0, 25, 3, LENGTH)
+    explorer.page.mouse.down()
+    explorer.settle()
+    below = [marked_at(i, j) for i, j in ((20, 20), (12, 5), (3, 2))]
+    assert all(below[0])
+    assert below[0] != below[1] != below[2] != below[0]
+    # Wherever it is, the row stays marked that was picked before.
+    above = [marked_at(i, j) for i, j in ((12, 13), (20, 21), (12, 20), (3, 28))]
+    assert all(above[0])
+    assert above == above[:1] * 4
+    assert above[0] not in below
 
 
 @pytest.mark.parametrize("panel", range(3))
