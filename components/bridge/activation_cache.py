@@ -216,6 +216,7 @@ class ActivationCache(Mapping[str, Tensor]):
         """The hook that a name, an alias, or the short form (name, layer) stands for."""
         if isinstance(name, tuple) and len(name) == 2:
             short, layer = name
+            layer = layer % self._layers if isinstance(layer, int) and -self._layers <= layer < 0 else layer
             inside = (f"blocks.{layer}.{part}hook_{short}" for part in ("", "mixer.", "attn."))
             known = {*self, *self._aliases}
             name = next((hook for hook in inside if hook in known), f"blocks.{layer}.hook_{short}")

@@ -167,8 +167,10 @@ def _show_input(
     keyword: str,
     module: nn.Module,
     args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    kwargs: dict[str, Any] | None = None,
 ) -> Any:
+    if kwargs is None:  # PyTorch has it so while another thread attaches or removes it: it is no run of ours
+        return None
     given = args[index] if len(args) > index else kwargs.get(keyword)
     shown = point(given) if isinstance(given, Tensor) else given
     if shown is given:

@@ -202,13 +202,13 @@ class Generation(Iterator[Step]):
         """Feed the last `new` of these ids, those before being in the state."""
         if self._feeding:
             raise RuntimeError(
-                f"This continuation was interrupted within the model, after position {self.length - 1}: some "
-                "layers have read the next token and some have not. What was seen until then is still there; "
-                "to go on, stream again from generation.ids."
+                f"This continuation was interrupted within the model, after {self.length} positions: some "
+                "layers have read more and some have not. What was seen until then is still there; to go on, "
+                "stream again from generation.ids, or from the prompt if nothing had been read."
             )
         bridge, start = self._bridge, ids.shape[1] - new
-        self._feeding = True  # until everything of this feed is noted
         with bridge._running(self._run):
+            self._feeding = True  # until everything of this feed is noted
             logits = bridge.step(ids, start, self._state, None, new)[0].float()
         if bool(logits[-1].isnan().any()):
             raise RuntimeError(

@@ -130,12 +130,19 @@ class Run:
         # A head that is asked for the last logits alone sees the last positions alone.
         here = point.at(self.positions[-tensor.shape[point.position_dim] :])
         for function in self.hooks.get(point.name, ()):
-            shown = point.convert(tensor.clone())
+            before, shown = point.convert(tensor), point.convert(tensor.clone())
             returned = function(shown, hook=here)
-            looked = returned is None and _same(shown, point.convert(tensor))
+            # What it returned is copied: it is the caller's, who may go on to write in it.
+            after = _fitted(
+                shown if returned is None else returned,
+                before,
+                point,
+                copy=returned is not None and returned is not shown,
+            )
+            looked = returned is None and _same(after, before)
             edited = edited or not looked
             if not looked or self.grad:  # a gradient is asked of the tensor that the function has seen
-                tensor = point.revert(shown if returned is None else _fitted(returned, shown, point))
+                tensor = point.revert(after)
         return tensor, edited
 
 
@@ -146,16 +153,16 @@ def _same(one: Tensor, other: Tensor) -> bool:
     )
 
 
-def _fitted(returned: Any, shown: Tensor, point: HookPoint) -> Tensor:
-    """What a function returned, in the dtype and on the device of what it was shown."""
-    if not isinstance(returned, Tensor) or returned.shape != shown.shape or returned.is_complex():
-        given = tuple(returned.shape) if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
-        kind = " of complex numbers" if isinstance(returned, Tensor) and returned.is_complex() else ""
+def _fitted(after: Any, before: Tensor, point: HookPoint, *, copy: bool) -> Tensor:
+    """What a function left or returned, in the dtype and on the device of what it was shown."""
+    if not isinstance(after, Tensor) or after.shape != before.shape or after.is_complex():
+        given = tuple(after.shape) if isinstance(after, Tensor) else f"a {type(after).__name__}"
+        kind = " of complex numbers" if isinstance(after, Tensor) and after.is_complex() else ""
         raise ValueError(
             f"A hook at {point.name!r} returned {given}{kind}; it may return None, to look or to edit in "
-            f"place, or a tensor of shape {tuple(shown.shape)}, to edit."
+            f"place, or a tensor of shape {tuple(before.shape)}, to edit."
         )
-    return returned.to(shown)
+    return after.to(before, copy=copy)
 
 
 _current: ContextVar[Run | None] = ContextVar("current_run", default=None)

@@ -319,10 +319,14 @@ class MixerRecord:
         low, high = self.scan.dt_limit
         if low <= 0 and math.isinf(high):
             return []
-        dt = self.at_hook("hook_dt")
-        outside = ((dt < low) | (dt > high)).any(dim=2).any(dim=0)
-        recurrent = torch.cat([torch.full((s.projected.shape[1],), s.recurrent) for s in self.steps])
-        return torch.nonzero(outside.cpu() & recurrent).flatten().tolist()
+        found, start = [], 0
+        for step in self.steps:
+            if step.recurrent:
+                dt = self._unclamped_dt(step)
+                outside = ((dt < low) | (dt > high)).any(dim=2).any(dim=0)
+                found += [start + place for place in torch.nonzero(outside).flatten().tolist()]
+            start += step.projected.shape[1]
+        return found
 
     @property
     def clamps_against_config(self) -> bool:

@@ -61,6 +61,9 @@ class ModelBridge:
         self.unembed = GeneralizedComponent("lm_head", model.config)
         self.hook_points: dict[str, HookPoint] = {}
         self.hook_aliases: dict[str, str] = {}
+        # A bridge that nobody holds any more, as when a notebook's cell is run again, leaves the model.
+        self._off = weakref.finalize(self, _remove_hooks, [component for _, component in self._components()])
+        self._off.atexit = False
         for key, component in self._components():
             component.set_original_component(model.get_submodule(component.name))
             for name, point in component.hook_points():
@@ -71,10 +74,6 @@ class ModelBridge:
         self._modules = tuple(model.modules())
         self._cache_name = _name_of_cache(model)
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        components = [component for _, component in self._components()]
-        # A bridge that nobody holds any more, as when a notebook's cell is run again, leaves the model.
-        self._off = weakref.finalize(self, _remove_hooks, components)
-        self._off.atexit = False
 
     def remove_hooks(self) -> None:
         """Take the bridge off the model, which is then as it was, and can be pickled; runs are over."""
@@ -164,10 +163,12 @@ class ModelBridge:
 
         `hidden` is `blocks.{layer}.mixer.hook_in` of an earlier run, which need not have kept anything else.
         `piece_tokens` and `fwd_hooks` as in `run_with_cache`; hooks that edited this mixer in that run have
-        to be given again. Those of other places do not fire.
+        to be given again. Those of other places do not fire, nor those at its hook_in, where `hidden` was
+        taken. Raises ValueError as `run_with_cache`, IndexError for a layer that does not exist.
         """
         inside = f"blocks.{layer}.mixer."
         run = self._run(fwd_hooks, {name for name in self._names(names_filter) if name.startswith(inside)})
+        run.hooks = {name: each for name, each in run.hooks.items() if name != f"{inside}hook_in"}
         pieces = _pieces(hidden.shape[1], piece_tokens, attention_mask)
         state, mask = (
             (DynamicCache(config=self.model.config), None) if len(pieces) > 1 else (None, attention_mask)

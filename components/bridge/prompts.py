@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -44,33 +45,57 @@ def ids_and_mask(
     if isinstance(held, Sequence) and len(held) and isinstance(held[0], str):
         known = require_tokenizer(tokenizer)
         held = [tokens.encode(known, str(text)) for text in held]
-    ids, padding = as_rows(held, pad_id if pad_id is not None and 0 <= pad_id < vocabulary else 0)
-    given = padding if mask is None else as_rows(mask, 0)[0]
+    pad = pad_id if pad_id is not None and 0 <= pad_id < vocabulary else 0
+    ids, padding = as_rows(held, pad)
     least, most = (int(bound) for bound in ids.aminmax())
     if least < 0 or most >= vocabulary:
         raise ValueError(f"Token ids must lie between 0 and {vocabulary - 1}, the model's vocabulary.")
-    if given is not None and given.shape != ids.shape:
-        raise ValueError(f"The mask's shape {tuple(given.shape)} is not that of the ids, {tuple(ids.shape)}.")
-    return ids, given
+    return ids, padding if mask is None else _mask_of(ids, padding, mask)
+
+
+def _mask_of(
+    ids: Int64[Tensor, "batch seq"], padding: Int64[Tensor, "batch seq"] | None, given: Ids
+) -> Int64[Tensor, "batch seq"]:
+    """The mask that was given, its rows filled where those of the ids were; ValueError if it is none."""
+    if isinstance(given, Tensor | np.ndarray):
+        numbers = torch.as_tensor(given)
+        given = numbers.long() if torch.equal(numbers, numbers.long().to(numbers.dtype)) else numbers
+    mask, filled = as_rows(given, 0, "A mask")
+    if mask.shape != ids.shape:
+        raise ValueError(f"The mask's shape {tuple(mask.shape)} is not that of the ids, {tuple(ids.shape)}.")
+    if filled is not None and (padding is None or not torch.equal(filled, padding)):
+        raise ValueError("The mask's rows are not as long as those of the ids.")
+    if bool(((mask != 0) & (mask != 1)).any()):
+        raise ValueError("A mask is 1 where a token is real and 0 where it pads; this one has other numbers.")
+    return mask
 
 
 def as_rows(
-    numbers: Ids, filling: int
+    numbers: Ids, filling: int, what: str = "Token ids"
 ) -> tuple[Int64[Tensor, "batch seq"], Int64[Tensor, "batch seq"] | None]:
     """Whole numbers [s] or [b, s] in any container as a batch; rows of different lengths filled on the left.
 
     The second is 1 where nothing was filled in, or None. Raises ValueError when there are none, or others.
     """
+    advice = "Give whole numbers, [s] or [b, s]."
     if not isinstance(numbers, Tensor | np.ndarray):
-        nested = len(numbers) > 0 and np.ndim(numbers[0]) > 0
-        rows = [[int(number) for number in row] for row in (numbers if nested else [numbers])]
-        if not all(rows):
-            raise ValueError("Token ids without a number hold no text; give at least one id, [s] or [b, s].")
-        return tokens.left_padded(rows, filling)
-    found = torch.as_tensor(numbers)
-    if found.is_floating_point() or found.ndim not in (1, 2) or not found.numel():
+        try:
+            nested = len(numbers) > 0 and np.ndim(numbers[0]) > 0
+            rows = [[index(number) for number in row] for row in (numbers if nested else [numbers])]
+            if all(rows):
+                return tokens.left_padded(rows, filling)
+        except (TypeError, ValueError, OverflowError, RuntimeError, KeyError) as error:
+            raise ValueError(
+                f"{what} in a {type(numbers).__name__} cannot be read ({error}). {advice}"
+            ) from None
+        raise ValueError(f"{what} without a number hold no text; give at least one id, [s] or [b, s].")
+    try:
+        found = torch.as_tensor(numbers)
+    except TypeError as error:
+        raise ValueError(f"{what} in an array cannot be read ({error}). {advice}") from None
+    if found.is_floating_point() or found.is_complex() or found.ndim not in (1, 2) or not found.numel():
         raise ValueError(
-            f"Token ids of shape {tuple(found.shape)} and {found.dtype} hold no text; give at least one id, "
+            f"{what} of shape {tuple(found.shape)} and {found.dtype} hold no text; give at least one id, "
             "a whole number, [s] or [b, s]."
         )
     return (found[None] if found.ndim == 1 else found).long(), None

@@ -25,6 +25,11 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "custom_generate": ((None,), "What a function of your own feeds is not known here"),
     "return_dict_in_generate": ((None, False), "What comes back are ids; with_cache=True gives the rest"),
     "use_cache": ((None, True), "Without the carried state every step reads the whole text again"),
+    **dict.fromkeys(
+        ("past_key_values", "cache_params", "cache"), ((), "The carried state is the bridge's own")
+    ),
+    "return_dict": ((None, True), "The model's outputs are read by name"),
+    "is_assistant": ((None, False), "Assisted generation takes tokens back"),
     "inputs_embeds": ((None,), "A prompt is text or token ids"),
 }
 
@@ -40,14 +45,21 @@ def generation_settings(
     others = dict(asked)
     own = model.generation_config
     given = others.pop("generation_config", None)
+    if given is not None and not isinstance(given, GenerationConfig):
+        raise ValueError(
+            f"generation_config is a {type(given).__name__}; give a GenerationConfig of transformers, or its "
+            "settings one by one."
+        )
     settings = copy.deepcopy(given) if given is not None else GenerationConfig(do_sample=False)
     others = settings.update(**others)
     for name, (off, reason) in _REFUSED.items():
+        if name not in asked and not hasattr(settings, name):
+            continue
         value = asked.get(name, getattr(settings, name, None))
         if not any(value is each or (isinstance(value, int | float) and value == each) for each in off):
             raise ValueError(f"generate cannot follow {name}={value!r}. {reason}; leave it out.")
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        if getattr(settings, name) is None:
+        if getattr(settings, name) is None and name not in asked:
             setattr(settings, name, getattr(own, name))
     pad = settings.pad_token_id
     if pad is not None and not 0 <= pad < model.config.vocab_size:

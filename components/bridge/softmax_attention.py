@@ -25,7 +25,7 @@ class SoftmaxAttentionBridge(GeneralizedComponent):
     are the weights its queries give to the keys, float32, zero above the diagonal and at padding. No kernel
     returns them: they are computed from q and k, as the layer hands them to the attention interface of
     transformers, and only when somebody asks. An edited pattern takes effect: the layer's output is then
-    pattern · v.
+    pattern · v; what is written above the diagonal is left out.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -111,9 +111,10 @@ def _edited(
     pattern, edited = run.edit(point, softmax_attention(record.terms(), queries=queries))
     if not edited:
         return None
-    step.pattern = pattern
+    step.pattern = pattern.tril(queries.start)  # no query reads a later key, whatever was written there
     v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
-    return (pattern.to(v.dtype) @ v).transpose(1, 2).contiguous()
+    # Cut again, so that no gradient goes there either.
+    return (step.pattern.tril(queries.start).to(v.dtype) @ v).transpose(1, 2).contiguous()
 
 
 class _AsBefore:

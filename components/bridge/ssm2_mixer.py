@@ -26,7 +26,8 @@ class SSM2MixerBridge(GeneralizedComponent):
     What lies between is derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n],
     hook_dt [b,s,h], hook_decay and hook_attention [b,h,queries,keys], all float32. Only if a hook edits one
     of them, in place or by returning another, is the scan's output computed anew, y = M·dt·x + D·x, and put
-    in the place of the model's own at the norm's input, where hook_scan [b,s,h,p] sees it. The model's
+    in the place of the model's own at the norm's input, where hook_scan [b,s,h,p] sees it. What is written
+    above the diagonal is left out: no query reads a later key. The model's
     recurrent state does not know such edits, so a run that has edited a mixer computes y from the edited
     terms in every later step too.
     """
@@ -113,11 +114,13 @@ class SSM2MixerBridge(GeneralizedComponent):
             ),
         ]
 
-    def _take_mask(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _take_mask(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> None:
         """Note the padding mask, an argument of the mixer, if the run keeps a record of this mixer."""
         run = run_at(self.hook_out)
         record = None if run is None else run.mixers.get(self._key)
-        if record is not None:
+        if record is not None and kwargs is not None:
             record.mask = kwargs.get("attention_mask")
 
     def _take_projection(self, module: nn.Module, args: Any, projected: Tensor) -> None:
@@ -145,11 +148,12 @@ class SSM2MixerBridge(GeneralizedComponent):
         if self.hook_decay.name in run.hooks:
             L, edited = run.edit(self.hook_decay, decay(terms, queries=queries))
             if edited:
-                step.L, step.M = L, content(terms, queries=queries) * L
+                step.L = L.tril(queries.start)  # no query reads a later key, whatever was written there
+                step.M = content(terms, queries=queries) * step.L
         if self.hook_attention.name in run.hooks:
             M = effective_attention(terms, queries=queries) if step.M is None else step.M
             M, edited = run.edit(self.hook_attention, M)
-            step.M = M if edited else step.M
+            step.M = M.tril(queries.start) if edited else step.M
         record.edited = record.edited or step.M is not None
         if record.edited:
             y = reconstruct(record.terms(), queries=queries)

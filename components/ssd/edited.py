@@ -17,6 +17,10 @@ class EditedRows:
     start: int
     matrix: Float[Tensor, "batch head row key"]
 
+    def detached(self) -> EditedRows:
+        """The same numbers, through which no gradient passes."""
+        return EditedRows(self.start, self.matrix.detach())
+
     @property
     def stop(self) -> int:
         """The first query position after them."""

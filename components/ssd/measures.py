@@ -23,7 +23,10 @@ def half_life(terms: SSDTerms) -> Float32[Tensor, "batch head"]:
     """Tokens after which half of what was written is left, ln 2 / (|A| · mean dt).
 
     From L[i,j] = exp(A·Σ dt) ≈ exp(A · mean dt · (i − j)) = 1/2. Infinite where a head never decays.
+    ValueError where a hook replaced rows of L, which then follow neither A nor dt.
     """
+    if terms.edited_decay:
+        raise ValueError("A hook replaced rows of L in this run, so no half-life follows from A and dt.")
     return math.log(2) / (terms.A.abs() * terms.dt.mean(dim=1))
 
 

@@ -47,7 +47,8 @@ def reconstruct(
     for edited in terms.edited_attention:
         inside = slice(max(edited.start, rows.start), min(edited.stop, rows.stop))
         if inside.start < inside.stop:
-            M = edited.matrix[:, :, _shifted(inside, edited.start)]
+            # Zero above the diagonal already; cut again, no gradient goes there either.
+            M = edited.matrix[:, :, _shifted(inside, edited.start)].tril(inside.start)
             written = (terms.dt[..., None] * terms.x)[:, : M.shape[-1]]
             y[:, _shifted(inside, rows.start)] = torch.einsum("bhij,bjhp->bihp", M, written)
     if include_skip:

@@ -49,7 +49,8 @@ class SoftmaxTerms:
 
     def detached(self) -> SoftmaxTerms:
         """The same numbers, through which no gradient passes."""
-        return replace(self, q=self.q.detach(), k=self.k.detach())
+        edited = tuple(rows.detached() for rows in self.edited)
+        return replace(self, q=self.q.detach(), k=self.k.detach(), edited=edited)
 
     @property
     def batch(self) -> int:

@@ -97,7 +97,12 @@ class SSDTerms:
         tensors: dict[str, Any] = {
             name: value.detach() for name, value in vars(self).items() if isinstance(value, Tensor)
         }
-        return replace(self, **tensors)
+        return replace(
+            self,
+            **tensors,
+            edited_decay=tuple(rows.detached() for rows in self.edited_decay),
+            edited_attention=tuple(rows.detached() for rows in self.edited_attention),
+        )
 
     def check_state(self) -> None:
         """Raise ValueError where no state led to the scan's output: rows of M were replaced."""

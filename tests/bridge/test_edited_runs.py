@@ -12,6 +12,7 @@ from components.bridge.hook_point import HookPoint
 from components.ssd import (
     decay,
     effective_attention,
+    half_life,
     mean_distance,
     pooled_attention,
     pooled_content,
@@ -199,6 +200,91 @@ def test_after_an_edit_of_a_pattern(hybrid: ModelBridge) -> None:
     assert relative(pooled_softmax(terms, tiles=7), mean_of_tiles(expected, 7)) <= 1e-5
 
 
+@pytest.mark.parametrize("hook", ["hook_decay", "hook_attention"])
+@pytest.mark.parametrize("piece_tokens", [None, 5])
+def test_no_edit_lets_a_query_read_a_later_key(
+    bridge: ModelBridge, hook: str, piece_tokens: int | None
+) -> None:
+    """Columns are edited by their index, above the diagonal too: what is written there is left out."""
+
+    def fill(M: Tensor, hook: HookPoint) -> None:
+        M[..., 5:8] = 0.7
+
+    hooks = [(f"{MIXER}.{hook}", fill)]
+    logits, cache = bridge.run_with_cache(IDS, fwd_hooks=hooks, piece_tokens=piece_tokens)
+    truth, whole = bridge.run_with_cache(IDS, fwd_hooks=hooks)
+    assert relative(logits, truth) <= 1e-5
+    M = cache[f"{MIXER}.{hook}"]
+    assert not M.triu(1).any()
+    assert relative(M, whole[f"{MIXER}.{hook}"]) <= 1e-5
+    assert cache.faithfulness(LAYER) <= 5e-6
+    later = IDS.clone()
+    later[:, 6:] = (later[:, 6:] + 1) % 90
+    assert torch.equal(bridge.run_with_hooks(later, fwd_hooks=hooks)[:, :6], truth[:, :6])
+    of_attention = cache.compute_ssm_effective_attention(LAYER)
+    assert not pooled_attention(cache.ssd_terms(LAYER), queries=slice(0, 3), keys=slice(5, 6)).any()
+    window = effective_attention(cache.ssd_terms(LAYER), queries=slice(4, 9), keys=slice(5, 8))
+    assert torch.equal(window, of_attention[:, :, 4:9, 5:8])
+
+
+def test_no_edit_of_a_pattern_lets_a_query_read_a_later_key(hybrid: ModelBridge) -> None:
+    layer = hybrid.attention_layers()[0]
+
+    def fill(P: Tensor, hook: HookPoint) -> Tensor:
+        P[..., 5:8] = 0.7
+        return P
+
+    hooks = [(f"blocks.{layer}.attn.hook_pattern", fill)]
+    logits, cache = hybrid.run_with_cache(IDS, fwd_hooks=hooks)
+    assert not cache[hooks[0][0]].triu(1).any()
+    in_pieces, _ = hybrid.run_with_cache(IDS, fwd_hooks=hooks, piece_tokens=5)
+    assert relative(in_pieces, logits) <= 1e-5
+    terms = cache.softmax_terms(layer)
+    assert torch.equal(softmax_attention(terms, queries=[2]), softmax_attention(terms)[:, :, [2]])
+
+
+@pytest.mark.parametrize("hook", ["blocks.1.hook_in", f"{MIXER}.hook_attention", f"{MIXER}.hook_x"])
+def test_what_a_hook_returned_can_be_written_in_again(
+    bridge: ModelBridge, plain: ActivationCache, hook: str
+) -> None:
+    buffer = torch.zeros_like(plain[hook])
+    caches, expected = [], []
+    for value in (1.0, 2.0):
+        buffer.fill_(value)
+        caches.append(run(bridge, (hook, lambda t, hook: buffer)))
+        expected.append(buffer.tril() if hook.endswith("attention") else buffer.clone())
+    for cache, tensor in zip(caches, expected, strict=True):
+        assert torch.equal(cache[hook], tensor)
+        assert cache.faithfulness(LAYER) <= 5e-6
+
+
+def test_a_shape_is_kept_in_place_too(bridge: ModelBridge) -> None:
+    def turn(t: Tensor, hook: HookPoint) -> None:
+        t.transpose_(0, 1)
+
+    def shorten(t: Tensor, hook: HookPoint) -> None:
+        t.data = t.data[:, :5]
+
+    for name in ("blocks.0.hook_out", f"{MIXER}.hook_B", f"{MIXER}.hook_attention"):
+        for edit in (turn, shorten):
+            with pytest.raises(ValueError, match=f"hook at '{name}' returned"):
+                run(bridge, (name, edit))
+
+
+def test_a_half_life_is_not_told_of_a_decay_that_was_replaced(bridge: ModelBridge) -> None:
+    with pytest.raises(ValueError, match="replaced rows of L"):
+        half_life(run(bridge, (f"{MIXER}.hook_decay", tilted)).ssd_terms(LAYER))
+    assert half_life(run(bridge, (f"{MIXER}.hook_attention", tilted)).ssd_terms(LAYER)).shape == (2, 8)
+
+
+def test_what_a_hook_made_of_dt_is_not_told_of_the_model() -> None:
+    bridge = ModelBridge(tiny_model(time_step_limit=(0.0, 100.0)))
+    hooks = [("blocks.0.mixer.hook_dt", lambda dt, hook: torch.full_like(dt, 200.0))]
+    for given in ([], hooks):
+        _, cache = bridge.generate(IDS, max_new_tokens=3, with_cache=True, fwd_hooks=given)
+        assert cache.notes == []
+
+
 # However an edit is made
 
 
@@ -276,6 +362,10 @@ def test_one_mixer_alone_with_the_hooks_of_the_run(bridge: ModelBridge) -> None:
     assert alone.faithfulness(LAYER) == whole.faithfulness(LAYER) <= 5e-6
     without, _ = bridge.run_mixer(LAYER, given)
     assert relative(without, out) > 1e-2
+    twice = [*hooks, (f"{MIXER}.hook_in", lambda x, hook: x * 2)]  # what it was given has been edited already
+    _, doubled = bridge.run_with_cache(IDS, fwd_hooks=twice)
+    out, alone = bridge.run_mixer(LAYER, doubled[f"{MIXER}.hook_in"], fwd_hooks=twice)
+    assert torch.equal(out, doubled[f"{MIXER}.hook_out"])
     halved = hooks[1:]  # which in every piece is the same
     in_pieces, cache = bridge.run_mixer(LAYER, given, fwd_hooks=halved, piece_tokens=6)
     assert relative(in_pieces, bridge.run_mixer(LAYER, given, fwd_hooks=halved)[0]) <= 1e-5

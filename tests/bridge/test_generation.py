@@ -219,6 +219,17 @@ def test_a_generation_interrupted_within_the_model_does_not_go_on(
         ].tolist()
 
 
+def test_a_step_that_was_refused_can_be_taken_later() -> None:
+    bridge = ModelBridge(tiny_model())
+    generation = bridge.stream([5, 6, 7], max_new_tokens=3)
+    bridge.model.train()
+    with pytest.raises(RuntimeError, match="training mode"):
+        next(generation)
+    bridge.model.eval()
+    expected = bridge.generate([5, 6, 7], max_new_tokens=3)[0].tolist()
+    assert [5, 6, 7, *(step.id for step in generation)] == expected
+
+
 def test_decode_steps_that_skip_the_clamp_are_captured_as_they_ran() -> None:
     """The model clamps dt in prefill only; so does its own generation, whose captures these are."""
     bridge = ModelBridge(AutoModelForCausalLM.from_pretrained(GOLDEN / "clamped"))

@@ -10,6 +10,7 @@ from torch import Tensor
 from components.bridge import ModelBridge
 from components.bridge.hook_point import HookPoint
 from components.models import load_bridge
+from components.ssd import effective_attention
 from tests.families import FAMILY_CASES, FamilyCase
 from tests.tiny import random_ids, tiny_model
 
@@ -120,8 +121,12 @@ def test_a_run_with_gradients_computes_the_same() -> None:
     for name in cache:
         assert torch.equal(cache[name].detach(), truth[name]), name
     assert cache.faithfulness(0) == truth.faithfulness(0)
-    for tensor in (cache.ssd_terms(0).x, cache.compute_ssm_effective_attention(0)):
-        assert not tensor.requires_grad  # what is computed from a cache is no part of the graph
+    name = "blocks.0.mixer.hook_attention"
+    _, edited = bridge.run_with_cache(IDS, fwd_hooks=[(name, same)], grad=True)
+    for each in (cache, edited):  # what is computed from a cache is no part of the graph
+        assert not each.ssd_terms(0).x.requires_grad
+        assert not each.compute_ssm_effective_attention(0).requires_grad
+        assert not effective_attention(each.ssd_terms(0)).requires_grad
     assert not expected.requires_grad
 
 
@@ -190,6 +195,18 @@ def test_gradients_past_padding_in_a_hybrid() -> None:
     gradient = cache.gradients(score_of(logits), name)[name]
     assert bool(gradient.isfinite().all())
     assert bool(gradient.any())
+
+
+def test_a_long_text_takes_memory_as_the_picture_does() -> None:
+    """Of 700 tokens, M is 16 MB; every chunk of the scan takes its own part of it and no more."""
+    bridge, ids = ModelBridge(tiny_model()), random_ids(0, 1, 700)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        logits, cache = bridge.run_with_cache(
+            ids, fwd_hooks=[("blocks.0.mixer.hook_x", same)], names_filter=[], grad=True
+        )
+        cache.gradients(score_of(logits))
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert largest < 4 * 8 * 700 * 700
 
 
 # Attribution patching

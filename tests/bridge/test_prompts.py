@@ -94,6 +94,12 @@ def test_what_a_tokenizer_returned(bridge: ModelBridge) -> None:
         (np.zeros((1, 2, 3), dtype=int), r"shape \(1, 2, 3\).*hold no text"),
         ([[]], "hold no text"),
         ([97], "between 0 and 96"),
+        ([1.7, 2.9], "Token ids in a list cannot be read"),
+        ([[[1, 2]]], "Token ids in a list cannot be read"),
+        ([1, [2, 3]], "Token ids in a list cannot be read"),
+        ([10**30], "Token ids in a list cannot be read|between 0 and 96"),
+        (torch.tensor([1j]), "complex64 hold no text"),
+        (np.array([1, "a"], dtype=object), "Token ids in an array cannot be read"),
         ([[1, 2], [-3]], "between 0 and 96"),
         ("", "The prompt is empty"),
     ],
@@ -123,6 +129,25 @@ def test_texts_are_padded_whatever_the_configuration_calls_a_pad(pad_id: int | N
     assert int(continued.max()) < 97
 
 
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        ([[1] * 5, [1] * 4], "rows are not as long as those of the ids"),
+        ([[5] * 5, [1] * 5], "1 where a token is real and 0 where it pads"),
+        ([[-1] * 5, [1] * 5], "1 where a token is real"),
+        (torch.full((2, 5), 0.5), "A mask of shape .* hold no text"),
+        ([[0.5] * 5, [1] * 5], "A mask in a list cannot be read"),
+    ],
+)
+def test_what_is_no_mask_is_told(bridge: ModelBridge, mask: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        bridge.run_with_hooks(IDS, attention_mask=mask)
+    half = torch.tensor([[0, 1, 1, 1, 1], [1] * 5])
+    expected = bridge.run_with_hooks(IDS, attention_mask=half)
+    for good in (half.bool(), half.float(), half.numpy()):
+        assert torch.equal(bridge.run_with_hooks(IDS, attention_mask=good), expected)
+
+
 # TransformerLens's short form
 
 
@@ -133,6 +158,7 @@ def test_the_short_form_of_a_hooks_name(bridge: ModelBridge) -> None:
     assert torch.equal(cache["blocks.1.hook_resid_post"], cache["blocks.1.hook_out"])
     assert torch.equal(cache["attention", 1], cache["blocks.1.mixer.hook_attention"])
     assert torch.equal(cache["ssm_out", 1], cache["blocks.1.mixer.hook_out"])
+    assert torch.equal(cache["resid_post", -1], cache["blocks.1.hook_out"])
     assert ("resid_post", 1) in cache
     assert ("resid_mid", 1) not in cache
     with pytest.raises(KeyError, match=r"resid_mid.*was not kept"):
@@ -172,6 +198,15 @@ def test_generation_is_greedy_whatever_the_models_settings_say() -> None:
     assert torch.equal(plain.generate(IDS, max_new_tokens=12, repetition_penalty=5.0), penalised)
 
 
+def test_an_end_that_is_asked_for_is_none() -> None:
+    greedy = ModelBridge(tiny_model()).generate(IDS[:1], max_new_tokens=12)
+    model = tiny_model()
+    model.generation_config.eos_token_id = [int(greedy[0, 7])]
+    assert torch.equal(ModelBridge(model).generate(IDS[:1], max_new_tokens=12, eos_token_id=None), greedy)
+    with pytest.raises(ValueError, match="generation_config is a dict; give a GenerationConfig"):
+        ModelBridge(model).generate(IDS, max_new_tokens=2, generation_config={"do_sample": True})
+
+
 def test_end_tokens_are_those_of_the_model() -> None:
     model = tiny_model()
     greedy = ModelBridge(tiny_model()).generate(IDS[:1], max_new_tokens=12)[0].tolist()
@@ -191,6 +226,9 @@ def test_end_tokens_are_those_of_the_model() -> None:
         ("assistant_model", object(), "takes tokens back"),
         ("use_cache", False, "reads the whole text again"),
         ("dola_layers", "high", "DoLa"),
+        ("past_key_values", None, "carried state"),
+        ("return_dict", False, "read by name"),
+        ("is_assistant", True, "takes tokens back"),
         ("inputs_embeds", torch.zeros(1, 2, 32), "text or token ids"),
     ],
 )

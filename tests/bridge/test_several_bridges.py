@@ -153,6 +153,21 @@ def test_a_bridge_that_nobody_holds_leaves_the_model(build: Callable[[], PreTrai
     assert hooks_on(model) == before
 
 
+def test_a_bridge_can_be_made_while_another_runs() -> None:
+    """PyTorch calls a hook that is half attached, or half removed, without its keywords."""
+    model = tiny_model()
+    bridge = ModelBridge(model)
+    handles = bridge.blocks[0].mixer._handles
+    truth = bridge.run_with_hooks(IDS)
+    other = ModelBridge(model)
+    for module in model.modules():
+        for handle in [*module._forward_pre_hooks_with_kwargs]:
+            if handle > max(each.id for each in handles if hasattr(each, "id")):
+                del module._forward_pre_hooks_with_kwargs[handle]
+    assert torch.equal(bridge.run_with_hooks(IDS), truth)
+    del other
+
+
 # Runs within runs, where weights are moved
 
 
