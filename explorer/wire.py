@@ -82,10 +82,12 @@ def _well_formed(state: WidgetState) -> bool:
     form = state.WhichOneof("value")
     if form is None:  # the widget was emptied
         return True
+    if form == "int_value":  # as a browser sends a whole number
+        form = "double_value"
     if form != FORMS.get(key, "trigger_value"):
         return False
     if form == "double_value":
-        return isfinite(state.double_value)
+        return isfinite(state.double_value)  # 0 where the number is a whole one
     return key not in CHARTS or _is_selection(state.string_value)
 
 

@@ -88,7 +88,9 @@ ALL_FORMS = {*FORMS.values(), "trigger_value", "int_value", "int_array_value", "
 def test_only_the_form_of_a_widget_s_value_passes(key: str) -> None:
     for form in ALL_FORMS:
         passed = received(checked(message(a_value(form, WidgetState(id=identifier(key))))))
-        assert bool(passed) == (form == FORMS.get(key, "trigger_value"))
+        own = FORMS.get(key, "trigger_value")
+        # A browser sends a whole number as one, where Streamlit's own Python sends a float.
+        assert bool(passed) == (form in {own, "int_value" if own == "double_value" else own})
     assert received(checked(message(WidgetState(id=identifier(key)))))  # emptied
 
 
