@@ -5,7 +5,7 @@ and the property `error` what it shows.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,15 +49,6 @@ NEW = 12
 
 
 HYBRIDS = pytest.mark.parametrize("case", [c for c in FAMILY_CASES if c.attentions], ids=str, indirect=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For tensors this small, threads that wait for each other are most of the time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=FAMILY_CASES, ids=str)
