@@ -82,12 +82,12 @@ def _well_formed(state: WidgetState) -> bool:
     form = state.WhichOneof("value")
     if form is None:  # the widget was emptied
         return True
-    if form == "int_value":  # as a browser sends a whole number
-        form = "double_value"
+    if form == "int_value":  # as a browser sends a whole number; no box of the pages takes another than these
+        return FORMS.get(key) == "double_value" and 0 <= state.int_value < 2**31
     if form != FORMS.get(key, "trigger_value"):
         return False
     if form == "double_value":
-        return isfinite(state.double_value)  # 0 where the number is a whole one
+        return isfinite(state.double_value)
     return key not in CHARTS or _is_selection(state.string_value)
 
 

@@ -236,7 +236,8 @@ def forged(key: str, name: str, forge: Callable[[WidgetState], object]) -> list[
     """A state that this widget cannot have sent, if this makes one."""
     state = WidgetState(id=name)
     forge(state)
-    sent = FORMS.get(key) == state.WhichOneof("value") and (state.bool_value or state.double_value == 1)
+    form = {"int_value": "double_value"}.get(str(state.WhichOneof("value")), state.WhichOneof("value"))
+    sent = FORMS.get(key) == form and (state.bool_value or state.double_value == 1 or state.int_value > 0)
     # Any text is a prompt, and the name of a model that is looked for.
     return [] if sent or key in {"prompt", "continued_prompt", "model"} else [state]
 
