@@ -13,6 +13,7 @@ import streamlit as st
 
 from components.charts import (
     MEASURES,
+    OPEN_SPAN,
     OPEN_WINDOW,
     PICK,
     PICK_FROM_GALLERY,
@@ -29,26 +30,42 @@ from components.charts import (
     in_figures,
     in_words,
     panels_chart,
-    row_chart,
     row_table,
+    span_in_words,
     survival_table,
 )
 from components.ssd import MEASURED_ROWS
 from explorer.live_alt import live_alt
-from explorer.picks import choose_head, chosen, head_of, picked, position_of, pressed
-from explorer.resources import Capture, cells_of, faithfulness, layer_of, limits_of, use_threads
+from explorer.picks import (
+    choose_head,
+    chosen,
+    head_of,
+    picked,
+    position_of,
+    pressed,
+    span_of,
+    taken_anew,
+    window_of,
+)
+from explorer.resources import Capture, cells_of, faithfulness, layer_of, limits_of, sums_of, use_threads
 from explorer.selection import Selection
 from explorer.sharing import export_menu, share_menu, write_url
+from explorer.text_span import span_lists, span_switch
 from explorer.waiting import wait_for
-from explorer.windows import shown_window, take_brush, trail, where_in_the_text, window_lists
+from explorer.windows import shown_window, trail, where_in_the_text, window_lists
 
 LONG_TIME = 128
 """Tokens from which on decay is drawn over a logarithmic time."""
 
 HEAD_MAP = "A measure of every head, layer by layer."
 GALLERY = "A small picture of the attention of every head."
-PANELS = "What makes up the attention of the picked head, and the text."
-ROW = "What the picked query reads at each key position."
+PANELS = "What makes up the attention of the picked head, the text, and what a row reads."
+HAND = (
+    "Point at a cell to see it everywhere. Press it to keep its row, press again to let it go. Drag over "
+    "cells to open them as a window, over the text to read several tokens as one row. By touch: press long, "
+    "then drag."
+)
+"""What can be done with the panels; it goes after the first use."""
 DECAY_CURVES = "Survival of the first shown token in every head of the picked layer."
 """The `alt` of each chart, until `live_alt` says what it shows now."""
 
@@ -60,12 +77,25 @@ def _pick_head(chart: str, selection: str) -> None:
 
 
 def _press() -> None:
-    """Open the window that was brushed, or take the pressed row; a press beside both changes nothing."""
-    if window := take_brush(pressed("panels", OPEN_WINDOW), st.session_state):
-        st.session_state.selection = picked().with_window(window)
-    query = position_of(pressed("panels", PICK_QUERY), "i")
-    if query is not None:
-        st.session_state.selection = picked().with_query(query)
+    """Open the window or read the span that was brushed, or keep the pressed row; pressed again, let it go.
+
+    A press beside all these changes nothing.
+    """
+    for name in (OPEN_WINDOW, OPEN_SPAN, PICK_QUERY):
+        points = pressed("panels", name)
+        if not taken_anew(name, points):
+            continue
+        query = position_of(points, "i")
+        if window := window_of(points):
+            st.session_state.selection = picked().with_window(window)
+        elif span := span_of(points):
+            st.session_state.selection = picked().with_span(span)
+        elif query is not None:
+            again = query == picked().query and picked().span is None
+            st.session_state.selection = picked().with_query(None if again else query)
+        else:
+            continue
+        st.session_state.hand_used = True
 
 
 def _choose_query() -> None:
@@ -135,6 +165,11 @@ def head_figures(capture: Capture) -> None:
             "locked",
             "Lock scale",
             "One colour scale for every head of its kind in every layer; a weak head is pale on it.",
+        )
+        _toggle(
+            "symlog",
+            "Log colours",
+            "Colours by the logarithm, over three powers of ten: weak values show.",
         )
         _toggle("gallery", "Gallery", "Small pictures of every head of every layer.")
         _toggle("large", "Projector", "Larger type.")
@@ -234,6 +269,7 @@ def _pick_menu(capture: Capture, place: Place, head: int) -> None:
             on_change=_choose_query,
         )
         window_lists(capture, window)
+        span_lists(capture)
 
 
 @st.fragment
@@ -251,14 +287,28 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
     key = int(row["j"].iloc[int(row[value].abs().to_numpy().argmax())])
     words = head_in_words(cells, place.layer, head, half_life, query, with_dt=with_dt)
     limits = limits_of(capture, place, window, with_dt, view.rms) if view.locked else None
-    panels = panels_chart(cells, pointed=(query, key), limits=limits, with_dt=with_dt, larger=view.large)
+    span, sums = existing_span(capture, selection), None
+    if span is not None:
+        key_of_sums = (capture.model, capture.prompt, place, head, span, window, view.read_by, with_dt)
+        sums = sums_of(*key_of_sums, capture.tokens)
+        words = span_in_words(sums, cells)
+    panels = panels_chart(
+        cells,
+        pointed=(query, key) if sums is None else None,
+        limits=limits,
+        with_dt=with_dt,
+        with_bars=True,
+        span=sums,
+        logarithmic=view.symlog,
+        larger=view.large,
+    )
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         where_in_the_text(capture, place, head)
         with st.container(gap="xsmall"):
             with st.container(horizontal=True, vertical_alignment="center"):
                 trail(capture, place, head, window)
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(plain(words), width="content")
+                st.markdown(f"**{_what_is_shown(selection, span, query)}** {plain(words)}", width="content")
                 if window.pooled:
                     _toggle(
                         "rms",
@@ -266,23 +316,22 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
                         "Root mean square of each tile of attention: where a head looks strongest, whatever "
                         "the sign. Without it the mean, in which signs may cancel.",
                     )
-    draw(panels, key="panels", on_select=_press, selection_mode=[PICK_QUERY, OPEN_WINDOW], alt=PANELS)
+                if span is not None:
+                    span_switch()
+    if not st.session_state.get("hand_used"):
+        st.caption(f":material/touch_app: {HAND}")
+    draw(
+        panels,
+        key="panels",
+        on_select=_press,
+        selection_mode=[PICK_QUERY, OPEN_WINDOW, OPEN_SPAN],
+        alt=PANELS,
+    )
     st.caption(_how_to_read(cells, capture.kernel))
     with st.container(horizontal=True, vertical_alignment="center"):
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
         export_menu(selection, place, head, cells, panels)
-    draw(
-        row_chart(
-            cells,
-            query,
-            value=value,
-            limit=limits["attention"] if limits else None,
-            larger=view.large,
-        ),
-        key="row",
-        alt=ROW,
-    )
     if as_table:
         st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
     measure = next(measure for measure in MEASURES if measure.column == view.measure)
@@ -292,7 +341,6 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
             GALLERY: f"Gallery: small pictures of {len(capture.measures)} heads. "
             f"Picked: {place}, head {head}.",
             PANELS: f"{_shown_in_words(window, capture)}{words}",
-            ROW: f"What query {query} reads at each key position. {words}",
             DECAY_CURVES: "Survival of the first token over the tokens after it, for every head of "
             f"{place}. Head {head} in front, half-life {half_life:.3g} tokens.",
         }
@@ -301,22 +349,21 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
 
 
 def _how_to_read(cells: HeadCells, kernel: int) -> str:
-    """What a row, a column and a cell are, and what to do with them."""
+    """What a row, a column and a cell are."""
     softmax = cells.kind == "attention"
     if not cells.pooled:
         return (
-            "Each row is a query position i, each column a key position j that it reads. Point at a cell to "
-            "see it everywhere, click it to keep its row, drag over several to see them larger. Zero has the "
-            f"colour of the page. {column_in_words(1 if softmax else kernel)}"
+            "Each row is a query position i, each column a key position j that it reads. Zero has the colour "
+            f"of the page. {column_in_words(1 if softmax else kernel)}"
         )
     what = (
         f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'attention' if softmax else 'M'}"
     )
     beside = "of the scores" if softmax else "of content and decay"
     return (
-        f"Each cell is a tile of queries and keys: the exact {what} over it, beside the mean {beside}. "
-        "**Drag over cells to open them as a window**, down to single tokens. Each box below the panels is a "
-        "tile of the text, shaded by what the marked queries read in it."
+        f"Each cell is a tile of queries and keys: the exact {what} over it, beside the mean {beside}. Drag "
+        "over cells to open them, down to single tokens. Each box below the panels is a tile of the text, "
+        "shaded by what the marked queries read in it."
     )
 
 
@@ -490,6 +537,20 @@ def heads_at(capture: Capture, place: Place) -> pd.DataFrame:
     """The rows of the measures that belong to the heads of one layer, in their order."""
     measures = capture.measures
     return measures[(measures["layer"] == place.layer) & (measures["kind"] == place.kind)]
+
+
+def existing_span(capture: Capture, selection: Selection) -> range | None:
+    """The span that is read as one row, as far as the text has it."""
+    span = selection.span
+    found = range(span.start, min(span.stop, capture.length)) if span is not None else range(0)
+    return found if len(found) else None
+
+
+def _what_is_shown(selection: Selection, span: range | None, query: int) -> str:
+    """Which row the sentence is about."""
+    if span is not None:
+        return f"Positions {in_figures(span)}, kept."
+    return "The last row." if selection.query != query else f"Row {query:,}, kept."
 
 
 def _existing_query(window: Window) -> int:

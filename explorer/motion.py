@@ -312,7 +312,14 @@ def _panels(moment: Moment, running: bool) -> str:
     )
     st.markdown(plain(words))
     draw(
-        panels_chart(cells, pointed=(moment.time, key), limits=limits, with_dt=with_dt, larger=view.large),
+        panels_chart(
+            cells,
+            pointed=(moment.time, key),
+            limits=limits,
+            with_dt=with_dt,
+            logarithmic=view.symlog,
+            larger=view.large,
+        ),
         key="motion_panels",
         on_select=_press,
         selection_mode=[PICK_QUERY],

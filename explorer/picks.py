@@ -57,6 +57,22 @@ def head_of(points: object) -> tuple[int, int, Kind] | None:
     return None if layer is None or head is None or kind is None else (layer, head, kind)
 
 
+def taken_anew(selection: str, points: object) -> bool:
+    """Whether a selection that stays in its chart tells of a press that was not taken before."""
+    stamp = point_of(points).get("stamp")
+    taken = st.session_state.setdefault("taken", {})
+    if not isinstance(stamp, int | float) or taken.get(selection) == stamp:
+        return False
+    taken[selection] = stamp
+    return True
+
+
+def span_of(points: object) -> range | None:
+    """The positions of the text that a brush has left."""
+    first, stop = position_of(points, "span_start"), position_of(points, "span_stop")
+    return None if first is None or stop is None or first >= stop else range(first, stop)
+
+
 def window_of(points: object) -> Window | None:
     """The window that a brush has left."""
     first, stop = position_of(points, "query_start"), position_of(points, "query_stop")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from components.bridge import ActivationCache, ModelBridge
-    from components.charts import HeadCells, Spans, Statistic, Window
+    from components.charts import HeadCells, Spans, SpanSums, Statistic, Window
     from components.ssd import SoftmaxTerms, SSDTerms
 
 MODELS_HELD = 2
@@ -313,6 +313,25 @@ def _softmax_cells(
 
     terms = layer_of(model, prompt, place).terms
     return head_cells(terms, head, _tokens, window, statistic=statistic)
+
+
+@st.cache_resource(max_entries=FIGURES_HELD, show_spinner=False)
+def sums_of(
+    model: str,
+    prompt: str,
+    place: Place,
+    head: int,
+    span: range,
+    window: Window,
+    read_by: bool,
+    with_dt: bool,
+    _tokens: Sequence[str],
+) -> SpanSums:
+    """A span of the text as one row of a head, as `span_sums`."""
+    from components.charts import span_sums
+
+    terms = layer_of(model, prompt, place).terms
+    return span_sums(terms, head, _tokens, span, window, read_by=read_by, with_dt=with_dt)
 
 
 def limits_of(capture: Capture, place: Place, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:

@@ -23,6 +23,8 @@ class View:
     `measure`: column of the measure that colours the head map; `sort`: of the one that sorts the gallery, ""
     for layers and heads in their order. `dt`: attention times dt, the reconstruction form. `rms`: root mean
     square of the tiles of a long text, instead of their mean. `locked`: one colour scale for all heads.
+    `symlog`: colours by the logarithm of attention, of either sign. `read_by`: what reads the span, instead
+    of what it reads.
     `log`: survival on a logarithmic scale; `log_time`: its time too. `gallery`: small pictures of all heads.
     `large`: larger type, for a projector.
     """
@@ -32,6 +34,8 @@ class View:
     dt: bool = False
     rms: bool = False
     locked: bool = False
+    symlog: bool = False
+    read_by: bool = False
     log: bool = False
     log_time: bool = False
     gallery: bool = False
@@ -46,7 +50,8 @@ class Selection:
     """The model, the prompt, the head, the query position whose row is shown (None: the last), the view.
 
     `kind` is the head's, since a layer of a hybrid may hold heads of both. `windows` are those opened one
-    within the other; the last one is shown, the whole text if there is none.
+    within the other; the last one is shown, the whole text if there is none. `span` are positions that are
+    read as one row.
     """
 
     model: str
@@ -57,6 +62,7 @@ class Selection:
     view: View = View()
     windows: tuple[Window, ...] = ()
     kind: Kind = "ssm"
+    span: range | None = None
 
     @property
     def preset(self) -> Preset | None:
@@ -82,16 +88,20 @@ class Selection:
         return replace(start.with_head(preset.layer, preset.head), query=preset.query)
 
     def with_prompt(self, prompt: str) -> Selection:
-        """Another prompt, seen through the same head; query and windows belong to the old text."""
-        return replace(self, prompt=prompt, query=None, windows=())
+        """Another prompt, seen through the same head; query, span and windows belong to the old text."""
+        return replace(self, prompt=prompt, query=None, span=None, windows=())
 
     def with_head(self, layer: int, head: int, kind: Kind = "ssm") -> Selection:
         """Another head on the same text."""
         return replace(self, layer=layer, head=head, kind=kind)
 
-    def with_query(self, query: int) -> Selection:
-        """Another row of the same picture."""
-        return replace(self, query=query)
+    def with_query(self, query: int | None) -> Selection:
+        """Another row of the same picture; None for the last."""
+        return replace(self, query=query, span=None)
+
+    def with_span(self, span: range) -> Selection:
+        """Several positions, read as one row."""
+        return replace(self, span=span)
 
     def with_window(self, window: Window) -> Selection:
         """A window opened within the one that is shown."""
@@ -123,6 +133,7 @@ def query_of(selection: Selection) -> dict[str, str]:
         "head": str(selection.head),
         "query": "" if selection.query is None else str(selection.query),
         "window": "_".join(map(_window_words, selection.windows)),
+        "span": "" if selection.span is None else f"{selection.span[0]}-{selection.span[-1]}",
         "measure": "" if selection.view.measure == View.measure else selection.view.measure,
         "sort": selection.view.sort,
         "view": ",".join(switched_on),
@@ -176,6 +187,9 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
     if len(windows) < len(found):
         unread.append("window")
         windows = ()
+    span = _positions(parameters.get("span", ""))
+    if parameters.get("span") and span is None:
+        unread.append("span")
     columns: dict[str, Any] = {}
     for name, default in (("measure", View.measure), ("sort", View.sort)):
         columns[name] = parameters.get(name, default)
@@ -186,7 +200,7 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
     if not set(switches) <= set(SWITCHES):
         unread.append("view")
     view: dict[str, Any] = columns | {name: name in switches for name in SWITCHES}
-    return replace(start, view=View(**view), windows=windows, **positions), unread
+    return replace(start, view=View(**view), windows=windows, span=span, **positions), unread
 
 
 def _window_words(window: Window) -> str:
@@ -197,10 +211,17 @@ def _window_words(window: Window) -> str:
 
 def _window(words: str) -> Window | None:
     """The window that the words name; None for words that name none."""
-    if not re.fullmatch(r"\d{1,9}-\d{1,9}x\d{1,9}-\d{1,9}", words, re.ASCII):
+    queries, separator, keys = words.partition("x")
+    i, j = _positions(queries), _positions(keys)
+    return Window(i, j) if separator and i is not None and j is not None else None
+
+
+def _positions(words: str) -> range | None:
+    """The positions that words such as `512-639` name; None for words that name none."""
+    if not re.fullmatch(r"\d{1,9}-\d{1,9}", words, re.ASCII):
         return None
-    i, last_i, j, last_j = map(int, re.split("[-x]", words))
-    return Window(range(i, last_i + 1), range(j, last_j + 1)) if i <= last_i and j <= last_j else None
+    first, last = map(int, words.split("-"))
+    return range(first, last + 1) if first <= last else None
 
 
 def _slug(preset: Preset) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from typing import Any
-
 import streamlit as st
 
 from components.charts import Place, Window, in_figures, overview_picture, strongest_tile
-from explorer.picks import picked, point_of, window_of
+from explorer.picks import picked
 from explorer.resources import Capture, overview
 
 OVERVIEW_WIDTH = 128
@@ -23,18 +20,6 @@ def shown_window(capture: Capture) -> Window:
     opened = picked().windows
     found = opened[-1].within(capture.length) if opened else None
     return found or Window.whole(capture.length)
-
-
-def take_brush(brushed: object, state: MutableMapping[Any, Any]) -> Window | None:
-    """The window that a brush has just left; None if it left none, or that has been taken before.
-
-    `brushed` is the chart's selection OPEN_WINDOW, which stays there; `state` remembers which one was taken.
-    """
-    brush, window = point_of(brushed).get("brush"), window_of(brushed)
-    if window is None or brush == state.get("brush"):
-        return None
-    state["brush"] = brush
-    return window
 
 
 def trail(capture: Capture, place: Place, head: int, window: Window) -> None:

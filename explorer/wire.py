@@ -29,10 +29,19 @@ _KEYS = {
     },
     "string_array_value": {"preset", "measure", "sort", "draws"},
     "bool_value": {
-        *("dt", "rms", "locked", "log", "log_time", "gallery", "large", "as_table"),
+        *("dt", "rms", "locked", "symlog", "read_by", "log", "log_time", "gallery", "large", "as_table"),
         *("lists", "copy_link", "export", "upload_menu"),
     },
-    "double_value": {"first_query", "last_query", "first_key", "last_key", "new_tokens", "seed"},
+    "double_value": {
+        "first_query",
+        "last_query",
+        "first_key",
+        "last_key",
+        "first_of_span",
+        "last_of_span",
+        "new_tokens",
+        "seed",
+    },
     "double_array_value": {"time", "time_so_far", "temperature", "top_p"},
     "file_uploader_state_value": {"upload"},
 }

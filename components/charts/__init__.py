@@ -6,8 +6,7 @@ from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_
 from components.charts.head_map import MEASURES, PICK, Measure, head_map_chart
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.overview import overview_picture
-from components.charts.panels import OPEN_WINDOW, PICK_QUERY, panels_chart
-from components.charts.row import row_chart
+from components.charts.panels import OPEN_SPAN, OPEN_WINDOW, PICK_QUERY, panels_chart
 from components.charts.spans import Spans, in_words, spans_of
 from components.charts.state import (
     state_norm_chart,
@@ -20,22 +19,25 @@ from components.charts.tables import (
     HeadCells,
     Kind,
     Place,
+    SpanSums,
     Statistic,
     attention_tiles,
     head_cells,
     locked_limits,
     measure_table,
     row_table,
+    span_sums,
     strongest_tile,
     survival_table,
 )
 from components.charts.tokens import visible_tokens
 from components.charts.window import Window, in_figures
-from components.charts.words import head_in_words
+from components.charts.words import head_in_words, span_in_words
 
 __all__ = [
     "KINDS",
     "MEASURES",
+    "OPEN_SPAN",
     "OPEN_WINDOW",
     "PICK",
     "PICK_FROM_GALLERY",
@@ -45,6 +47,7 @@ __all__ = [
     "Kind",
     "Measure",
     "Place",
+    "SpanSums",
     "Spans",
     "Statistic",
     "Window",
@@ -63,8 +66,9 @@ __all__ = [
     "next_token_table",
     "overview_picture",
     "panels_chart",
-    "row_chart",
     "row_table",
+    "span_in_words",
+    "span_sums",
     "spans_of",
     "state_norm_chart",
     "state_norm_table",

@@ -6,7 +6,7 @@ Of a pooled window it is a map of the text: how each tile begins, in boxes of on
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,17 +14,20 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from components.charts.colours import ACCENT, BACKGROUND, INK
+from components.charts.colours import ACCENT, BACKGROUND, INK, QUIET
 from components.charts.figure import rows_of
 from components.charts.tables import HeadCells
 from components.charts.window import in_figures
 
-COLUMNS = 104
-"""Letters of a line. The font follows the width between its limits, and the line with it."""
+ACROSS = (32, 42, 54, 70, 90, 116, 150, 194, 250, 320)
+"""Letters of a line, for views of every width: the text is laid out for each, and a view takes the most
+letters that are legible in it. Each line is as wide as the view."""
 
-_LETTER, _LINE = 0.61, 1.75
+LETTER, LINE = 0.61, 1.75
 """Advance of a monospace letter and distance of two lines, in font sizes."""
 
+_LEAST_LETTER = 12
+"""Least font size in pixels, where the view is not narrower than the shortest line."""
 
 _BOX, _SMALL_BOX = 13, 8
 """Letters of a tile's box: the small one where there are tiles of queries beside those of keys."""
@@ -33,10 +36,10 @@ _BOX, _SMALL_BOX = 13, 8
 def strip_table(cells: HeadCells) -> pd.DataFrame:
     """One row for each token or tile of the window, in the order of the text: keys and queries, each once.
 
-    `text` and what is shown of it as `letters`, `at` its first position, its place in the strip (`line`,
-    `column` and `columns`, in letters), `key` and `row`, the column and row of the picture that it is, −1 for
-    neither, and `i`, the first position of that row. Queries that do not follow the keys stand below them,
-    after a line that says where the text goes on.
+    `text` and what is shown of it as `letters` on `columns`, its positions `at` to `stop` − 1, its place in
+    letters for each width A of ACROSS (`line_A`, `column_A`), `key` and `row`, the column and row of the
+    picture that it is, −1 for neither, and `i`, the first position of that row. Queries that do not follow
+    the keys stand below them, after a line that says where the text goes on.
     """
     keys, rows = cells.keys[["start", "stop", "text"]], cells.queries[["start", "stop", "text"]]
     keys, rows = keys.assign(key=range(len(keys))), rows.assign(row=range(len(rows)))
@@ -48,38 +51,58 @@ def strip_table(cells: HeadCells) -> pd.DataFrame:
         apart = np.flatnonzero(both["start"].to_numpy()[1:] > both["stop"].to_numpy()[:-1]) + 1
         parts = [both.iloc[slice(*ends)] for ends in pairwise([0, *apart.tolist(), len(both)])]
     box = None if not cells.pooled else _BOX if len(parts) == 1 else _SMALL_BOX
-    placed = [_placed(parts[0], box, line=0)]
-    for part in parts[1:]:
-        line = int(placed[-1]["line"].max()) + 1
-        words = f"⋯ queries {in_figures(cells.window.queries)}"
-        between = pd.DataFrame([{"start": -1, "stop": -1, "text": words, "key": -1, "row": -1}])
-        placed += [_placed(between, None, line), _placed(part, box, line + 1)]
-    table = pd.concat(placed, ignore_index=True)
+    words = f"⋯ queries {in_figures(cells.window.queries)}"
+    between = pd.DataFrame([{"start": -1, "stop": -1, "text": words, "key": -1, "row": -1}])
+    table = pd.concat(
+        [parts[0], *(each for part in parts[1:] for each in (between, part))], ignore_index=True
+    )
+    starts = [0, *np.cumsum([len(part) + 1 for part in parts[:-1]])]
+    boxed = [box if at >= 0 else None for at in table["start"]]
+    letters = [
+        text if box is None else _shortened(text, box - 1)
+        for text, box in zip(table["text"], boxed, strict=True)
+    ]
+    columns = [
+        text_columns(text) if box is None else box for text, box in zip(table["text"], boxed, strict=True)
+    ]
+    # A part begins a line of its own, and so do the words before it.
+    breaks = {int(start) - before for start in starts[1:] for before in (0, 1)}
+    places: dict[str, Any] = {}
+    for across in ACROSS:
+        lines, begins = lines_of(columns, across, breaks)
+        places |= {
+            f"line_{across}": np.array(lines, np.int16),
+            f"column_{across}": np.array(begins, np.int16),
+        }
+    table = table.assign(letters=letters, columns=np.array(columns, np.int16), **places)
     table["i"] = np.where(table["row"] >= 0, table["start"], -1)
-    return table.drop(columns="stop").rename(columns={"start": "at"})
+    return table.rename(columns={"start": "at"})
 
 
-def _placed(part: pd.DataFrame, box: int | None, line: int) -> pd.DataFrame:
-    places = pd.DataFrame(token_places(part["text"].tolist(), box), index=part.index)
-    return part.join(places).assign(line=places["line"] + line)
+def lines_of(columns: Sequence[int], across: int, breaks: Container[int] = ()) -> tuple[list[int], list[int]]:
+    """The line and the first column of each of some tokens on lines of `across` letters; none is cut in two.
 
-
-def token_places(tokens: Sequence[str], box: int | None = None) -> list[dict[str, Any]]:
-    """Where each token stands: the `letters` shown of it, and its `line`, `column` and `columns` in letters.
-
-    A token that is longer than a line has one of its own, for its drawing to shorten. With `box`, each has
-    as many letters, the last of them blank.
+    `columns` are their letters. One that is longer than a line has it alone, for its drawing to shorten.
+    At the tokens in `breaks` a new line begins.
     """
-    places: list[dict[str, Any]] = []
+    lines, begins = [], []
     line = column = 0
-    for token in tokens:
-        shown = token if box is None else _shortened(token, box - 1)
-        columns = min(text_columns(token), COLUMNS) if box is None else box
-        if column + columns > COLUMNS:
+    for place, wide in enumerate(columns):
+        if column and (column + wide > across or place in breaks):
             line, column = line + 1, 0
-        places.append({"letters": shown, "line": line, "column": column, "columns": columns})
-        column += columns
-    return places
+        lines.append(line)
+        begins.append(column)
+        column += wide
+    return lines, begins
+
+
+def letters_across(scale: float) -> str:
+    """Vega expression: letters of a line, of ACROSS, for type that is `scale` times as large as usual."""
+    fewest, *more = ACROSS
+    expression = str(fewest)
+    for across in more:
+        expression = f"width >= {across * LETTER * _LEAST_LETTER * scale} ? {across} : ({expression})"
+    return expression
 
 
 def _shortened(text: str, columns: int) -> str:
@@ -103,30 +126,31 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def letter_size(scale: float) -> str:
-    """Vega expression: pixels of the strip's font, for type that is `scale` times as large as usual."""
-    return f"clamp(width / {COLUMNS * _LETTER}, {11 * scale}, {16 * scale})"
+def strip(
+    attention_title: str, colours: alt.Scale, strength: Callable[[str, str], str], scale: float
+) -> list[alt.Chart]:
+    """The text, each token or tile shaded by how much the shown row reads it, query and key framed; or by the
+    sums of a span, and the span framed.
 
-
-def strip(attention_title: str, colours: alt.Scale) -> list[alt.Chart]:
-    """The text, each token or tile shaded by how much the pointed row reads it, query and key framed.
-
-    Layers for a view with the table "text" (`strip_table`) and these parameters: `letter`, the `letter_size`;
-    `strip_top`, where the strip begins in pixels; `row` and `key`, what is pointed at; `reach` and `before`,
-    how many cells each row has and how many come before it; `attentions`, the head's numbers;
-    `attention_limit`, where `colours` are full.
+    Layers for a view with the table "text" (`strip_table`), the head's numbers as lists, and the parameters
+    of `components.charts.panels`: where the strip begins and how many letters are `across` it, and what is
+    shown. `strength` is the Vega expression of the place of a value on the scale of `colours`.
     """
     read = "datum.key >= 0 && row >= 0 && datum.key < reach[row]"
+    slot = "(read_by ? datum.row : datum.key)"
     box = {
-        "x": f"datum.column * letter * {_LETTER}",
-        "x_end": f"(datum.column + datum.columns) * letter * {_LETTER} - 1",
-        "y": f"strip_top + datum.line * letter * {_LINE}",
-        "y_end": f"datum.y + letter * {_LINE} - 3",
+        "x": f"datum['column_' + across] * letter * {LETTER}",
+        "x_end": f"min((datum['column_' + across] + datum.columns) * letter * {LETTER} - 1, width)",
+        "y": f"strip_top + datum['line_' + across] * letter * {LINE}",
+        "y_end": f"datum.y + letter * {LINE} - 3",
+        "stamp": "now() + 0 * press_x[0]",
+        "value": f"summed ? ({slot} >= 0 ? sums[{slot}] || 0 : 0)"
+        f" : {read} ? attentions[before[row] + datum.key] : 0",
     }
     tokens = (
         rows_of("text")
         .transform_calculate(**box)
-        .transform_calculate(value=f"{read} ? attentions[before[row] + datum.key] : 0")
+        .transform_calculate(strength=strength("datum.value", "bar_full"))
     )
     across, down = alt.X("x:Q", scale=None, axis=None), alt.Y("y:Q", scale=None, axis=None)
     shades = tokens.mark_rect(cursor="pointer", cornerRadius=2).encode(
@@ -134,7 +158,7 @@ def strip(attention_title: str, colours: alt.Scale) -> list[alt.Chart]:
         x2="x_end",
         y=down,
         y2="y_end",
-        color=alt.Color("value:Q", scale=colours, legend=None),
+        color=alt.Color("strength:Q", scale=colours, legend=None),
         tooltip=[
             alt.Tooltip("at:Q", title="position", format=",d"),
             alt.Tooltip("text:N", title="token"),
@@ -146,18 +170,38 @@ def strip(attention_title: str, colours: alt.Scale) -> list[alt.Chart]:
         baseline="middle",
         font="monospace",
         fontSize=alt.ExprRef("letter"),
-        limit=alt.ExprRef(f"{COLUMNS * _LETTER} * letter"),
-        dy=alt.ExprRef(f"letter * {_LINE / 2} - 1.5"),
+        limit=alt.ExprRef("width"),
+        dy=alt.ExprRef(f"letter * {LINE / 2} - 1.5"),
         tooltip=None,
     ).encode(
         x=across,
         y=down,
         text="letters:N",
-        color=alt.condition("abs(datum.value) > attention_limit / 2", alt.value(BACKGROUND), alt.value(INK)),
+        color=alt.condition("abs(datum.strength) > 0.5", alt.value(BACKGROUND), alt.value(INK)),
     )
+    framed = "summed ? datum.at >= span_start && datum.stop <= span_stop"
+    framed += " : row >= 0 && (datum.row === row || datum.key === key)"
     frames = (
-        tokens.transform_filter("row >= 0 && (datum.row === row || datum.key === key)")
+        tokens.transform_filter(framed)
         .mark_rect(fill=None, stroke=ACCENT, strokeWidth=2.5, cornerRadius=2, tooltip=None)
         .encode(x=across, x2="x_end", y=down, y2="y_end")
     )
-    return [shades, letters, frames]
+    title = (
+        rows_of("scene")
+        .transform_calculate(
+            x="0",
+            y=f"strip_top - {12 * scale}",
+            text="'The text' + (summed ? ', shaded by the sums of the span' : row < 0 ? ''"
+            " : ', read by query ' + query_places[row] + (pointing ? ', pointed at' : ', kept'))",
+        )
+        .mark_text(
+            align="left",
+            baseline="middle",
+            fontSize=13 * scale,
+            color=QUIET,
+            tooltip=None,
+            limit=alt.ExprRef("width"),
+        )
+        .encode(x=across, y=down, text="text:N")
+    )
+    return [shades, letters, frames, title]

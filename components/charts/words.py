@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from components.charts.tables import HeadCells
+from components.charts.tables import HeadCells, SpanSums
 from components.charts.window import in_figures
 
 
@@ -45,6 +45,28 @@ def head_in_words(
         parts.append(f"{_reader(cells, cell)} {_read(cells, cell)} most ({figure})")
     beginning = f"In layer {layer}, softmax head {head}, " if cells.kind == "attention" else ""
     return f"{beginning}{'; '.join(parts)}."
+
+
+def span_in_words(span: SpanSums, cells: HeadCells) -> str:
+    """What a span of the text reads most in a window, or what reads it most, such as "Together they read
+    'map' most (+0.42)."
+    """
+    figure = float(span.sums[span.strongest])
+    if not figure:
+        return "Nothing here reads them." if span.read_by else "They read nothing here."
+    tile = (cells.queries if span.read_by else cells.keys).iloc[span.strongest]
+    if cells.pooled:
+        who = _positions("query" if span.read_by else "key", tile)
+    else:
+        who = f"'{tile['text']}' at {tile['start']:,}"
+    shown = _signed(figure)
+    if cells.kind == "attention":
+        shown = shown.lstrip("+")
+    return (
+        f"They are read most by {who} ({shown})."
+        if span.read_by
+        else f"Together they read {who} most ({shown})."
+    )
 
 
 def _reader(cells: HeadCells, cell: pd.Series[Any]) -> str:

@@ -1,0 +1,265 @@
+"""The linked panels of one head, content C·Bᵀ ∘ decay L = attention M, above the text itself.
+
+A head of softmax attention has two of them, scores and attention; words about it stand in the place of the
+third, so that the panels of all heads are of one size.
+
+All stand in one Vega view: one view has one width, which follows the page (charts joined by `hconcat` cannot
+follow it), and what is pointed at in one place can be marked in all of them without a rerun. A panel is a
+picture with one pixel per cell. Where things stand is in `geometry`, what the pointer does in `pointer`, what
+is drawn in `layers`, `bars` and `components.charts.strip`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, type_scale
+from components.charts.colours import (
+    amount_levels,
+    amount_palette,
+    diverging_levels,
+    diverging_palette,
+    strength,
+)
+from components.charts.figure import Figure, built, read, scene, scene_param, undrawn
+from components.charts.panels.bars import bar_params, bars
+from components.charts.panels.geometry import FEWEST_SLOTS, ROOM_ABOVE, places
+from components.charts.panels.layers import PANELS, Layers
+from components.charts.panels.pointer import brushed, ground, pointed_at, selections, text_brush, window_brush
+from components.charts.picture import png_address
+from components.charts.strip import ACROSS, strip, strip_table, text_columns
+from components.charts.tables import HeadCells, Kind, SpanSums
+from components.charts.window import TILE_LABEL_STEP, in_figures
+
+
+def panels_chart(
+    cells: HeadCells,
+    *,
+    pointed: tuple[int, int] | None = None,
+    limits: Mapping[str, float] | None = None,
+    with_dt: bool = False,
+    with_bars: bool = False,
+    span: SpanSums | None = None,
+    logarithmic: bool = False,
+    larger: bool = False,
+) -> Figure:
+    """Content, decay and attention of one head as linked pictures, and the text they are about.
+
+    `pointed` is the pair of positions (i, j) whose cell is kept, and shown while the pointer is in no panel.
+    Content and attention have diverging scales that are full at ± `limits` ("content" and "attention"), by
+    default at their own largest; what has no sign runs from zero, decay from 0 to 1. `logarithmic` colours
+    show weak values too. `with_dt` shows M·dt as attention, and dt below the decay. `with_bars` adds what the
+    shown row reads as bars; with `span` they are its sums while nothing is pointed at. `larger` is type for a
+    projector.
+
+    A press in a row of a panel or on a token of the text is the selection `PICK_QUERY`, a brush in a panel is
+    `OPEN_WINDOW`, one over the text `OPEN_SPAN`.
+    """
+    panels = PANELS[cells.kind]
+    values = {name: cells.cells[name] for name in panels}
+    if with_dt:
+        values["attention"] = cells.cells["attention_dt"]
+    full = {name: float(values[name].abs().max()) or 1.0 for name in panels} | dict(limits or {})
+    full["decay"] = 1.0
+    row, key = (-1, -1)
+    if pointed is not None:
+        row, key = cells.row_of(pointed[0]), cells.column_of(pointed[1])
+    rows, columns = _labelled(cells.queries, cells.pooled), _labelled(cells.keys, cells.pooled)
+    reach = cells.cells.groupby("row").size().to_numpy()
+    text = strip_table(cells)
+    before = reach.cumsum() - reach
+    attention = values["attention"].to_numpy()
+    tables = {
+        "scene": scene(
+            rows=len(rows),
+            columns=len(columns),
+            row_slots=max(len(rows), FEWEST_SLOTS),
+            key_slots=max(len(columns), FEWEST_SLOTS),
+            head_room=0 if cells.window.on_diagonal else ROOM_ABOVE * type_scale(larger),
+            step=TILE_LABEL_STEP if cells.pooled else 1,
+            note=_note(cells),
+            statistic="RMS" if cells.statistic == "rms" else "mean",
+            longest=max(map(text_columns, columns["label"])),
+            content_limit=full["content"],
+            attention_limit=full["attention"],
+            dt_limit=float(columns["dt"].max() if with_dt else 0) or 1.0,
+            kept_row=row,
+            kept_key=key,
+            locked=limits is not None,
+            logarithmic=logarithmic,
+            **_span_facts(cells, span),
+            **{f"lines_{across}": int(text[f"line_{across}"].max()) + 1 for across in ACROSS},
+        ),
+        "cells": pd.DataFrame(values),
+        "queries": rows.assign(
+            row=range(len(rows)),
+            reach=reach,
+            before=before,
+            low=np.minimum(np.minimum.reduceat(attention, before), 0),
+            high=np.maximum(np.maximum.reduceat(attention, before), 0),
+            # where the query itself stands, if it is among the keys
+            here=np.clip(
+                np.searchsorted(cells.keys["start"], rows["stop"] - 1, side="right"), 0, len(columns)
+            ),
+        ),
+        "keys": columns.assign(top=np.searchsorted(reach, np.arange(len(columns)) + 1)),
+        "text": text,
+        "pictures": pd.DataFrame(
+            [
+                {"place": place} | _picture(cells, name, values[name], full[name], logarithmic)
+                for place, name in enumerate(panels)
+            ]
+        ),
+    }
+    if with_bars:
+        slots = max(len(rows), len(columns))
+        sums = np.full(slots, np.nan, dtype=np.float32)
+        if span is not None:
+            sums[: len(span.sums)] = span.sums
+        tables["bars"] = pd.DataFrame({"slot": np.arange(slots, dtype=np.int16), "sum": sums})
+    return Figure(_chart(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger), tables)
+
+
+def _labelled(tiles: pd.DataFrame, pooled: bool) -> pd.DataFrame:
+    """Rows or columns with what stands beside them: `i` to `stop` − 1 as `at`, and `label` for the axis."""
+    at = [in_figures(range(*ends)) for ends in zip(tiles["start"], tiles["stop"], strict=True)]
+    label = [f"{start:,}" for start in tiles["start"]] if pooled else tiles["text"]
+    return tiles.rename(columns={"start": "i"}).assign(at=at, label=label)
+
+
+def _note(cells: HeadCells) -> str:
+    """What a pooled cell is."""
+    if not cells.pooled:
+        return ""
+    sides = [int((tiles["stop"] - tiles["start"]).max()) for tiles in (cells.queries, cells.keys)]
+    return f"{{}} over {sides[0]:,} × {sides[1]:,} entries"
+
+
+def _span_facts(cells: HeadCells, span: SpanSums | None) -> dict[str, Any]:
+    """For the scene: the span whose sums the bars are, and which sums; `span_from` to `span_to` are its rows
+    or, where it is read, its columns.
+    """
+    if span is None:
+        numbers = dict.fromkeys(("span_from", "span_to", "sums_low", "sums_high"), 0.0)
+        words = dict.fromkeys(("span_title", "span_place", "span_text"), "")
+        return {"span_start": -1, "span_stop": -1, "read_by": False} | numbers | words
+    tiles = cells.keys if span.read_by else cells.queries
+    return {
+        "span_from": int(np.searchsorted(tiles["stop"], span.positions.start, side="right")),
+        "span_to": int(np.searchsorted(tiles["start"], span.positions.stop, side="left")),
+        "span_start": span.positions.start,
+        "span_stop": span.positions.stop,
+        "read_by": span.read_by,
+        "sums_low": min(float(span.sums.min()), 0.0),
+        "sums_high": max(float(span.sums.max()), 0.0),
+        "span_title": span.title,
+        "span_place": in_figures(span.positions),
+        "span_text": span.text,
+    }
+
+
+def _picture(
+    cells: HeadCells, name: str, values: pd.Series[float], limit: float, logarithmic: bool
+) -> dict[str, str]:
+    """One panel as a picture for either theme, transparent above the diagonal."""
+    matrix = cells.matrix(values)
+    if logarithmic:
+        matrix, limit = strength(matrix, limit), 1.0
+    if name == "decay" or (name == "attention" and cells.unsigned):
+        levels, palette = amount_levels(matrix / np.float32(limit)), amount_palette
+    else:
+        levels, palette = diverging_levels(matrix, limit), diverging_palette
+    return {theme: png_address(levels, palette(dark=theme == "dark")) for theme in ("light", "dark")}
+
+
+@cache
+def _chart(
+    kind: Kind, with_dt: bool, unsigned: bool, with_bars: bool, logarithmic: bool, larger: bool
+) -> dict[str, Any]:
+    """The specification of the view in this look."""
+    scale = type_scale(larger)
+    layers = Layers(kind, with_dt, unsigned, logarithmic, scale)
+    feeler, *feelers = layers.feelers()
+    panels = len(layers.panels)
+    drawn = [
+        ground(scale),
+        *layers.legends(),
+        layers.pictures(),
+        *layers.edges(),
+        feeler.add_params(*selections()),
+        *feelers,
+        *(layers.dt_bars() if with_dt else []),
+        *layers.marks_of_span(),
+        *layers.marks_of_shown(),
+        *layers.words(),
+        *strip(layers.attention_title, layers.attention_colours(), layers.strength, scale),
+        *(
+            bars(layers.attention_title, layers.attention_colours(), layers.strength, scale)
+            if with_bars
+            else []
+        ),
+        *window_brush(scale),
+        *(text_brush(scale) if with_bars else []),
+        *(
+            undrawn(table)
+            for table in ("scene", "cells", "queries", "keys", *(["bars"] if with_bars else []))
+        ),
+    ]
+    expressions = places(panels, with_dt, with_bars, scale) | pointed_at(panels) | brushed(panels)
+    expressions |= bar_params(scale, not unsigned)
+    return built(
+        alt.LayerChart(layer=drawn)
+        .resolve_scale(x="independent", y="independent", color="independent")
+        .add_params(
+            *_of_tables(kind, with_bars),
+            *(alt.param(name=name, expr=expression) for name, expression in expressions.items()),
+        )
+        .properties(
+            height=1,  # everything hangs from the top, and how high it is depends on the width
+            autosize=FILL_WIDTH,
+            padding=EDGE,
+            usermeta=CANVAS,
+        )
+    )
+
+
+_SCENE = (
+    *("rows", "columns", "row_slots", "key_slots", "head_room", "step", "note", "statistic", "longest"),
+    *("content_limit", "attention_limit", "dt_limit", "kept_row", "kept_key", "locked", "logarithmic"),
+    *("span_start", "span_stop", "span_title", "span_place", "span_text"),
+    *("span_from", "span_to", "read_by", "sums_low", "sums_high"),
+)
+
+
+def _of_tables(kind: Kind, with_bars: bool) -> list[alt.Parameter]:
+    """Parameters that hold what is in the tables."""
+    lists = {
+        "labels": ("queries", "label"),
+        "query_texts": ("queries", "text"),
+        "query_places": ("queries", "at"),
+        "query_starts": ("queries", "i"),
+        "query_stops": ("queries", "stop"),
+        "reach": ("queries", "reach"),
+        "before": ("queries", "before"),
+        "lows": ("queries", "low"),
+        "highs": ("queries", "high"),
+        "heres": ("queries", "here"),
+        "key_labels": ("keys", "label"),
+        "key_texts": ("keys", "text"),
+        "key_places": ("keys", "at"),
+        "key_starts": ("keys", "i"),
+        "key_stops": ("keys", "stop"),
+        "tops_of_keys": ("keys", "top"),
+        **{f"{name}s": ("cells", name) for name in PANELS[kind]},
+    }
+    if kind == "ssm":
+        lists["dts"] = ("keys", "dt")
+    # Without bars there are no sums.
+    sums = read("sums", "bars", "sum") if with_bars else alt.param(name="sums", expr="[]")
+    return [*map(scene_param, _SCENE), *(read(name, *column) for name, column in lists.items()), sums]

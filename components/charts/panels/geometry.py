@@ -1,0 +1,94 @@
+"""Where everything stands in the panels' view, as Vega expressions of its width.
+
+One view has one width, which follows the page, so all places are computed where the view is drawn. From about
+`_ABREAST` pixels on, the three panels stand side by side; on a narrower page one below the other, each as
+wide as the page. Below them stand the text and the bars of a row.
+
+Of a window on the diagonal the upper triangles are empty and hold titles, figures and legends; any other
+window fills its panels, and they move down to make room above (`head_room`).
+"""
+
+from __future__ import annotations
+
+from components.charts.strip import LINE, letters_across
+
+FEWEST_SLOTS = 12
+"""A panel is at least this many slots wide, so that the cells of a very short text do not become posters."""
+
+GAP = 0.14
+"""Space between two panels in sides of a panel; holds "∘" and "="."""
+
+ROOM_ABOVE = 84
+"""Pixels that titles, figures and legends take above panels that are filled to their corners."""
+
+DT_HEIGHT = 30
+"""Height of the bars of dt, in pixels."""
+
+ROW_HEIGHT = 130
+"""Height of the bars of a row, in pixels."""
+
+ABOUT_HEIGHT = 18 * 7 + 12
+"""Height of the words in the place of a third panel, in pixels."""
+
+FILLED = "(rows / row_slots)"
+FILLED_ACROSS = "(columns / key_slots)"
+"""How much of a panel's side the cells take: all of it but for very short texts."""
+
+LABEL_LIMIT = 88
+"""Longest label in pixels; on a narrow page half of it."""
+
+_ABREAST = 780
+"""Least width in pixels at which three panels side by side leave room for their words."""
+_WIDEST = 560
+"""Largest side in pixels of panels that stand one below the other."""
+_ACROSS = 3 + 2 * GAP
+
+
+def label_limit(scale: float) -> str:
+    """Pixels of the longest label."""
+    return f"(width < 480 ? {LABEL_LIMIT * scale / 2} : {LABEL_LIMIT * scale})"
+
+
+def label_size(what: str, scale: float) -> str:
+    """Pixels of the type of the labels of rows or of columns ("key")."""
+    return f"clamp(side / {what}_slots, {11 * scale}, {15 * scale})"
+
+
+def dt_room(with_dt: bool, scale: float) -> float:
+    """Pixels below a panel that the bars of dt take."""
+    return (DT_HEIGHT + 8) * scale if with_dt else 0.0
+
+
+def places(panels: int, with_dt: bool, with_row: bool, scale: float) -> dict[str, str]:
+    """Parameters by name: sizes and places in pixels, of panels that stand at the places 0, 1 and 2.
+
+    `lefts` and `tops` are the upper left corners of the panels, one below the other where it is `stacked`.
+    """
+    below = dt_room(with_dt, scale)
+    step = f"head_room + side * {FILLED} + label_room + {16 * scale}"
+    third = (
+        f"tops[2] + side * {FILLED}" if panels == 3 else f"(stacked ? tops[2] + {ABOUT_HEIGHT * scale} : 0)"
+    )
+    last = f"tops[{panels - 1}] + side * {FILLED} + label_room + (stacked ? 0 : {below})"
+    return {
+        "stacked": f"width < {_ABREAST * scale}",
+        "side": f"stacked ? min(width, {_WIDEST * scale}) : width / {_ACROSS}",
+        "lefts": f"stacked ? [0, 0, 0] : [0, {1 + GAP} * side, {2 * (1 + GAP)} * side]",
+        "label_room": f"min({label_limit(scale)}, longest * 0.6 * {label_size('key', scale)}) + {46 * scale}",
+        "tops": f"stacked ? [head_room, head_room + {step}, head_room + 2 * ({step}) + {below}]"
+        " : [head_room, head_room, head_room]",
+        # below the words too, which a very short text leaves beside its triangles
+        "strip_top": f"max({last}, {third}, tops[{panels - 1}] + {170 * scale}) + {24 * scale}",
+        "across": letters_across(scale),
+        "letter": "width / (across * 0.61)",
+        "strip_bottom": f"strip_top + data('scene')[0]['lines_' + across] * letter * {LINE}",
+        "row_top": f"strip_bottom + {48 * scale}",
+        "row_bottom": f"row_top + {ROW_HEIGHT * scale}" if with_row else "row_top",
+    }
+
+
+def panel_at(x: str, y: str, panels: int) -> str:
+    """The place of the panel in whose part of the view a point is."""
+    last = panels - 1
+    down = f"{y} < tops[1] - head_room ? 0 : " + (f"{y} < tops[2] - head_room ? 1 : 2" if last == 2 else "1")
+    return f"(stacked ? ({down}) : clamp(floor({x} / side / {1 + GAP}), 0, {last}))"
