@@ -340,7 +340,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
             HEAD_MAP: f"Head map: {measure.label.lower()} of every head. Picked: {place}, head {head}.",
             GALLERY: f"Gallery: small pictures of {len(capture.measures)} heads. "
             f"Picked: {place}, head {head}.",
-            PANELS: f"{_shown_in_words(window, capture)}{words}",
+            PANELS: f"{_shown_in_words(window, capture)}{_what_is_shown(selection, span, query)} {words}",
             DECAY_CURVES: "Survival of the first token over the tokens after it, for every head of "
             f"{place}. Head {head} in front, half-life {half_life:.3g} tokens.",
         }

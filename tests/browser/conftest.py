@@ -112,7 +112,7 @@ class Explorer:
 
     def chart(self, key: str) -> Any:
         """One of the page's charts: they stand in this order."""
-        shown = ["head_map", "panels", "row", "decay_curves"]
+        shown = ["head_map", "panels", "decay_curves"]
         if "gallery" in self.parameters().get("view", ""):
             shown.insert(1, "gallery")
         return self.page.get_by_test_id("stVegaLiteChart").nth(shown.index(key))

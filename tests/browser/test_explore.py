@@ -26,7 +26,7 @@ def test_first_sight_shows_the_drawn_charts(explorer: Explorer) -> None:
     assert panels.coloured(2) > 200
     assert panels.pointed_rows(0)
     assert explorer.chart("head_map").locator("g.mark-rect.role-mark path").count() > 4
-    for chart in ("row", "decay_curves"):
+    for chart in ("panels", "decay_curves"):
         canvas = np.asarray(explorer.picture(chart), dtype=np.int16)
         assert (np.abs(canvas - canvas[2, -2]).sum(axis=-1) > 100).sum() > 500
 

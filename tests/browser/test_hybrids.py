@@ -52,13 +52,13 @@ def test_a_click_on_a_softmax_cell_shows_its_pattern(explorer: Explorer, hybrid:
 def test_a_brush_and_a_press_in_the_pattern(explorer: Explorer, hybrid: str) -> None:
     layer = CASE.attentions[0]
     link = {"model": hybrid, "layer": layer, "head": 0, "kind": "attention"}
-    explorer.open("?" + urlencode(link), last="row")
+    explorer.open("?" + urlencode(link), last="panels")
     explorer.point(1, 0.1, 0.5)
     explorer.page.mouse.down()
     explorer.page.mouse.up()
     explorer.settle()
     query = int(explorer.parameters()["query"])
-    assert f"What query {query} reads" in explorer.described("row")
+    assert f"Row {query}, kept" in explorer.described("panels")
     explorer.brush(1, (0.05, 0.5), (0.4, 0.9))
     (window,) = explorer.windows()
     assert window[0] > 0
@@ -70,7 +70,7 @@ def test_a_brush_and_a_press_in_the_pattern(explorer: Explorer, hybrid: str) -> 
 
 def test_the_gallery_holds_both_kinds(explorer: Explorer, hybrid: str, tmp_path: Path) -> None:
     link = {"model": hybrid, "layer": CASE.attentions[0], "head": 0, "kind": "attention", "view": "gallery"}
-    explorer.open("?" + urlencode(link), last="row")
+    explorer.open("?" + urlencode(link), last="panels")
     chart = explorer.page.get_by_test_id("stVegaLiteChart").nth(1)
     expect(chart).to_be_visible()
     assert explorer.picture("gallery").width > 300

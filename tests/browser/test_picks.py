@@ -19,12 +19,12 @@ pytestmark = pytest.mark.browser
 
 
 def test_a_click_on_a_cell_keeps_its_row(explorer: Explorer) -> None:
-    words = explorer.described("row")
+    words = explorer.described("panels")
     explorer.click_cell(0.1, 0.5)
     query = int(explorer.parameters()["query"])
     assert 10 <= query <= 20
-    assert explorer.described("row") != words
-    assert f"What query {query} reads" in explorer.described("row")
+    assert explorer.described("panels") != words
+    assert f"Row {query}, kept" in explorer.described("panels")
     # Streamlit reruns the fragment alone: the head map is not drawn anew and keeps its words.
     assert explorer.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
 
@@ -188,7 +188,7 @@ def test_the_second_page_is_a_click_away(explorer: Explorer) -> None:
 
 def test_what_a_chart_says_outlives_a_theme_and_another_page(explorer: Explorer) -> None:
     explorer.click_head(1, 3)
-    words = {key: explorer.described(key) for key in ("head_map", "panels", "row", "decay_curves")}
+    words = {key: explorer.described(key) for key in ("head_map", "panels", "decay_curves")}
     assert "layer 1, head 3" in words["head_map"]
     explorer.page.emulate_media(color_scheme="dark")
     explorer.settle()
@@ -211,5 +211,5 @@ def test_another_head_keeps_the_views_that_are_drawn(explorer: Explorer) -> None
     )
     before = explorer.pixels().image
     explorer.click_head(0, 1)
-    assert explorer.page.locator("[data-testid=stVegaLiteChart] [data-first=yes]").count() == 4
+    assert explorer.page.locator("[data-testid=stVegaLiteChart] [data-first=yes]").count() == 3
     assert (explorer.pixels().image != before).any()

@@ -25,13 +25,19 @@ from components.charts import (
     locked_limits,
     measure_table,
     panels_chart,
-    row_chart,
+    span_sums,
     survival_table,
     visible_tokens,
 )
-from components.charts.colours import amount_levels, amount_palette, diverging_levels, diverging_palette
+from components.charts.colours import (
+    amount_levels,
+    amount_palette,
+    diverging_levels,
+    diverging_palette,
+    strength,
+)
 from components.charts.picture import png_address
-from components.charts.strip import COLUMNS, text_columns, token_places
+from components.charts.strip import ACROSS, LETTER, letters_across, lines_of, text_columns
 from components.ssd import SSDTerms
 from tests.charts.conftest import random_terms
 
@@ -87,7 +93,9 @@ def test_every_head_and_text_has_the_same_chart() -> None:
     terms = random_terms(9)
     survival, cells = survival_table(terms), cells_of(9)
     assert decay_curves_chart(survival, 0, 2.0).chart is decay_curves_chart(survival, 2, 1e6).chart
-    assert row_chart(cells, 3).chart is row_chart(cells, 8).chart
+    spans = [span_sums(terms, 0, ["a"] * 9, range(stop), cells.window) for stop in (2, 5)]
+    with_span = [panels_chart(cells, with_bars=True, span=span).chart for span in spans]
+    assert with_span[0] is with_span[1] is panels_chart(cells, pointed=(8, 3), with_bars=True).chart
     measures = measure_table({Place(0): terms})
     heads = [head_map_chart(measures, MEASURES[0], (0, "ssm", head)) for head in (0, 1)]
     assert heads[0].chart is heads[1].chart
@@ -97,7 +105,7 @@ def test_every_table_that_a_chart_names_is_there() -> None:
     terms = random_terms(9)
     for figure in (
         panels(9)[1],
-        row_chart(cells_of(9), 8),
+        panels_chart(cells_of(9), with_bars=True),
         decay_curves_chart(survival_table(terms), 0, 2.0),
         head_map_chart(measure_table({Place(0): terms}), MEASURES[0], (0, "ssm", 0)),
     ):
@@ -199,7 +207,7 @@ def test_a_root_mean_square_has_the_colours_of_an_amount() -> None:
     assert matrix.min() >= 0
     expected = amount_palette(True)[amount_levels(matrix / matrix.max())]
     np.testing.assert_array_equal(drawn(figure, 2, "dark"), expected)
-    assert fact(row_chart(cells, 299), "low") == 0
+    assert (figure.tables["queries"]["low"] == 0).all()
     # A tile of one entry is that entry: it keeps its sign.
     single = head_cells(random_terms(30), 0, tokens[:30], statistic="rms")
     assert panels_chart(single).chart is panels(30)[1].chart
@@ -220,9 +228,10 @@ def test_no_mark_per_cell() -> None:
 def test_a_press_holds_the_query_and_a_brush_its_window() -> None:
     selections = {each["name"]: each.get("select") for each in panels(5)[1].chart["params"]}
     pick, window = selections[PICK_QUERY], selections[OPEN_WINDOW]
-    assert (pick["type"], pick["on"], pick["fields"]) == ("point", "pointerdown", ["i"])
+    # When the pointer is let go: a brush then lies over everything, so that it keeps no row.
+    assert (pick["type"], pick["on"], pick["fields"]) == ("point", "pointerup", ["i", "stamp"])
     ends = ["query_start", "query_stop", "key_start", "key_stop"]
-    assert (window["type"], window["on"], window["fields"]) == ("point", "pointerup", [*ends, "brush"])
+    assert (window["type"], window["on"], window["fields"]) == ("point", "pointerup", [*ends, "stamp"])
     assert not pick["clear"]
     assert not window["clear"]
 
@@ -260,14 +269,27 @@ def test_hostile_tokens_stay_whole_in_the_strip() -> None:
     tokens = visible_tokens(["🦊", "\u202eabc", "\u0007", " <b>x</b>", "\n", "x" * 300, "日本語", "e\u0301"])
     cells = head_cells(random_terms(8), 0, tokens)
     assert panels_chart(cells).tables["text"]["letters"].tolist() == tokens
-    assert row_chart(cells, 7).tables["keys"]["label"].tolist() == tokens
-    places = token_places(tokens)
-    assert [place["letters"] for place in places] == tokens
-    assert all(place["column"] + place["columns"] <= COLUMNS for place in places)
-    assert [places[k]["columns"] for k in (0, 5, 6, 7)] == [2, COLUMNS, 6, 1]
-    for before, after in pairwise(places):
-        follows = (before["line"], before["column"] + before["columns"])
-        assert (after["line"], after["column"]) in (follows, (before["line"] + 1, 0))
+    assert panels_chart(cells).tables["keys"]["label"].tolist() == tokens
+    columns = [text_columns(token) for token in tokens]
+    assert [columns[k] for k in (0, 5, 6, 7)] == [2, 300, 6, 1]
+    for across in ACROSS:
+        lines, begins = lines_of(columns, across)
+        for k, (line, begin) in enumerate(zip(lines, begins, strict=True)):
+            assert begin + columns[k] <= across or begin == 0
+            if k:
+                follows = (lines[k - 1], begins[k - 1] + columns[k - 1])
+                assert (line, begin) in (follows, (lines[k - 1] + 1, 0))
+
+
+def test_each_width_of_a_view_has_lines_that_fill_it_with_legible_letters() -> None:
+    for scale in (1.0, 1.35):
+        expression = letters_across(scale)
+        for width in range(300, 2600, 20):
+            python = re.sub(r"width >= ([\d.]+) \? (\d+) : ", r"\2 if width >= \1 else ", expression)
+            across = eval(python, {"width": width})
+            letter = width / (across * LETTER)
+            assert letter < 1.32 * 12 * scale
+            assert letter >= 12 * scale or across == ACROSS[0]
 
 
 @pytest.mark.parametrize(("length", "window"), WINDOWS.values(), ids=WINDOWS)
@@ -279,10 +301,12 @@ def test_the_strip_holds_every_key_and_every_query_once(length: int, window: Win
         assert shown[of].tolist() == list(range(len(tiles)))
         assert shown[start].tolist() == tiles["start"].tolist()
         assert shown["text"].tolist() == tiles["text"].tolist()
-    places = text[["line", "column", "columns"]].to_numpy()
-    for (line, column, columns), (next_line, next_column, _) in pairwise(places.tolist()):
-        assert column + columns <= COLUMNS
-        assert (next_line, next_column) in ((line, column + columns), (line + 1, 0))
+    for across in ACROSS:
+        places = text[[f"line_{across}", f"column_{across}", "columns"]].to_numpy()
+        assert fact(figure, f"lines_{across}") == places[:, 0].max() + 1
+        for (line, column, columns), (next_line, next_column, _) in pairwise(places.tolist()):
+            assert column + columns <= across
+            assert (next_line, next_column) in ((line, column + columns), (line + 1, 0))
 
 
 def test_queries_that_do_not_follow_the_keys_stand_below_a_line_that_says_where() -> None:
@@ -290,7 +314,11 @@ def test_queries_that_do_not_follow_the_keys_stand_below_a_line_that_says_where(
     text = figure.tables["text"]
     (between,) = text[(text["key"] < 0) & (text["row"] < 0)]["text"]
     assert between == "⋯ queries 200–259"
-    assert (text[text["row"] >= 0]["line"] > text[text["key"] >= 0]["line"].max()).all()
+    for across in ACROSS:
+        lines = text[f"line_{across}"]
+        (line,) = lines[(text["key"] < 0) & (text["row"] < 0)]
+        assert (lines[text["row"] >= 0] > line).all()
+        assert (lines[text["key"] >= 0] < line).all()
 
 
 def test_the_boxes_of_tiles_are_alike_and_hold_what_fits() -> None:
@@ -301,21 +329,53 @@ def test_the_boxes_of_tiles_are_alike_and_hold_what_fits() -> None:
     assert text["letters"].map(text_columns).max() < text["columns"].max()
 
 
-@pytest.mark.parametrize(("length", "query"), [(1, 0), (9, 4), (128, 127)])
-@pytest.mark.parametrize("value", ["attention", "attention_dt"])
+@pytest.mark.parametrize(("length", "query"), [(1, 0), (9, 4), (128, 127), (300, 200)])
+@pytest.mark.parametrize("with_dt", [False, True])
 @pytest.mark.parametrize("limit", [None, 7.5])
-def test_row_chart_has_the_bars_of_one_query(
-    length: int, query: int, value: str, limit: float | None
-) -> None:
+def test_the_bars_are_those_of_one_query(length: int, query: int, with_dt: bool, limit: float | None) -> None:
+    """A bar is an entry of the list that the panels read too: the row's, from `before` to its `reach`."""
     cells = cells_of(length)
-    figure = row_chart(cells, query, value=value, limit=limit, larger=True)
-    bars = figure.tables["row"]
-    assert bars["column"].tolist() == list(range(query + 1))
-    np.testing.assert_array_equal(bars["value"], cells.row(query)[value])
-    assert figure.tables["here"]["end"].tolist() == [query + 1]
-    low, high = fact(figure, "low"), fact(figure, "high")
-    assert low <= 0 <= high
-    assert limit is None or (low, high) == (-limit, limit)
+    limits = None if limit is None else {"content": limit, "attention": limit}
+    figure = panels_chart(cells, pointed=(query, 0), limits=limits, with_dt=with_dt, with_bars=True)
+    row = figure.tables["queries"].iloc[cells.row_of(query)]
+    values = cells.row(query)["attention_dt" if with_dt else "attention"]
+    bars = figure.tables["cells"]["attention"].iloc[row["before"] : row["before"] + row["reach"]]
+    np.testing.assert_array_equal(bars, values)
+    assert (row["low"], row["high"]) == (min(values.min(), 0), max(values.max(), 0))
+    assert row["here"] == cells.column_of(int(row["stop"]) - 1) + 1
+    assert len(figure.tables["bars"]) == len(cells.keys)
+    assert bool(fact(figure, "locked")) == (limit is not None)
+
+
+@pytest.mark.parametrize("read_by", [False, True])
+@pytest.mark.parametrize("length", [30, 300])
+def test_a_span_has_its_rows_or_columns_and_their_sums(length: int, read_by: bool) -> None:
+    cells, terms = cells_of(length), random_terms(length)
+    span = span_sums(terms, 0, ["a"] * length, range(7, 12), cells.window, read_by=read_by)
+    figure = panels_chart(cells, with_bars=True, span=span)
+    tiles = cells.keys if read_by else cells.queries
+    shown = tiles.iloc[fact(figure, "span_from") : fact(figure, "span_to")]
+    assert shown["start"].iloc[0] <= 7 < shown["stop"].iloc[0]
+    assert shown["start"].iloc[-1] <= 11 < shown["stop"].iloc[-1]
+    np.testing.assert_array_equal(figure.tables["bars"]["sum"][: len(span.sums)], span.sums)
+    assert fact(figure, "kept_row") == -1
+    assert (fact(figure, "sums_low"), fact(figure, "sums_high")) == (
+        min(span.sums.min(), 0),
+        max(span.sums.max(), 0),
+    )
+
+
+def test_logarithmic_colours_show_weak_values_of_either_sign() -> None:
+    values = np.array([-1, -1e-2, -1e-3, 0, 1e-3, 1e-2, 1], dtype=np.float32)
+    shown = strength(values, 1.0)
+    assert shown[3] == 0
+    np.testing.assert_allclose(shown, -shown[::-1])
+    assert (np.diff(shown) > 0).all()
+    assert shown[-1] == 1
+    np.testing.assert_allclose(shown[4:6], np.log1p(values[4:6] / 1e-3) / np.log1p(1e3), rtol=1e-5)
+    linear, logarithmic = (panels_chart(cells_of(20), logarithmic=log) for log in (False, True))
+    opaque = [(drawn(figure, 2, "light")[..., 3]).sum() for figure in (linear, logarithmic)]
+    assert opaque[1] > 1.2 * opaque[0]
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.column)
@@ -376,8 +436,7 @@ def test_larger_type_is_larger_everywhere(terms: SSDTerms) -> None:
     for small, large in (
         (head_map_chart(measures, MEASURES[0], (0, "ssm", 0), larger=larger) for larger in (False, True)),
         (decay_curves_chart(survival, 0, 2.0, larger=larger) for larger in (False, True)),
-        (row_chart(cells, 8, larger=larger) for larger in (False, True)),
-        (panels_chart(cells, larger=larger) for larger in (False, True)),
+        (panels_chart(cells, with_bars=True, larger=larger) for larger in (False, True)),
     ):
         sizes = [type_sizes(figure.chart) for figure in (small, large)]
         assert sizes[0]

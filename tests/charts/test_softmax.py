@@ -25,7 +25,6 @@ from components.charts import (
     locked_limits,
     measure_table,
     panels_chart,
-    row_chart,
     row_table,
     strongest_tile,
 )
@@ -178,7 +177,7 @@ def test_softmax_has_two_panels(length: int, window: Window | None) -> None:
 def test_its_panels_are_as_large_as_those_of_a_mixer_and_feel_the_same() -> None:
     softmax, mixer = panels_chart(cells_of(9)), panels_chart(head_cells(random_terms(9), 1, TOKENS[:9]))
     of = [{each["name"]: each for each in figure.chart["params"]} for figure in (softmax, mixer)]
-    for name in ("side", "row_under", "key_under", "query", "window", "query_to", "key_to"):
+    for name in ("side", "lefts", "row_under", "query", "window", "query_to", "key_to"):
         told = [{**params[name], "views": None} for params in of]
         assert told[0] == told[1]
     text = json.dumps(softmax.chart, ensure_ascii=False)
@@ -191,7 +190,7 @@ def test_every_table_that_a_chart_names_is_there() -> None:
     pictures = np.ones((len(measures), 4, 4), dtype=np.float32)
     for figure in (
         panels_chart(cells_of(9)),
-        row_chart(cells_of(9), 8),
+        panels_chart(cells_of(9), with_bars=True),
         *(head_map_chart(measures, measure, (5, "attention", 1)) for measure in MEASURES),
         *(gallery_chart(pictures, measures, (5, "ssm", 1), sort=sort) for sort in (None, HALF_LIFE)),
     ):
@@ -201,12 +200,13 @@ def test_every_table_that_a_chart_names_is_there() -> None:
         assert set(re.findall(r"data\('(\w+)'\)", json.dumps(figure.chart))) <= named
 
 
-@pytest.mark.parametrize("limit", [None, 0.9])
-def test_bars_of_a_row_begin_at_zero(limit: float | None) -> None:
-    figure = row_chart(cells_of(9), 7, limit=limit)
+def test_bars_of_a_row_begin_at_zero() -> None:
+    figure = panels_chart(cells_of(9), with_bars=True)
     P = patterns(random_softmax(9))[1][1, 7, :8]
-    np.testing.assert_allclose(figure.tables["row"]["value"], P, rtol=1e-5)
-    assert (fact(figure, "low"), fact(figure, "high")) == (0, pytest.approx(limit or P.max(), rel=1e-5))
+    row = figure.tables["queries"].iloc[7]
+    bars = figure.tables["cells"]["attention"].iloc[row["before"] : row["before"] + row["reach"]]
+    np.testing.assert_allclose(bars, P, rtol=1e-5)
+    assert (row["low"], row["high"]) == (0, pytest.approx(P.max(), rel=1e-5))
 
 
 def rows_of_map(figure: Figure) -> dict[str, list[int]]:

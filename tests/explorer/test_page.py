@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 from components.charts import Place, Window, strongest_tile
 from components.demo.presets import PRESETS
 from explorer import resources
+from explorer.picks import span_of, window_of
 from explorer.settings import settings
-from explorer.windows import take_brush
 from tests.explorer.conftest import ROOT
 
 CHARTS = ("head_map", "panels", "row", "decay_curves")
@@ -206,12 +206,12 @@ def test_the_strongest_tile_is_a_click_away_until_tokens_are_single(long: AppTes
     assert table(long, "panels", "scene").loc[0, "note"] == ""
 
 
-def test_a_brush_opens_its_window_once(long: AppTest) -> None:
-    brush = {"query_start": 256, "query_stop": 512, "key_start": 0, "key_stop": 128, "brush": 17}
-    assert take_brush([brush], {}) == Window(range(256, 512), range(128))
-    assert take_brush([brush], {"brush": 17}) is None
-    assert take_brush([{}], {}) is None
-    assert take_brush([], {}) is None
+def test_a_brush_leaves_a_window_or_a_span(long: AppTest) -> None:
+    brush = {"query_start": 256, "query_stop": 512, "key_start": 0, "key_stop": 128, "stamp": 17}
+    assert window_of([brush]) == Window(range(256, 512), range(128))
+    assert window_of([{}]) is window_of([]) is None
+    assert span_of([{"span_start": 3, "span_stop": 7, "stamp": 17}]) == range(3, 7)
+    assert span_of([{"span_start": 7, "span_stop": 7}]) is span_of([brush]) is None
 
 
 def test_rms_is_shown_and_said(long: AppTest) -> None:

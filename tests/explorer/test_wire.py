@@ -27,7 +27,19 @@ from tests.explorer.conftest import ROOT
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
-FIELDS = ("layer", "head", "kind", "i", "query_start", "query_stop", "key_start", "key_stop", "brush")
+FIELDS = (
+    "layer",
+    "head",
+    "kind",
+    "i",
+    "query_start",
+    "query_stop",
+    "key_start",
+    "key_stop",
+    "span_start",
+    "span_stop",
+    "stamp",
+)
 POINTS = st.dictionaries(st.sampled_from(FIELDS), SCALARS | st.integers(0, 9) | st.sampled_from(KINDS) | JSON)
 
 

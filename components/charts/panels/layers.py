@@ -93,14 +93,16 @@ class Layers:
         limit = "1" if name == "decay" else f"{name}_limit"
         colours = {"content": diverging(), "decay": amount()}.get(name, self.attention_colours())
         unsigned = name == "decay" or (name == "attention" and self.unsigned)
+        # In a triangle it ends above the cells.
+        length = f"clamp(side - {62 * self.scale + 20}, 50, {120 * self.scale})"
         value = value_at_expr("datum.value", limit, logarithmic=self.logarithmic)
         legend = alt.Legend(
             title=None,
             orient="none",
             direction="horizontal",
-            legendX=alt.ExprRef(f"lefts[{place}] + side - {120 * self.scale + 10}"),
+            legendX=alt.ExprRef(f"lefts[{place}] + side - {length} - 10"),
             legendY=alt.ExprRef(f"tops[{place}] - head_room + {34 * self.scale}"),
-            gradientLength=120 * self.scale,
+            gradientLength=alt.ExprRef(length),
             gradientThickness=10,
             values=[0, 0.5, 1] if unsigned else [-1, 0, 1],
             labelExpr=f"format({value}, '.2~g')",
@@ -385,8 +387,8 @@ class Layers:
                 text="stacked && note === '' ? datum.after : datum.text",
                 fontWeight="bold",
             ),
-            self._between(gaps, 60, 34),
-            *([self._between([{"place": 1, "text": "· dt"}], 34, 20)] if self.with_dt else []),
+            self._between(gaps, 60.0, 34.0),
+            *([self._between([{"place": 1, "text": "· dt"}], 34.0, 20.0)] if self.with_dt else []),
             *(self._about() if self.kind == "attention" else []),
             self._beside(
                 notes,
