@@ -76,7 +76,7 @@ def test_a_softmax_head_is_drawn_from_its_queries_and_keys(case: FamilyCase, hyb
     page = opened(Selection(hybrid, PROMPT, layer, 2, kind="attention"))
     assert page.subheader[0].value == f"Layer {layer}, softmax attention, head 2"
     assert "attention" in page.query_params["kind"]
-    assert len(page.get("vega_lite_chart")) == 3  # nothing decays
+    assert len(page.get("vega_lite_chart")) == 2  # nothing decays
     _, cache = resources.bridge(hybrid).run_with_cache(PROMPT)
     pattern = cache[f"blocks.{layer}.attn.hook_pattern"][0, 2]
     rows, columns = torch.tril_indices(*pattern.shape)
@@ -100,7 +100,7 @@ def test_from_one_kind_to_the_other_and_back(case: FamilyCase, hybrid: str) -> N
         page.selectbox(key="layer").set_value(Place(layer, kind)).run()
         assert not page.exception
         assert str(Place(layer, kind)).capitalize() in page.subheader[0].value
-        assert len(page.get("vega_lite_chart")) == (4 if kind == "ssm" else 3)
+        assert len(page.get("vega_lite_chart")) == (3 if kind == "ssm" else 2)
 
 
 def test_all_views_of_a_long_text(case: FamilyCase, hybrid: str) -> None:

@@ -16,7 +16,7 @@ from explorer.picks import span_of, window_of
 from explorer.settings import settings
 from tests.explorer.conftest import ROOT
 
-CHARTS = ("head_map", "panels", "row", "decay_curves")
+CHARTS = ("head_map", "panels", "decay_curves")
 
 
 def spec(page: AppTest, name: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_opens_with_the_first_preset(page: AppTest) -> None:
 
 def test_says_what_the_charts_show_now(page: AppTest) -> None:
     layer, head = re.findall(r"Layer (\d+), head (\d+)", page.subheader[0].value)[0]
-    assert described(page, "panels").startswith(f"Layer {layer}, head {head} ")
+    assert described(page, "panels").startswith(f"Row 29, kept. Layer {layer}, head {head} ")
     assert f"Picked: layer {layer}, head {head}." in described(page, "head_map")
 
 
@@ -146,7 +146,7 @@ def test_a_character_of_several_tokens_is_shown_where_its_bytes_are_complete() -
     assert not page.exception
     shown = ["·", "<0xE4>", "<0xB8>", "中", "<0xF0>", "<0x9F>", "<0x98>", "😀"]
     assert table(page, "panels", "text")["letters"].tolist() == shown
-    assert table(page, "row", "keys")["label"].tolist() == shown
+    assert table(page, "panels", "keys")["label"].tolist() == shown
     assert "'😀' reads" in described(page, "panels")
 
 
@@ -187,7 +187,7 @@ def test_a_window_is_opened_in_figures_and_left_by_the_trail(long: AppTest) -> N
     assert long.query_params["window"] == ["500-599x0-49"] or long.query_params["window"] == "500-599x0-49"
     assert table(long, "panels", "scene").loc[0, ["rows", "columns"]].tolist() == [100, 50]
     assert "**queries 500–599 · keys 0–49**" in [each.value for each in long.markdown]
-    assert described(long, "panels").startswith("Queries 500–599, keys 0–49. ")
+    assert described(long, "panels").startswith("Queries 500–599, keys 0–49. The last row. ")
     long.button(key="back_to_0").click().run()
     assert "window" not in long.query_params
     assert table(long, "panels", "scene").loc[0, ["rows", "columns"]].tolist() == [128, 128]
@@ -218,7 +218,7 @@ def test_rms_is_shown_and_said(long: AppTest) -> None:
     long.toggle(key="rms").set_value(True).run()
     assert long.query_params["view"] in ("rms", ["rms"])
     assert "(RMS " in described(long, "panels")
-    assert table(long, "row", "row")["value"].min() >= 0
+    assert (table(long, "panels", "queries")["low"] == 0).all()
     open_lists(long)
     long.button(key="strongest").click().run()
     assert "RMS" not in [toggle.label for toggle in long.toggle]  # of single tokens it would be |M|
@@ -361,11 +361,12 @@ def test_the_url_holds_every_pick(page: AppTest) -> None:
 def test_the_scale_of_all_heads_is_that_of_the_strongest(page: AppTest) -> None:
     page.toggle(key="locked").set_value(True).run()
     open_lists(page)
-    ends = ["limit", "low", "high"]
-    first = table(page, "row", "scene")[ends]
+    limits = ["content_limit", "attention_limit", "locked"]
+    first = table(page, "panels", "scene")[limits]
+    assert first["locked"].all()
     page.selectbox(key="head").set_value(1).run()
     assert not page.exception
-    pd.testing.assert_frame_equal(table(page, "row", "scene")[ends], first)
+    pd.testing.assert_frame_equal(table(page, "panels", "scene")[limits], first)
 
 
 def test_the_row_can_be_read_as_a_table(page: AppTest) -> None:

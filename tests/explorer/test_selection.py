@@ -29,6 +29,7 @@ SELECTIONS = st.builds(
     layer=st.integers(0, 99),
     head=st.integers(0, 255),
     query=st.one_of(st.none(), st.integers(0, 131_072)),
+    span=st.one_of(st.none(), st.builds(range, st.integers(0, 9), st.integers(10, 131_072))),
     view=VIEWS,
 )
 
