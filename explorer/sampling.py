@@ -38,9 +38,9 @@ class Choice:
 class Number:
     """A number between two others; `digits` after the point, in steps of `step` units of the last one."""
 
-    default: float
-    least: float
-    most: float
+    default: int | float
+    least: int | float
+    most: int | float
     digits: int = 0
     step: int = 1
 
