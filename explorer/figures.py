@@ -35,6 +35,7 @@ from components.charts import (
     survival_table,
 )
 from components.ssd import MEASURED_ROWS
+from explorer.address import write_address
 from explorer.live_alt import live_alt
 from explorer.picks import (
     choose_head,
@@ -49,7 +50,7 @@ from explorer.picks import (
 )
 from explorer.resources import Capture, cells_of, faithfulness, layer_of, limits_of, sums_of, use_threads
 from explorer.selection import Selection
-from explorer.sharing import export_menu, share_menu, write_url
+from explorer.sharing import export_menu, share_menu
 from explorer.text_span import span_lists, span_switch
 from explorer.waiting import wait_for
 from explorer.windows import shown_window, trail, where_in_the_text, window_lists
@@ -136,6 +137,7 @@ def head_figures(capture: Capture) -> None:
     """Everything that shows the picked head. Picking another reruns this and nothing else."""
     use_threads(0)  # matrices of one head
     place, head = existing_head(capture, picked())
+    st.session_state.selection = picked().with_head(place.layer, head, place.kind)
     if not capture.holds(place):
         wait_for(
             ("layer", capture.model, capture.prompt, str(place)),
@@ -345,7 +347,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
             f"{place}. Head {head} in front, half-life {half_life:.3g} tokens.",
         }
     )
-    write_url(selection)
+    write_address(selection)
 
 
 def _how_to_read(cells: HeadCells, kernel: int) -> str:
@@ -531,6 +533,11 @@ def nearest_place(places: Sequence[Place], selection: Selection) -> Place:
         return place.kind != selection.kind, abs(place.layer - selection.layer)
 
     return min(places, key=distance)
+
+
+def heads_in(capture: Capture) -> dict[Place, int]:
+    """How many heads each layer has, by kind."""
+    return {place: len(heads_at(capture, place)) for place in capture.places}
 
 
 def heads_at(capture: Capture, place: Place) -> pd.DataFrame:

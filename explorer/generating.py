@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from explorer.resources import bridge, encoded, use_threads
+from explorer.resources import bridge, encoded, places_of, use_threads
 from explorer.settings import settings
 
 if TYPE_CHECKING:
@@ -84,6 +84,11 @@ class Continuation:
     def total(self) -> int:
         """Positions that there will be in the end, or that there are."""
         return self.generation.prompt_length + self.how.new_tokens if self.running else self.generation.length
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The layers of its model that hold heads, by kind."""
+        return places_of(self.bridge)
 
     def heads(self, place: Place) -> int:
         """How many heads a layer has of a kind."""

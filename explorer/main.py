@@ -1,10 +1,11 @@
-"""The script that every session runs: page configuration and navigation, nothing else."""
+"""The script that every session runs: page configuration, navigation, and what the address says."""
 
 from pathlib import Path
 
 import streamlit as st
 
 from components.models.catalogue import DEMO
+from explorer.address import read_address
 from explorer.settings import settings
 
 ICON = Path(__file__).with_name("icon.png")  # a file of ours: a named icon would be fetched from a server
@@ -20,4 +21,6 @@ pages = [
 ]
 if settings().allows(DEMO):  # its examples are the embedded model's
     pages.append(st.Page("app_pages/how_to_read.py", title="How to read this", icon=":material/school:"))
-st.navigation(pages, position="top").run()
+page = st.navigation(pages, position="top")
+read_address()
+page.run()

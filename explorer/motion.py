@@ -29,13 +29,13 @@ from components.charts import (
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.window import MOST_TILES
 from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contributions, state_norms, state_shares
+from explorer.address import write_address
 from explorer.figures import draw, layer_list, nearest_place, plain, power_of_ten, tell_notes
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
 from explorer.picks import choose_head, picked, position_of, pressed
-from explorer.resources import places, use_threads
+from explorer.resources import use_threads
 from explorer.settings import settings
-from explorer.sharing import write_url
 
 EVERY_SECONDS, LONG_EVERY_SECONDS = 0.5, 1.0
 """How often a continuation on its way is drawn, and a long one: a browser takes so long for large panels."""
@@ -173,7 +173,7 @@ def _moment(continuation: Continuation, running: bool) -> None:
             f"after position {time}.",
         }
     )
-    write_url(picked())
+    write_address(picked())
 
 
 def _status(continuation: Continuation, running: bool, length: int) -> None:
@@ -270,7 +270,7 @@ def _pick_lists(continuation: Continuation, place: Place, head: int) -> None:
     """The layer and the head, which are those of all pages."""
     st.session_state.motion_layer, st.session_state.motion_head = place, head
     width = 220 if continuation.bridge.attention_layers() else 110
-    layer_list(places(continuation.model), "motion_layer", "motion_head", width)
+    layer_list(continuation.places, "motion_layer", "motion_head", width)
     heads = range(continuation.heads(place))
     st.selectbox(
         "Head",
@@ -284,7 +284,7 @@ def _pick_lists(continuation: Continuation, place: Place, head: int) -> None:
 
 def _existing_head(continuation: Continuation) -> tuple[Place, int]:
     """The picked head, or the nearest that this model has."""
-    place = nearest_place(places(continuation.model), picked())
+    place = nearest_place(continuation.places, picked())
     return place, min(picked().head, continuation.heads(place) - 1)
 
 

@@ -250,7 +250,11 @@ def _kernel(model: str) -> int:
 
 def places(model: str) -> tuple[Place, ...]:
     """The layers of a model that hold heads, by kind."""
-    loaded = bridge(model)
+    return places_of(bridge(model))
+
+
+def places_of(loaded: ModelBridge) -> tuple[Place, ...]:
+    """Those of a model that is at hand."""
     mixers, attentions = loaded.ssm_layers(), loaded.attention_layers()
     return tuple(sorted([Place(i) for i in mixers] + [Place(i, "attention") for i in attentions], key=_order))
 

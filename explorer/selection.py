@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
 
-from components.charts import KINDS, MEASURES, Kind, Window
+from components.charts import KINDS, MEASURES, Kind, Place, Window
 from components.demo.presets import PRESETS, Preset
 from components.models.catalogue import DEMO
 
 LONGEST_LINK = 2_000
 """Characters; longer links are cut by some mail programs and servers."""
+
+OF_A_TEXT = ("layer", "kind", "head", "query", "window", "span")
+"""Parameters that say something of one text, and nothing without it."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,32 @@ class Selection:
         return replace(self, view=replace(self.view, **changes))
 
 
+def fitted(selection: Selection, heads: Mapping[Place, int], length: int) -> tuple[Selection, list[str]]:
+    """The nearest selection that a model with so many `heads` and a text of that length have, and the names
+    of what was out of range.
+    """
+
+    def distance(place: Place) -> tuple[bool, int]:
+        return place.kind != selection.kind, abs(place.layer - selection.layer)
+
+    place = min(heads, key=distance)
+    query = None if selection.query is None else min(selection.query, length - 1)
+    windows = tuple(part for window in selection.windows if (part := window.within(length)))
+    span = selection.span
+    if span is not None:
+        span = range(span.start, min(span.stop, length)) or None
+    found = replace(
+        selection.with_head(place.layer, min(selection.head, heads[place] - 1), place.kind),
+        query=query,
+        windows=windows,
+        span=span,
+    )
+    named = {"layer": "layer", "kind": "kind", "head": "head", "query": "query", "windows": "window"}
+    named["span"] = "span"
+    changed = [name for field, name in named.items() if getattr(found, field) != getattr(selection, field)]
+    return found, changed
+
+
 def first_selection(model: str) -> Selection:
     """What the page opens with: the first preset."""
     return Selection(model, "", 0, 0).with_preset(PRESETS[0])
@@ -143,14 +174,35 @@ def query_of(selection: Selection) -> dict[str, str]:
 
 
 def link(address: str, selection: Selection) -> tuple[str, bool]:
-    """The whole URL, and whether the prompt had to be left out of it (see LONGEST_LINK)."""
+    """The whole URL, and whether the prompt had to be left out of it (see LONGEST_LINK).
+
+    What was left out is named by its key, under which the browser's tab keeps it.
+    """
+    parameters, cut = short_query_of(address, selection)
+    return f"{address}?{urlencode(parameters)}", cut
+
+
+def short_query_of(address: str, selection: Selection) -> tuple[dict[str, str], bool]:
+    """The URL's parameters for a selection, with the key of a prompt that would make the link too long."""
     parameters = query_of(selection)
-    if len(parameters.get("prompt", "")) <= LONGEST_LINK:  # or there is no need to encode a book
-        whole = f"{address}?{urlencode(parameters)}"
-        if len(whole) <= LONGEST_LINK or "prompt" not in parameters:
-            return whole, False
-    del parameters["prompt"]
-    return f"{address}?{urlencode(parameters)}", True
+    prompt = parameters.get("prompt", "")
+    # Without the first question a whole book would be encoded.
+    fits = len(prompt) <= LONGEST_LINK and len(f"{address}?{urlencode(parameters)}") <= LONGEST_LINK
+    if fits or not prompt:
+        return parameters, False
+    named = {"text" if name == "prompt" else name: value for name, value in parameters.items()}
+    return named | {"text": text_key(prompt)}, True
+
+
+@lru_cache(maxsize=8)
+def text_key(text: str) -> str:
+    """A short name for a text: no two texts have the same."""
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def without_text(parameters: Mapping[str, str]) -> dict[str, str]:
+    """What still holds of a URL's parameters when the text that they name is not to be had."""
+    return {name: value for name, value in parameters.items() if name not in ("text", *OF_A_TEXT)}
 
 
 def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, list[str]]:

@@ -11,19 +11,10 @@ from jaxtyping import Float32
 
 from components.charts import Figure, HeadCells, Place
 from explorer import exports, resources
-from explorer.selection import LONGEST_LINK, Selection, link, query_of
+from explorer.selection import LONGEST_LINK, Selection, link
 
 LONGEST_PROGRAM = 20_000
 """Characters; a program that holds a whole book is a file to download."""
-
-
-def write_url(selection: Selection) -> None:
-    """Put everything picked into the address bar; a prompt that makes it too long stays out."""
-    parameters = query_of(selection)
-    if link(st.context.url or "", selection)[1]:
-        del parameters["prompt"]
-    if st.query_params.to_dict() != parameters:
-        st.query_params.from_dict(parameters)
 
 
 def share_menu(selection: Selection) -> None:
@@ -41,7 +32,8 @@ def share_menu(selection: Selection) -> None:
         if cut:
             st.warning(
                 f"With the prompt the link would be longer than {LONGEST_LINK:,} characters, so it is "
-                "left out: the link opens the first preset. Send the prompt along as text."
+                "left out: the link opens this picture in this browser tab only. Elsewhere it says so, and "
+                "opens the model with the first preset. Send the prompt along as text."
             )
 
 

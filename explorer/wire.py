@@ -44,6 +44,7 @@ _KEYS = {
     },
     "double_array_value": {"time", "time_so_far", "temperature", "top_p"},
     "file_uploader_state_value": {"upload"},
+    "json_trigger_value": {"keeper__events"},
 }
 FORMS = {key: form for form, keys in _KEYS.items() for key in keys}
 """The form of each widget's value by the widget's key. A widget that is not named here is a button."""
@@ -97,6 +98,8 @@ def _well_formed(state: WidgetState) -> bool:
         return False
     if form == "double_value":
         return isfinite(state.double_value)
+    if form == "json_trigger_value":
+        return _is_list_of_events(state.json_trigger_value)
     return key not in CHARTS or _is_selection(state.string_value)
 
 
@@ -107,6 +110,19 @@ def _is_selection(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and isinstance(value.get("selection"), dict) and _flat(value, _LEVELS)
+
+
+def _is_list_of_events(text: str) -> bool:
+    """Whether a text is the JSON of what a component tells: each event by its name."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return (
+        isinstance(value, list)
+        and all(isinstance(each, dict) and isinstance(each.get("event"), str) for each in value)
+        and _flat(value, _LEVELS)
+    )
 
 
 def _flat(value: object, levels: int) -> bool:

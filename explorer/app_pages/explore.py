@@ -10,9 +10,10 @@ from components.demo.presets import PRESETS
 from components.models import CATALOGUE, ModelLoadError
 from components.models.catalogue import DEMO
 from explorer import jobs, resources
-from explorer.figures import head_figures
+from explorer.address import tell, write_address
+from explorer.figures import head_figures, heads_in
 from explorer.picks import chosen, picked
-from explorer.selection import Selection, first_selection, selection_of
+from explorer.selection import Selection, first_selection, fitted
 from explorer.settings import settings
 from explorer.uploads import text_of_file
 from explorer.waiting import wait_for
@@ -25,17 +26,7 @@ LABELS = {entry.name: entry.label for entry in CATALOGUE}
 FIRST_MODEL = settings().offered[0]
 any_model = settings().models is None
 
-refused = ""
-if "selection" not in st.session_state:
-    st.session_state.selection, unread = selection_of(st.query_params.to_dict(), FIRST_MODEL)
-    if unread:
-        st.caption(
-            f":material/link_off: The link's {' and '.join(unread)} could not be read; "
-            "in its place is what the page opens with."
-        )
-    if not settings().allows(picked().model):
-        refused = settings().refusal(picked().model)
-        st.session_state.selection = picked().with_model(FIRST_MODEL)
+notice = st.empty()
 selection = picked()
 st.session_state.setdefault("model", selection.model)
 st.session_state.setdefault("prompt", selection.prompt)
@@ -117,7 +108,7 @@ with model_column:
         if any_model
         else None,
     )
-    if refused:
+    if refused := st.session_state.pop("refused", ""):
         st.text(refused)
     model_slot = st.container()
 with prompt_column:
@@ -193,11 +184,15 @@ with prompt_slot:
             )
     except ModelLoadError as error:
         st.text(str(error))
+        write_address(selection)
         st.stop()
     except ValueError as error:
         if drawn is None or not selection.prompt:
             st.warning("There is nothing to draw yet.", icon=":material/edit:")
             st.text(str(error))
+            write_address(selection)
+            with notice:
+                tell()
             st.stop()
         st.warning("This prompt is not run. Below is still the one before.", icon=":material/edit:")
         st.text(str(error))
@@ -212,5 +207,9 @@ with prompt_slot:
 
 # Figures
 
-st.session_state.drawn = selection
-head_figures(resources.capture(selection.model, selection.prompt))
+capture = resources.capture(selection.model, selection.prompt)
+selection, beyond = fitted(selection, heads_in(capture), capture.length)
+st.session_state.selection = st.session_state.drawn = selection
+with notice:
+    tell(beyond)
+head_figures(capture)

@@ -1,36 +1,33 @@
 """The page "Generate": a text goes on, token by token, and the picked head is seen to read it."""
 
-from dataclasses import replace
 from functools import partial
 
 import streamlit as st
 
 from components.models import CATALOGUE, ModelLoadError
 from explorer import jobs, resources
-from explorer.generating import MOST_NEW_TOKENS, Continuation, How
+from explorer.address import tell, write_address
+from explorer.generating import MOST_NEW_TOKENS, Continuation
 from explorer.motion import in_motion
 from explorer.picks import picked
-from explorer.selection import selection_of
+from explorer.sampling import GREEDY, PACES, SAMPLED, SETTINGS, how_of
 from explorer.settings import settings
 from explorer.waiting import wait_for
 
-GREEDY, SAMPLED = "Greedy", "Sampled"
-PACES = {"2": 2.0, "6": 6.0, "20": 20.0, "no limit": None}
 LABELS = {entry.name: entry.label for entry in CATALOGUE}
 FIRST_MODEL = settings().offered[0]
 
 state = st.session_state
-if "selection" not in state:
-    state.selection, _ = selection_of(st.query_params.to_dict(), FIRST_MODEL)
-    if not settings().allows(picked().model):
-        st.text(settings().refusal(picked().model))
-        state.selection = picked().with_model(FIRST_MODEL)
+tell()
+if refused := state.pop("refused", ""):
+    st.text(refused)
 model = picked().model
 continuation: Continuation | None = state.get("continuation")
 if continuation is not None and continuation.model != model:
     continuation.stop()
-    continuation = state.continuation = None
 state.continued_prompt = picked().prompt
+for name, value in state.sampling.items():
+    state.setdefault(name, value)
 
 
 def take_prompt() -> None:
@@ -40,7 +37,8 @@ def take_prompt() -> None:
 
 def begin() -> None:
     """Let what was before go; the new text begins below, where it can say what hinders it."""
-    take_prompt()
+    if state.continued_prompt != picked().prompt:
+        take_prompt()
     if state.get("continuation"):
         state.continuation.stop()
     state.continuation = None
@@ -78,62 +76,49 @@ st.text_area(
 )
 with st.container(horizontal=True, vertical_alignment="bottom"):
     buttons = st.container(horizontal=True, width="content")
-    draws = st.segmented_control(
+    st.segmented_control(
         "Next token",
         [GREEDY, SAMPLED],
-        default=GREEDY,
         key="draws",
         required=True,
-        persist_state="session",
         help="Greedy takes the most probable token; sampled draws one.",
     )
-    new_tokens = st.number_input(
-        "New tokens", 1, MOST_NEW_TOKENS, 64, key="new_tokens", persist_state="session", width=130
-    )
-    pace = st.selectbox(
+    st.number_input("New tokens", 1, MOST_NEW_TOKENS, key="new_tokens", width=130)
+    st.selectbox(
         "Tokens per second",
         list(PACES),
-        index=1,
         key="pace",
-        persist_state="session",
         width=140,
         help="At most so many, so that one can watch.",
     )
-    how = How(new_tokens, pace=PACES[pace])
-    if draws == SAMPLED:
-        temperature = st.slider(
+    if state.draws == SAMPLED:
+        st.slider(
             "Temperature",
             0.1,
             3.0,
-            1.0,
-            0.1,
+            step=0.1,
             key="temperature",
-            persist_state="session",
             width=120,
             help="By which logits are divided: below 1, what is probable becomes more so.",
         )
-        top_p = st.slider(
+        st.slider(
             "Top-p",
             0.05,
             1.0,
-            1.0,
-            0.05,
+            step=0.05,
             key="top_p",
-            persist_state="session",
             width=120,
             help="Only the most probable tokens that together reach this part are drawn from.",
         )
-        seed = st.number_input(
+        st.number_input(
             "Seed",
             0,
             2**31 - 1,
-            0,
             key="seed",
-            persist_state="session",
             width=115,
             help="With the same settings, the same seed draws the same text.",
         )
-        how = replace(how, temperature=temperature, top_p=top_p, seed=seed)
+state.sampling = {name: each.nearest(state[name]) for name, each in SETTINGS.items()}
 told = st.container()
 
 # Model
@@ -144,6 +129,7 @@ with told:
     except ModelLoadError as error:
         st.error("This model cannot be opened. Choose another on the page Explore.", icon=":material/error:")
         st.text(str(error))
+        write_address(picked())
         st.stop()
 
     # Begin
@@ -157,7 +143,7 @@ with told:
                 "Counting the tokens",
                 stop_counting,
             )
-            continuation = state.continuation = Continuation(model, prompt, how)
+            continuation = state.continuation = Continuation(model, prompt, how_of(state.sampling))
         except ValueError as error:
             st.warning("This is not continued.", icon=":material/edit:")
             st.text(str(error))
@@ -179,4 +165,10 @@ if picked().view.large:
 if continuation is None:
     st.caption("The picked head is shown here while the text goes on: each new token adds a row.")
 else:
+    if continuation.model != model:
+        st.caption(
+            ":material/stop_circle: The model has changed, so this text of the one before was stopped. "
+            "Generate begins anew, with the new one."
+        )
     in_motion(continuation)
+write_address(picked())

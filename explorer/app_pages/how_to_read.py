@@ -21,7 +21,9 @@ from components.charts.colours import ACCENT, NEGATIVE, POSITIVE
 from components.demo.presets import PRESETS
 from components.models.catalogue import DEMO
 from components.ssd import effective_attention
+from explorer.address import tell, write_address
 from explorer.figures import column_in_words, draw
+from explorer.picks import picked
 from explorer.resources import bridge, capture, faithfulness
 
 if TYPE_CHECKING:
@@ -92,6 +94,9 @@ def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, fl
     word = visible_tokens(model.to_str_tokens([answer]))[0]
     return word, float(probabilities[answer]), [cut(head) for head in range(cache.ssd_terms(layer).heads)]
 
+
+tell()
+write_address(picked())  # what was picked is there after a reload, and on the way back
 
 with st.spinner("Running the example through the embedded model"):
     example = capture(DEMO, PROMPT)

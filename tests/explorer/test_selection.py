@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.charts import MEASURES
+from components.charts import MEASURES, Place, Window
 from components.demo.presets import PRESETS
 from explorer.selection import (
     LONGEST_LINK,
@@ -12,9 +12,13 @@ from explorer.selection import (
     Selection,
     View,
     first_selection,
+    fitted,
     link,
     query_of,
     selection_of,
+    short_query_of,
+    text_key,
+    without_text,
 )
 
 VIEWS = st.builds(
@@ -104,3 +108,37 @@ def test_a_preset_goes_by_name_and_a_prompt_by_its_text() -> None:
     assert query_of(selection)["preset"] == "copy-a-list"
     assert query_of(selection.with_prompt(""))["prompt"] == ""
     assert selection_of({"prompt": ""}, "demo")[0].prompt == ""
+
+
+def test_what_is_out_of_range_is_fitted_and_named() -> None:
+    heads = {Place(0): 4, Place(2): 2, Place(1, "attention"): 3}
+    wild = Selection(
+        "demo",
+        "text",
+        99,
+        50,
+        query=7,
+        windows=(Window(range(0, 20), range(0, 20)), Window(range(30, 40), range(30, 40))),
+        span=range(4, 90),
+    )
+    found, names = fitted(wild, heads, 6)
+    assert (found.layer, found.head, found.query, found.span) == (2, 1, 5, range(4, 6))
+    assert found.windows == (Window(range(6), range(6)),)
+    assert names == ["layer", "head", "query", "window", "span"]
+    assert fitted(found, heads, 6) == (found, [])
+    assert fitted(wild.with_head(0, 0, "attention"), heads, 6)[0].kind == "attention"
+
+
+def test_a_text_too_long_for_a_link_goes_by_its_key() -> None:
+    selection = Selection("demo", "word " * 900, 1, 2, 3)
+    parameters, cut = short_query_of("http://here", selection)
+    assert cut
+    assert parameters["text"] == text_key(selection.prompt) != text_key(selection.prompt + " ")
+    assert "prompt" not in parameters
+    assert without_text(parameters) == {"model": "demo"}
+    whole = {**parameters, "prompt": selection.prompt}
+    assert selection_of(whole, "demo") == (selection, [])
+    assert short_query_of("http://here", selection.with_prompt("")) == (
+        query_of(selection.with_prompt("")),
+        False,
+    )

@@ -88,8 +88,12 @@ def a_value(form: str, state: WidgetState) -> WidgetState:
     elif form == "file_uploader_state_value":
         state.file_uploader_state_value.uploaded_file_info.add(file_id="none")
     else:
-        texts = {"string_value", "json_value", "json_trigger_value"}
-        setattr(state, form, json.dumps({"selection": {"head": []}}) if form in texts else 1)
+        texts = {
+            "string_value": {"selection": {"head": []}},
+            "json_value": {},
+            "json_trigger_value": [{"event": "found", "value": {}}],
+        }
+        setattr(state, form, json.dumps(texts[form]) if form in texts else 1)
     return state
 
 
@@ -115,6 +119,13 @@ def test_a_selection_is_an_object_of_selections(text: str) -> None:
     for chart in CHARTS:
         assert not received(checked(message(WidgetState(id=identifier(chart), string_value=text))))
     assert received(checked(message(WidgetState(id=identifier("prompt"), string_value=text))))
+
+
+@pytest.mark.parametrize("text", [*NO_SELECTIONS[:2], "3.5", "{}", "[3]", '[{"event": 3}]', DEEP])
+def test_what_a_component_tells_is_a_list_of_events(text: str) -> None:
+    assert not received(
+        checked(message(WidgetState(id=identifier("keeper__events"), json_trigger_value=text)))
+    )
 
 
 def test_what_is_well_formed_passes_beside_what_is_not() -> None:
@@ -144,7 +155,11 @@ def test_the_form_of_every_widget_is_known(page: AppTest) -> None:
     page.session_state.continuation._thread.join()
     found |= registered(page.run())
     # Nothing is read from what only says words beside charts.
-    ours = {key: form for key, form in found.items() if form and not key.startswith("live_alt")}
+    ours = {
+        key: form
+        for key, form in found.items()
+        if form and not key.startswith("live_alt") and key != "keeper"
+    }
     assert {key: FORMS.get(key, "trigger_value") for key in ours} == ours
     assert set(FORMS) - set(ours) <= {"time_so_far", "upload"}  # one of a moment, and one without a value
 

@@ -1,0 +1,80 @@
+"""Texts that are too long for a link are kept by the browser, for as long as its tab is open.
+
+The address names such a text by its key. Here the page asks for it, after a reload or on another server;
+and here it learns that its session is gone, and loads itself anew.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+
+import streamlit as st
+
+_keep = st.components.v2.component(
+    "keeper",
+    # The component has no looks: it takes no room.
+    css=".st-key-keeper { position: absolute; }",
+    js="""
+const PREFIX = "text-";
+
+const keep = (key, text) => {
+  if (sessionStorage.getItem(PREFIX + key) !== null) return;
+  try {
+    sessionStorage.setItem(PREFIX + key, text);
+  } catch {  // it is full: the texts before make room
+    Object.keys(sessionStorage).filter((each) => each.startsWith(PREFIX))
+      .forEach((each) => sessionStorage.removeItem(each));
+    sessionStorage.setItem(PREFIX + key, text);
+  }
+};
+
+const kept = (key) => {
+  try {
+    return sessionStorage.getItem(PREFIX + key);
+  } catch {  // storage is forbidden
+    return null;
+  }
+};
+
+export default function ({ data, setTriggerValue }) {
+  window.sessionOfPage ??= data.session;
+  if (window.sessionOfPage !== data.session) {  // the one that drew this page is gone
+    location.reload();
+    return;
+  }
+  window.onreconnected = () => setTriggerValue("again", true);
+  if (!window.hearsReconnection) {
+    window.hearsReconnection = true;
+    window.addEventListener("reconnected", () => window.onreconnected());
+  }
+  for (const [key, text] of Object.entries(data.texts)) {
+    try { keep(key, text); } catch { /* that it is not there is told when it is asked for */ }
+  }
+  if (data.wanted) setTriggerValue("found", { key: data.wanted, text: kept(data.wanted) });
+}
+""",
+    isolate_styles=False,
+)
+
+
+def keeper(texts: Mapping[str, str], wanted: str, on_found: Callable[[], None]) -> None:
+    """Let the browser keep `texts`, by their keys, and ask it for the one that is `wanted`, if any is."""
+    session = st.session_state.setdefault("session", uuid.uuid4().hex)
+    _keep(
+        data={"session": session, "texts": dict(texts), "wanted": wanted},
+        key="keeper",
+        on_found_change=on_found,
+        on_again_change=_again,
+    )
+
+
+def found() -> tuple[str, str | None]:
+    """The key that the browser was asked for, and its text, if it has that."""
+    answer = st.session_state.keeper.found
+    key, text = (answer.get(name) for name in ("key", "text")) if isinstance(answer, Mapping) else ("", None)
+    return key if isinstance(key, str) else "", text if isinstance(text, str) else None
+
+
+def _again() -> None:
+    """Nothing: that the script runs is enough to learn which session it is."""

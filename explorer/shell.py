@@ -1,0 +1,38 @@
+"""The HTML of the pages: Streamlit's, with a script of ours before its own."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import streamlit
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from explorer.sampling import SETTINGS
+
+FOLDER = Path(__file__).resolve().parent
+_HEAD = "<head>"
+
+
+@cache
+def html() -> str:
+    """What a browser gets whichever page it opens."""
+    page = (Path(streamlit.__file__).parent / "static" / "index.html").read_text("utf-8")
+    script = (FOLDER / "shell.js").read_text("utf-8").replace("__SETTINGS__", json.dumps(list(SETTINGS)))
+    if page.count(_HEAD) != 1:
+        raise ValueError("Streamlit's page has no head, or several.")
+    return page.replace(_HEAD, f"{_HEAD}<script>{script}</script>")
+
+
+async def _page(_: Request) -> HTMLResponse:
+    return HTMLResponse(html(), headers={"Cache-Control": "no-cache"})
+
+
+def pages() -> list[Route]:
+    """A route for each page, beside those of Streamlit."""
+    base = str(streamlit.get_option("server.baseUrlPath") or "").strip("/")
+    names = ["", *(file.stem for file in (FOLDER / "app_pages").glob("*.py"))]
+    return [Route(f"{f'/{base}' if base else ''}/{name}", _page) for name in names]

@@ -1,0 +1,348 @@
+"""What a reader has made outlives a reload, Back, another page, another model and another server."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from benchmarks.browser import APP
+from components.demo.presets import PRESETS
+from explorer.address import NO_TEXT
+from tests.browser.conftest import Explorer
+
+pytestmark = pytest.mark.browser
+
+KITE = "Ben has a red kite. Eva has a blue drum. Ben has a"
+LONG = "Leo is in the garden. Mia has a ball. " * 60
+ANOTHER_MODEL = str(Path(__file__).parents[1] / "data" / "golden" / "grouped")
+
+
+def prompt(page: Page) -> Any:
+    return page.get_by_label("Prompt", exact=True)
+
+
+def entries(explorer: Explorer) -> int:
+    return int(explorer.page.evaluate("history.length"))
+
+
+def back(explorer: Explorer) -> None:
+    explorer.page.go_back()
+    explorer.settle()
+
+
+def forward(explorer: Explorer) -> None:
+    explorer.page.go_forward()
+    explorer.settle()
+
+
+def reload(explorer: Explorer) -> None:
+    explorer.page.reload()
+    expect(explorer.chart("decay_curves")).to_be_visible(timeout=60_000)
+    explorer.settle()
+
+
+# A long prompt
+
+
+def test_a_long_prompt_comes_back_after_a_reload(explorer: Explorer) -> None:
+    explorer.type_prompt(LONG)
+    explorer.click_head(1, 3)
+    explorer.switch("Times dt")
+    words, address = explorer.described("panels"), explorer.page.url
+    assert len(address) < 200
+    reload(explorer)
+    expect(prompt(explorer.page)).to_have_value(LONG)
+    assert (explorer.picked(), explorer.described("panels")) == ("Layer 1, head 3", words)
+    assert explorer.page.url == address
+
+
+def test_where_a_long_prompt_is_not_a_sentence_says_so(explorer: Explorer, browser: Browser) -> None:
+    explorer.type_prompt(LONG)
+    explorer.click_head(1, 3)
+    link = explorer.copied_link()
+    expect(explorer.page.get_by_text("in this browser tab only")).to_be_visible()
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    other = Explorer(context.new_page(), explorer.address)
+    other.open(link.removeprefix(explorer.address).lstrip("/"))
+    expect(other.page.get_by_text(NO_TEXT)).to_have_count(1)
+    expect(prompt(other.page)).to_have_value(PRESETS[0].prompt)
+    assert other.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
+    assert "text" not in other.parameters()
+    context.close()
+
+
+def test_a_browser_that_keeps_nothing_says_so(explorer: Explorer) -> None:
+    explorer.page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new Error('forbidden'); } })"
+    )
+    reload(explorer)
+    explorer.type_prompt(LONG)
+    reload(explorer)
+    expect(explorer.page.get_by_text(NO_TEXT)).to_have_count(1)
+
+
+def test_a_full_storage_makes_room_for_the_newest_text(explorer: Explorer) -> None:
+    explorer.page.evaluate("sessionStorage.setItem('text-old', 'x'.repeat(5 * 1024 * 1024 - 100))")
+    explorer.type_prompt(LONG)
+    reload(explorer)
+    expect(prompt(explorer.page)).to_have_value(LONG)
+
+
+# Back and Forward
+
+
+def test_back_undoes_a_prompt_a_pick_and_a_row(explorer: Explorer) -> None:
+    first, before = entries(explorer), explorer.described("panels")
+    explorer.type_prompt(KITE)
+    explorer.click_head(1, 3)
+    explorer.click_cell(0.1, 0.5)
+    query = explorer.parameters()["query"]
+    assert entries(explorer) == first + 3
+    back(explorer)
+    assert "query" not in explorer.parameters()
+    assert explorer.picked() == "Layer 1, head 3"
+    back(explorer)
+    assert explorer.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
+    expect(prompt(explorer.page)).to_have_value(KITE)
+    back(explorer)
+    expect(prompt(explorer.page)).to_have_value(PRESETS[0].prompt)
+    assert explorer.described("panels") == before
+    for _ in range(3):
+        forward(explorer)
+    expect(prompt(explorer.page)).to_have_value(KITE)
+    assert (explorer.picked(), explorer.parameters()["query"]) == ("Layer 1, head 3", query)
+    assert entries(explorer) == first + 3
+
+
+def test_back_closes_a_window_and_finds_a_long_text(explorer: Explorer) -> None:
+    explorer.type_prompt(LONG)
+    explorer.page.get_by_role("button", name="Open the strongest tile").click()
+    explorer.settle()
+    opened = explorer.windows()
+    assert len(opened) == 1
+    back(explorer)
+    assert explorer.windows() == []
+    back(explorer)
+    expect(prompt(explorer.page)).to_have_value(PRESETS[0].prompt)
+    forward(explorer)
+    expect(prompt(explorer.page)).to_have_value(LONG)
+    forward(explorer)
+    assert explorer.windows() == opened
+
+
+def test_what_changes_nothing_makes_no_entry(explorer: Explorer) -> None:
+    first = entries(explorer)
+    explorer.open()  # the address as typed is put right
+    assert explorer.parameters()["model"] == "demo"
+    assert entries(explorer) == first + 1  # the visit
+    explorer.point(2, 0.2, 0.6)
+    explorer.page.get_by_role("button", name="Copy link").click()
+    explorer.settle()
+    assert entries(explorer) == first + 1
+
+
+# Pages
+
+
+def test_a_slider_makes_no_entry_and_a_page_one(explorer: Explorer) -> None:
+    page, first = explorer.page, entries(explorer)
+    page.get_by_role("link", name="Generate").click()
+    page.get_by_text("Sampled", exact=True).click()
+    page.get_by_role("slider", name="Temperature").press("ArrowRight")
+    expect(page).to_have_url(re.compile("temperature=1.1"))
+    assert entries(explorer) == first + 1
+    page.go_back()
+    expect(explorer.chart("decay_curves")).to_be_visible()
+    explorer.settle()
+    assert explorer.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
+
+
+def test_every_page_keeps_everything_through_reloads(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.type_prompt(KITE)
+    explorer.click_head(1, 3)
+    for name, path in (("Generate", "/generate"), ("How to read this", "/how_to_read")):
+        page.get_by_role("link", name=name).click()
+        expect(page).to_have_url(re.compile(rf"{path}\?.*head=3"), timeout=60_000)
+        page.reload()
+        expect(page.get_by_text("The same for every row at once").or_(prompt(page))).to_be_visible(
+            timeout=60_000
+        )
+        if name == "Generate":
+            expect(prompt(page)).to_have_value(KITE)
+    page.get_by_role("link", name="Explore").click()
+    expect(prompt(page)).to_have_value(KITE)
+    explorer.settle()
+    assert explorer.picked() == "Layer 1, head 3"
+
+
+@pytest.mark.parametrize("path", ["generate", "how_to_read"])
+def test_a_page_opens_directly_without_failed_requests(explorer: Explorer, path: str) -> None:
+    page, failed = explorer.page, []
+    page.on("response", lambda got: failed.append(got.url) if got.status >= 400 else None)
+    page.goto(f"{explorer.address}/{path}?model=demo&prompt=Ben+has&layer=1&head=3&seed=4&draws=sampled")
+    link = page.get_by_role("link", name="Explore")
+    expect(link).to_be_visible()
+    if path == "generate":
+        expect(prompt(page)).to_have_value("Ben has")
+        expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("4")
+    link.click()
+    expect(prompt(page)).to_have_value("Ben has")
+    explorer.settle()
+    assert explorer.picked() == "Layer 1, head 3"
+    assert failed == []
+
+
+def generated(page: Page, new: int) -> str:
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_text(f"{new} of {new} new tokens")).to_be_visible()
+    return str(page.locator(".st-key-motion_text").inner_text())
+
+
+def test_a_sampled_text_comes_again_after_a_reload(explorer: Explorer) -> None:
+    page = explorer.page
+    query = "model=demo&prompt=Ben+has&draws=sampled&new_tokens=15&pace=no-limit&temperature=2.0&seed=7"
+    page.goto(f"{explorer.address}/generate?{query}")
+    text = generated(page, 15)
+    seed = page.get_by_role("spinbutton", name="Seed")
+    seed.fill("8")
+    seed.press("Enter")
+    expect(page).to_have_url(re.compile("seed=8"))
+    other = generated(page, 15)
+    assert other != text
+    page.reload()
+    assert generated(page, 15) == other
+
+
+def test_another_model_stops_a_text_and_keeps_it(explorer: Explorer) -> None:
+    page = explorer.page
+    page.get_by_role("link", name="Generate").click()
+    page.get_by_role("button", name="Generate").click()
+    expect(page.get_by_text(re.compile(r"^[3-9] of 64 new tokens"))).to_be_visible()
+    kept = str(page.locator(".st-key-motion_text").inner_text()).removesuffix("▍")
+    page.get_by_role("link", name="Explore").click()
+    expect(explorer.chart("decay_curves")).to_be_visible()
+    explorer.settle()
+    explorer.type_model(ANOTHER_MODEL)
+    expect(page).to_have_url(re.compile("golden"))
+    page.get_by_role("link", name="Generate").click()
+    expect(page.get_by_text("The model has changed")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Stopped after \d+ of 64"))).to_be_visible()
+    assert str(page.locator(".st-key-motion_text").inner_text()).startswith(kept)
+    assert page.get_by_test_id("stException").count() == 0
+
+
+# The address is what is shown
+
+
+def test_a_link_beyond_everything_opens_with_one_quiet_notice(explorer: Explorer) -> None:
+    explorer.open("?layer=99&head=50&query=5000&window=900-950x0-20&new_tokens=9999&span=800-900&seed=x")
+    notice = explorer.page.get_by_text("Out of range here:")
+    expect(notice).to_have_count(1)
+    for name in ("layer", "head", "query", "window", "span", "new tokens"):
+        expect(notice).to_contain_text(name)
+    expect(notice).to_contain_text("seed could not be read")
+    shown = explorer.parameters()
+    assert explorer.picked() == f"Layer {shown['layer']}, head {shown['head']}"
+    assert int(shown["query"]) < 100
+    assert shown["new_tokens"] == "512"
+    assert not {"window", "span", "seed"} & set(shown)
+
+
+def test_an_empty_prompt_is_in_the_address(explorer: Explorer) -> None:
+    prompt(explorer.page).fill("")
+    prompt(explorer.page).press("Control+Enter")
+    expect(explorer.page.get_by_text("There is nothing to draw yet.")).to_be_visible()
+    assert "prompt=&" in explorer.page.url
+    assert "preset" not in explorer.parameters()
+
+
+def test_a_head_that_another_model_has_not_leaves_the_address(explorer: Explorer) -> None:
+    explorer.click_head(3, 7)
+    explorer.type_model(ANOTHER_MODEL)
+    expect(explorer.page.get_by_text("Out of range here:")).to_be_visible()
+    shown = explorer.parameters()
+    assert explorer.picked() == f"Layer {shown['layer']}, head {shown['head']}"
+    assert (shown["layer"], shown["head"]) != ("3", "7")
+
+
+# Another server
+
+
+class Server:
+    """A server that can be killed and started again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            self.port = free.getsockname()[1]
+        self.address, self.folder = f"http://localhost:{self.port}", folder
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.headless", "true"]
+        with (self.folder / "log.txt").open("a") as log:
+            self.process = subprocess.Popen(
+                [*command, "--server.port", str(self.port)],
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=5).close()
+                return
+            except OSError:
+                time.sleep(0.25)
+        raise AssertionError((self.folder / "log.txt").read_text())
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=20)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_comes_back_with_the_server(browser: Browser, server: Server, scheme: Any) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    explorer = Explorer(context.new_page(), server.address)
+    page = explorer.page
+    explorer.open()
+    explorer.type_prompt(LONG)
+    explorer.click_head(1, 3)
+    explorer.switch("Times dt")
+    words, address = explorer.described("panels"), page.url
+    server.kill()
+    away = page.get_by_role("status").filter(has_text="The server does not answer.")
+    expect(away).to_be_visible()
+    page.wait_for_timeout(2000)  # by now Streamlit would have told of it, too
+    assert page.get_by_role("dialog").count() == 0
+    assert "yourscript" not in page.content()
+    light = away.evaluate("e => getComputedStyle(e).backgroundColor.match(/[0-9]+/g).every(c => c > 200)")
+    assert light == (scheme == "light")
+    server.start()
+    expect(away).not_to_be_attached(timeout=60_000)
+    expect(prompt(page)).to_have_value(LONG)
+    expect(explorer.chart("decay_curves")).to_be_visible(timeout=60_000)
+    explorer.settle()
+    assert (explorer.picked(), explorer.described("panels")) == ("Layer 1, head 3", words)
+    assert page.url == address
+    explorer.click_head(0, 1)  # and it goes on
+    assert explorer.picked() == "Layer 0, head 1"
+    context.close()
