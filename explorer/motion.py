@@ -256,6 +256,8 @@ def _next_token(moment: Moment) -> str:
         came = len(ids)
         ids, probabilities = [*ids, step.id], [*probabilities, step.probability]
     names = continuation.tokens_after(moment.time, ids)
+    if came is not None:  # by now it may be known of which character it is a part
+        names[came] = moment.tokens[moment.time + 1]
     st.subheader(f"Next token after position {moment.time}", anchor=False)
     draw(
         next_token_chart(next_token_table(names, probabilities, came), larger=picked().view.large),
