@@ -194,7 +194,7 @@ def cost(model: str, prompt: str, _report: Report = untold) -> Cost:
             if time.monotonic() - began > SLOW_SECONDS:
                 break
         _remember(model, began, beginning.shape[1])  # the last one: the first run of all takes longer
-    footprint, rate = _footprint(model), measured_rate(model)
+    footprint, rate = _footprint(model), measured_rate(model, length)
     gigabytes = footprint.gigabytes(length, HELD_BYTES)
     settings().check_cost(gigabytes, available_memory(ids.device) / 1e9)
     return Cost(length, rate and rate * length * footprint.runs(length, HELD_BYTES), gigabytes)

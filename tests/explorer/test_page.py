@@ -246,7 +246,7 @@ def test_a_window_beyond_the_text_shows_the_whole() -> None:
 
 def test_a_run_that_takes_long_is_asked_for_first(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     before = described(page, "panels")
-    monkeypatch.setattr("explorer.resources.measured_rate", lambda model: 1.0)
+    monkeypatch.setattr("explorer.resources.measured_rate", lambda *_: 1.0)
     page.text_area(key="prompt").set_value(LONG).run()
     assert not page.exception
     assert described(page, "panels") == before
