@@ -117,6 +117,11 @@ class Capture:
         """Whether the terms of a layer are at hand."""
         return _held().get((self.model, self.prompt, place)) is not None
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the `pictures` are at hand."""
+        return self.small is not None or "pictures" in vars(self)
+
     @cached_property
     def pictures(self) -> Float32[np.ndarray, "head tile tile"]:
         """Each head as a small picture, the RMS of M over tiles, in the order of `measures`."""

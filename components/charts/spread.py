@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-_POWER = 10
-"""Values that span more than this are told apart by their ratios."""
 _LEAST_PART = 1e-6
 """Of the largest value: what is smaller is as good as zero."""
 _BEYOND = 0.2
@@ -24,21 +22,30 @@ class Spread:
     high: float
     """The largest value or, if some are infinite, where these stand."""
     bend: float
-    """Below the least value above zero, or far above all of them if even steps tell them apart."""
+    """Far above all values where even steps tell them apart, below them where ratios do."""
     endless: bool
     """Whether some values are infinite."""
     ticks: tuple[float, ...]
 
 
 def spread_of(values: pd.Series[float]) -> Spread:
-    """How to tell values ≥ 0 apart; NaN counts for nothing."""
+    """How to tell values ≥ 0 apart; NaN counts for nothing.
+
+    As many values are paler than the middle colour as are fuller: the bend c is that at which the median m
+    stands in the middle of the ends l and h, (1 + m/c)² = (1 + l/c)(1 + h/c). In even steps, where c is far
+    off, it stands there or beyond if m ≥ (l + h) / 2; by ratio, where c is small, if m² ≤ l·h.
+    """
     finite = values[values < math.inf]
     low, largest = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     least = max(float(finite[finite > 0].min()) if largest > 0 else 0.0, largest * _LEAST_PART)
-    by_ratio = largest > _POWER * least
-    bend = least / _POWER if by_ratio else 1e3 * (largest or 1.0)
-    ticks = _powers(least, largest) if by_ratio else _even(low, largest)
-    if low < least and by_ratio:
+    median = float(finite.median()) if len(finite) else 0.5
+    bend = 1e3 * (largest or 1.0)
+    if 2 * median < low + largest:
+        bend = min((median**2 - low * largest) / (low + largest - 2 * median), bend)
+        bend = max(bend, least / 10)
+    from_here = max(low, bend, least)
+    ticks = _powers(from_here, largest) if largest > 10 * from_here else _even(low, largest)
+    if low == 0 and ticks[0] > 0:
         ticks.insert(0, 0.0)
     high, endless = largest, bool((values == math.inf).any())
     if endless:

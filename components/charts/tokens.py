@@ -68,17 +68,13 @@ def joined(tokens: Sequence[str]) -> str:
 
 def joined_labels(labels: Sequence[str]) -> str:
     """What `visible_tokens` gives, as one text, in which a character of several tokens stands once."""
-    last = len(labels) - 1
 
-    def whole(found: re.Match[str], at_end: bool) -> str:
-        character, part, parts = found[1], found[2], found[3]
-        # Where the labels end within a character, it stands at its last part.
-        return (character.removeprefix("◌") or "◌") if part == parts or at_end else ""
+    def whole(found: re.Match[str]) -> str:
+        return (found[1].removeprefix("◌") or "◌") if found[2] == found[3] else ""
 
-    texts = (
-        _PART.sub(lambda found, place=place: whole(found, place == last), label)
-        for place, label in enumerate(labels)
-    )
+    texts = [_PART.sub(whole, label) for label in labels[:-1]]
+    # Where the labels end within a character, it stands at its last part.
+    texts += [_PART.sub(lambda found: found[1].removeprefix("◌") or "◌", label) for label in labels[-1:]]
     return "".join(texts).replace(" ", "")
 
 

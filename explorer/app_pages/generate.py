@@ -13,6 +13,7 @@ from explorer.picks import picked
 from explorer.selection import selection_of
 from explorer.settings import settings
 from explorer.waiting import wait_for
+from explorer.whole_number import tell_repair, whole_number
 
 GREEDY, SAMPLED = "Greedy", "Sampled"
 PACES = {"2": 2.0, "6": 6.0, "20": 20.0, "no limit": None}
@@ -87,7 +88,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         persist_state="session",
         help="Greedy takes the most probable token; sampled draws one.",
     )
-    new_tokens = st.number_input(
+    new_tokens = whole_number(
         "New tokens", 1, MOST_NEW_TOKENS, 64, key="new_tokens", persist_state="session", width=130
     )
     pace = st.selectbox(
@@ -123,7 +124,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             width=120,
             help="Only the most probable tokens that together reach this part are drawn from.",
         )
-        seed = st.number_input(
+        seed = whole_number(
             "Seed",
             0,
             2**31 - 1,
@@ -134,6 +135,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             help="With the same settings, the same seed draws the same text.",
         )
         how = replace(how, temperature=temperature, top_p=top_p, seed=seed)
+tell_repair("new_tokens", *(["seed"] if draws == SAMPLED else []))
 told = st.container()
 
 # Model

@@ -32,9 +32,18 @@ def place(of: Spread, value: float) -> float:
 
 
 def test_values_that_span_powers_of_ten_stand_by_ratio() -> None:
-    found = spread(1, 10, 100, 1000)
+    found = spread(1, 10, 10, 100, 1000)
     assert np.allclose(np.diff([place(found, v) for v in (1, 10, 100, 1000)]), 1 / 3, atol=0.03)
     assert found.ticks == (1, 10, 100, 1000)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(0, 1, 2, 3, 900), (0.5, 6, 7, 7.5, 8), (1, 2, 4, 100, 200), (1, 30, 40, 50, 60), (5, 6, 50, 60)],
+)
+def test_no_outlier_makes_the_others_look_alike(values: Sequence[float]) -> None:
+    found = spread(*values)
+    assert 0.25 < place(found, float(np.median(values))) < 0.9
 
 
 def test_values_of_one_size_stand_in_even_steps() -> None:
@@ -85,7 +94,9 @@ def measures() -> pd.DataFrame:
 def colours(figure: Figure) -> dict[tuple[int, int], np.ndarray]:
     """Red, green and blue of each drawn cell, by layer and head."""
     svg = vl_convert.vegalite_to_svg({**figure.specification(), "width": 600, "background": "white"})
-    cells = re.findall(r'aria-label="head: (\d+);[^>]*? layer: (\d+);[^>]*?fill="rgb\((\d+), (\d+), (\d+)\)"', svg)
+    cells = re.findall(
+        r'aria-label="head: (\d+);[^>]*? layer: (\d+);[^>]*?fill="rgb\((\d+), (\d+), (\d+)\)"', svg
+    )
     return {(int(layer), int(head)): np.array(list(map(int, rgb))) for head, layer, *rgb in cells}
 
 
