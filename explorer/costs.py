@@ -112,8 +112,14 @@ def remember_run(model: str, seconds: float, tokens: int) -> None:
         _runs[model].append((seconds, tokens))
 
 
-def measured_rate(model: str) -> float | None:
-    """Seconds per token over a model's last runs, so that long ones count most; None before the first."""
+def measured_rate(model: str, tokens: int = 0) -> float | None:
+    """Least seconds per token that one of a model's last runs took; None before the first.
+
+    A run that shared the machine took longer than it needs, and none took less. What a token costs can grow
+    with the text, as in softmax attention, so runs of less than a quarter of `tokens` do not count, or of the
+    longest, if that is shorter.
+    """
     with _lock:
         runs = list(_runs[model])
-    return sum(seconds for seconds, _ in runs) / sum(tokens for _, tokens in runs) if runs else None
+    least = min(tokens, max((read for _, read in runs), default=0)) / 4
+    return min((seconds / read for seconds, read in runs if read >= least), default=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
@@ -20,7 +19,6 @@ from components.charts import (
     PICK_QUERY,
     Figure,
     HeadCells,
-    Measure,
     Place,
     Window,
     decay_curves_chart,
@@ -28,15 +26,17 @@ from components.charts import (
     head_in_words,
     head_map_chart,
     in_figures,
-    in_words,
     panels_chart,
     row_table,
     span_in_words,
     survival_table,
+    what_is_left,
 )
-from components.ssd import MEASURED_ROWS
+from components.ssd import SSDTerms, decay
 from explorer.address import write_address
+from explorer.facts import head_facts
 from explorer.live_alt import live_alt
+from explorer.passages import link_to
 from explorer.picks import (
     choose_head,
     chosen,
@@ -48,7 +48,7 @@ from explorer.picks import (
     taken_anew,
     window_of,
 )
-from explorer.resources import Capture, cells_of, faithfulness, layer_of, limits_of, sums_of, use_threads
+from explorer.resources import Capture, cells_of, layer_of, limits_of, overview, sums_of, use_threads
 from explorer.selection import Selection
 from explorer.sharing import export_menu, share_menu
 from explorer.text_span import span_lists, span_switch
@@ -57,6 +57,9 @@ from explorer.windows import shown_window, trail, where_in_the_text, window_list
 
 LONG_TIME = 128
 """Tokens from which on decay is drawn over a logarithmic time."""
+
+_SWITCH_WIDTH = 168
+"""Pixels."""
 
 HEAD_MAP = "A measure of every head, layer by layer."
 GALLERY = "A small picture of the attention of every head."
@@ -126,10 +129,43 @@ def draw(figure: Figure, alt: str, **options: Any) -> None:
     st.vega_lite_chart({**figure.chart, "datasets": tables}, alt=alt, **options)
 
 
-def _toggle(name: str, label: str, meaning: str, *, disabled: bool = False) -> bool:
+def _toggle(name: str, label: str, meaning: str | None = None, *, disabled: bool = False) -> bool:
     """A switch of the view."""
     st.session_state[name] = getattr(picked().view, name)
     return st.toggle(label, key=name, help=meaning, on_change=_switch, args=(name,), disabled=disabled)
+
+
+def _switches(place: Place) -> None:
+    """What of the page is a matter of view: what is shown, then how it is coloured; each with a line."""
+    no_dt = place.kind == "attention"
+    groups = (
+        (
+            ("gallery", "Gallery", "Small pictures of all heads.", None),
+            ("large", "Projector", "Larger type.", None),
+        ),
+        (
+            ("symlog", "Log colours", "Weak values show.", "By the logarithm, over three powers of ten."),
+            (
+                "locked",
+                "Lock scale",
+                "One scale for all heads.",
+                "Of a kind, in every layer; a weak head is pale on it.",
+            ),
+            (
+                "dt",
+                "Times dt",
+                "Not for softmax heads." if no_dt else "M·dt, what the scan adds.",
+                "A dark cell can be pale because its key was never written (dt), is forgotten (decay), or "
+                "does not match (content).",
+            ),
+        ),
+    )
+    for group in groups:
+        with st.container(horizontal=True, width="content", gap="xsmall"):
+            for name, label, line, more in group:
+                with st.container(width=_SWITCH_WIDTH, gap=None):
+                    _toggle(name, label, more, disabled=name == "dt" and no_dt)
+                    st.caption(line)
 
 
 @st.fragment
@@ -151,39 +187,19 @@ def head_figures(capture: Capture) -> None:
     with map_column:
         _head_map(capture, place, head)
     with facts_column:
-        facts = st.container()
+        compute_facts = head_facts(capture, place, head, of_head)
+        tell_notes(capture.notes)
     if picked().view.large:
         st.html("<style>html { font-size: 20px; }</style>")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         _pick_menu(capture, place, head)
-        _toggle(
-            "dt",
-            "Times dt",
-            "Shows M·dt, what the scan really adds up. A dark cell can be pale because its key was never "
-            "written (dt), is forgotten (decay), or does not match (content).",
-            disabled=place.kind == "attention",
-        )
-        _toggle(
-            "locked",
-            "Lock scale",
-            "One colour scale for every head of its kind in every layer; a weak head is pale on it.",
-        )
-        _toggle(
-            "symlog",
-            "Log colours",
-            "Colours by the logarithm, over three powers of ten: weak values show.",
-        )
-        _toggle("gallery", "Gallery", "Small pictures of every head of every layer.")
-        _toggle("large", "Projector", "Larger type.")
+        _switches(place)
     if picked().view.gallery:
         _gallery(capture, place, head)
     head_panels(capture, place, head, float(of_head["half_life"]))
     if place.kind == "ssm":
         _decay_curves(capture, place, head, float(of_head["half_life"]))
-    # Last: for this the mixer runs once more, and the pictures need not wait for it.
-    with facts:
-        _facts(capture, place, head, of_head)
-        tell_notes(capture.notes)
+    compute_facts()
 
 
 def _stop_layer() -> None:
@@ -213,7 +229,9 @@ def _head_map(capture: Capture, place: Place, head: int) -> None:
         selection_mode=PICK,
         alt=HEAD_MAP,
     )
-    st.caption("Click a cell to see its head.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Click a cell to see its head.", width="content")
+        link_to("half-life" if measure.column == "half_life" else "distance", "the head map")
 
 
 def _gallery(capture: Capture, place: Place, head: int) -> None:
@@ -320,6 +338,8 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
                     )
                 if span is not None:
                     span_switch()
+    if left := _what_is_left(capture, place, head, cells):
+        st.caption(f":material/hide_source: {plain(left)}")
     if not st.session_state.get("hand_used"):
         st.caption(f":material/touch_app: {HAND}")
     draw(
@@ -330,6 +350,9 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
         alt=PANELS,
     )
     st.caption(_how_to_read(cells, capture.kernel))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        link_to("panels", "the panels")
+        link_to("row", "a row")
     with st.container(horizontal=True, vertical_alignment="center"):
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
@@ -348,6 +371,23 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
         }
     )
     write_address(selection)
+
+
+def _what_is_left(capture: Capture, place: Place, head: int, cells: HeadCells) -> str:
+    """A sentence, if next to nothing is read in the window."""
+    window, terms = cells.window, capture.terms(place)
+    first, last = window.queries[0], window.keys[-1]
+    if first <= last:  # the diagonal, where nothing has faded yet
+        return ""
+    # Decay is largest between the nearest two: each token takes some of it.
+    survival = (
+        float(decay(terms, heads=[head], queries=slice(first, first + 1), keys=slice(last, last + 1)))
+        if isinstance(terms, SSDTerms)
+        else 1.0
+    )
+    if survival > 0.01 and isinstance(terms, SSDTerms):
+        return ""  # as most windows: the picture of the whole text is not needed
+    return what_is_left(cells, survival, float(overview(capture.model, capture.prompt, place, head).max()))
 
 
 def _how_to_read(cells: HeadCells, kernel: int) -> str:
@@ -416,64 +456,10 @@ def _decay_curves(capture: Capture, place: Place, head: int, half_life: float) -
         key="decay_curves",
         alt=DECAY_CURVES,
     )
+    link_to("memory", "decay curves")
     st.caption(
         "What is left, 1, 2, 3 … tokens later, of what the first token wrote. The picked head is in "
         "front, the layer's other heads are grey."
-    )
-
-
-def _facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any]) -> None:
-    """The picked head in figures."""
-    selection = picked()
-    st.subheader(f"{str(place).capitalize()}, head {head}", anchor=False)
-    if look_for := selection.look_for(place.layer, head, place.kind):
-        st.markdown(f":material/visibility: {look_for}")
-    if place.kind == "attention":
-        with st.container(horizontal=True):
-            for measure in MEASURES:
-                if not math.isnan(of_head[measure.column]):
-                    _measure(capture, measure, of_head)
-        st.caption(
-            "Softmax attention: every row is a distribution over the tokens up to it, and nothing decays. "
-            "It is computed from the queries and keys that the layer itself compared."
-        )
-        return
-    layer = place.layer
-    error, tolerance = faithfulness(selection.model, selection.prompt, layer)
-    with st.container(horizontal=True):
-        for measure in reversed(MEASURES):
-            _measure(capture, measure, of_head)
-        st.metric(
-            "Faithfulness",
-            power_of_ten(error),
-            help="Largest difference between M·dt·x + D·x and the model's own scan output, "
-            "as a part of the largest output, over the whole prompt.",
-        )
-    if error <= tolerance:
-        st.caption(
-            f"M·dt·x + D·x rebuilds the model's own scan output of layer {layer} to {power_of_ten(error)}."
-        )
-    else:
-        st.warning(
-            f"M·dt·x + D·x misses the model's own scan output of layer {layer} by {power_of_ten(error)} "
-            f"of its largest value, more than {power_of_ten(tolerance)}. Do not trust this picture.",
-            icon=":material/warning:",
-        )
-
-
-def _measure(capture: Capture, measure: Measure, of_head: pd.Series[Any]) -> None:
-    """One figure of the head, in tokens and in the text's own words."""
-    tokens, error = float(of_head[measure.column]), float(of_head.get(f"{measure.column}_error", 0))
-    meaning = measure.meaning
-    if error > 0:
-        meaning += f" From {MEASURED_ROWS} of {capture.length:,} rows; standard error {error:.2g} tokens."
-    st.metric(
-        measure.label,
-        _tokens(tokens),
-        delta=(in_words(tokens, capture.spans) if tokens else "") or None,
-        delta_color="off",
-        delta_arrow="off",
-        help=meaning,
     )
 
 
@@ -483,23 +469,6 @@ def plain(words: str) -> str:
 
 
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-
-
-def power_of_ten(value: float) -> str:
-    """3.1e-07 as 3.1·10⁻⁷."""
-    if not math.isfinite(value) or value == 0:
-        return f"{value:g}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}·10{str(int(exponent)).translate(_RAISED)}"
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def _tokens(count: float) -> str:
-    if math.isnan(count):
-        return "none"
-    return f"{count:.3g} tokens" if math.isfinite(count) else "∞ tokens"
 
 
 def existing_head(capture: Capture, selection: Selection) -> tuple[Place, int]:

@@ -124,8 +124,10 @@ class Continuation:
 
         ids, known = self.generation.ids, len(self._tokens)
         if known < len(ids):
-            begun = max(known - _BEGUN, 0)
-            self._tokens += visible_tokens(self.bridge.to_str_tokens(ids[begun:]))[known - begun :]
+            # What has come completes characters that earlier tokens began, and so names these too.
+            changed = max(known - _BEGUN, 0)
+            start = max(changed - _BEGUN, 0)
+            self._tokens[changed:] = visible_tokens(self.bridge.to_str_tokens(ids[start:]))[changed - start :]
         return self._tokens[: len(ids)]
 
     def tokens_after(self, time: int, candidates: Sequence[int]) -> list[str]:
@@ -133,7 +135,7 @@ class Continuation:
         from components.charts import visible_tokens
 
         before = self.generation.ids[max(time + 1 - _BEGUN, 0) : time + 1]
-        return visible_tokens([self.bridge.to_str_tokens([*before, each])[-1] for each in candidates])
+        return [visible_tokens(self.bridge.to_str_tokens([*before, each]))[-1] for each in candidates]
 
     def text(self, positions: int) -> str:
         """The text of the first positions as one, in which a character may be of several tokens.

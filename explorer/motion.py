@@ -30,7 +30,8 @@ from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.window import MOST_TILES
 from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contributions, state_norms, state_shares
 from explorer.address import write_address
-from explorer.figures import draw, layer_list, nearest_place, plain, power_of_ten, tell_notes
+from explorer.facts import tell_faithfulness
+from explorer.figures import draw, layer_list, nearest_place, plain, tell_notes
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
 from explorer.picks import choose_head, picked, position_of, pressed
@@ -256,6 +257,8 @@ def _next_token(moment: Moment) -> str:
         came = len(ids)
         ids, probabilities = [*ids, step.id], [*probabilities, step.probability]
     names = continuation.tokens_after(moment.time, ids)
+    if came is not None:  # by now it may be known of which character it is a part
+        names[came] = moment.tokens[moment.time + 1]
     st.subheader(f"Next token after position {moment.time}", anchor=False)
     draw(
         next_token_chart(next_token_table(names, probabilities, came), larger=picked().view.large),
@@ -374,14 +377,4 @@ def _faithfulness(moment: Moment) -> None:
     continuation, layer = moment.continuation, moment.place.layer
     cache = continuation.cache()
     error = continuation.made("faithfulness", (moment.length, layer), lambda: cache.faithfulness(layer))
-    if error <= cache.tolerance(layer):
-        st.caption(
-            f"M·dt·x + D·x rebuilds the model's own scan output of layer {layer}, over prompt and "
-            f"continuation, to {power_of_ten(error)}."
-        )
-    else:
-        st.warning(
-            f"M·dt·x + D·x misses the model's own scan output of layer {layer} by {power_of_ten(error)} of "
-            "its largest value. Do not trust this picture.",
-            icon=":material/warning:",
-        )
+    tell_faithfulness(error, cache.tolerance(layer), layer, ", over prompt and continuation")

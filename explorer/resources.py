@@ -117,6 +117,11 @@ class Capture:
         """Whether the terms of a layer are at hand."""
         return _held().get((self.model, self.prompt, place)) is not None
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the `pictures` are at hand."""
+        return self.small is not None or "pictures" in vars(self)
+
     @cached_property
     def pictures(self) -> Float32[np.ndarray, "head tile tile"]:
         """Each head as a small picture, the RMS of M over tiles, in the order of `measures`."""
@@ -194,7 +199,7 @@ def cost(model: str, prompt: str, _report: Report = untold) -> Cost:
             if time.monotonic() - began > SLOW_SECONDS:
                 break
         _remember(model, began, beginning.shape[1])  # the last one: the first run of all takes longer
-    footprint, rate = _footprint(model), measured_rate(model)
+    footprint, rate = _footprint(model), measured_rate(model, length)
     gigabytes = footprint.gigabytes(length, HELD_BYTES)
     settings().check_cost(gigabytes, available_memory(ids.device) / 1e9)
     return Cost(length, rate and rate * length * footprint.runs(length, HELD_BYTES), gigabytes)

@@ -55,19 +55,23 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
             with_dt=with_dt,
             notes=notes,
         )
+        dark = st.context.theme.type == "dark"
         title = f"{str(place).capitalize()}, head {head} · Mamba-2 Explorer"
 
         def matrix() -> Float32[np.ndarray, "query key"]:
             return cells.matrix(cells.cells["attention_dt" if with_dt else "attention"])
 
         files: dict[str, tuple[str, str, Callable[[], bytes]]] = {
-            "SVG": ("svg", "image/svg+xml", partial(exports.picture_svg, picture)),
-            "PNG": ("png", "image/png", partial(exports.picture_png, picture)),
-            "HTML": ("html", "text/html", partial(exports.picture_html, picture, title, notes=notes)),
+            "SVG": ("svg", "image/svg+xml", partial(exports.picture_svg, picture, dark)),
+            "PNG": ("png", "image/png", partial(exports.picture_png, picture, dark)),
+            "HTML": ("html", "text/html", partial(exports.picture_html, picture, title, dark, notes)),
             "CSV": ("csv", "text/csv", lambda: exports.matrix_csv(matrix(), provenance)),
             "NPZ": ("npz", "application/octet-stream", lambda: exports.matrix_npz(matrix(), provenance)),
         }
-        st.caption("The picture as SVG, PNG or a page that works offline; the matrix as CSV or NPZ.")
+        st.caption(
+            "The picture as SVG, PNG or a page that works offline, in the colours you see; the matrix as "
+            "CSV or NPZ."
+        )
         with st.container(horizontal=True):
             for label, (suffix, mime, make) in files.items():
                 st.download_button(

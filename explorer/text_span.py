@@ -6,6 +6,7 @@ import streamlit as st
 
 from explorer.picks import picked
 from explorer.resources import Capture
+from explorer.whole_number import tell_repair, whole_number
 
 
 def span_switch() -> None:
@@ -25,11 +26,13 @@ def span_lists(capture: Capture) -> None:
     st.caption("Read several positions as one row: first and last")
     span = picked().span or range(capture.length - 1, capture.length)
     first, last = st.columns(2)
-    st.session_state.first_of_span = min(span[0], capture.length - 1)
-    st.session_state.last_of_span = min(span[-1], capture.length - 1)
-    for column, key, label in ((first, "first_of_span", "First"), (last, "last_of_span", "Last")):
+    most = capture.length - 1
+    ends = {"first_of_span": (first, "First", span[0]), "last_of_span": (last, "Last", span[-1])}
+    for key, (column, label, position) in ends.items():
+        st.session_state[key] = float(min(position, most))
         with column:
-            st.number_input(label, 0, capture.length - 1, key=key, on_change=_choose_span)
+            whole_number(label, 0, most, min(position, most), key=key, on_change=_choose_span)
+    tell_repair(*ends)
 
 
 def _turn() -> None:
@@ -41,6 +44,6 @@ def _let_go() -> None:
 
 
 def _choose_span() -> None:
-    first, last = st.session_state.first_of_span, st.session_state.last_of_span
+    first, last = int(st.session_state.first_of_span), int(st.session_state.last_of_span)
     if first <= last:
         st.session_state.selection = picked().with_span(range(first, last + 1))

@@ -7,6 +7,7 @@ import streamlit as st
 from components.charts import Place, Window, in_figures, overview_picture, strongest_tile
 from explorer.picks import picked
 from explorer.resources import Capture, overview
+from explorer.whole_number import tell_repair, whole_number
 
 OVERVIEW_WIDTH = 128
 """Pixels of the small picture of the whole text."""
@@ -71,11 +72,11 @@ def window_lists(capture: Capture, window: Window) -> None:
     }
     columns = st.columns(2)
     for place, (name, position) in enumerate(ends.items()):
-        st.session_state[name] = position
+        st.session_state[name] = float(position)
+        label = name.replace("_", " ").capitalize()
         with columns[place % 2]:
-            st.number_input(
-                name.replace("_", " ").capitalize(), 0, capture.length - 1, key=name, on_change=_choose_window
-            )
+            whole_number(label, 0, capture.length - 1, position, key=name, on_change=_choose_window)
+    tell_repair(*ends)
 
 
 def _name(window: Window) -> str:
@@ -96,8 +97,8 @@ def _open_strongest(capture: Capture, place: Place, head: int, window: Window) -
 def _choose_window() -> None:
     """Take the figures in place of the window that is shown."""
     state = st.session_state
-    queries = range(state.first_query, state.last_query + 1)
-    keys = range(state.first_key, state.last_key + 1)
+    queries = range(int(state.first_query), int(state.last_query) + 1)
+    keys = range(int(state.first_key), int(state.last_key) + 1)
     if len(queries) and len(keys) and queries[-1] >= keys[0]:
         opened = picked().windows
         state.selection = (

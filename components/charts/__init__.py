@@ -1,5 +1,6 @@
 """Tidy tables in, Altair charts out. Nothing here knows of models or pages."""
 
+from components.charts.alike import Alike, heads_like
 from components.charts.decay_curves import decay_curves_chart
 from components.charts.figure import Figure
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
@@ -32,7 +33,7 @@ from components.charts.tables import (
 )
 from components.charts.tokens import visible_tokens
 from components.charts.window import Window, in_figures
-from components.charts.words import head_in_words, span_in_words
+from components.charts.words import exactness, head_in_words, power_of_ten, span_in_words, what_is_left
 
 __all__ = [
     "KINDS",
@@ -42,6 +43,7 @@ __all__ = [
     "PICK",
     "PICK_FROM_GALLERY",
     "PICK_QUERY",
+    "Alike",
     "Figure",
     "HeadCells",
     "Kind",
@@ -53,11 +55,13 @@ __all__ = [
     "Window",
     "attention_tiles",
     "decay_curves_chart",
+    "exactness",
     "gallery_chart",
     "gallery_tiles",
     "head_cells",
     "head_in_words",
     "head_map_chart",
+    "heads_like",
     "in_figures",
     "in_words",
     "locked_limits",
@@ -66,6 +70,7 @@ __all__ = [
     "next_token_table",
     "overview_picture",
     "panels_chart",
+    "power_of_ten",
     "row_table",
     "span_in_words",
     "span_sums",
@@ -77,4 +82,5 @@ __all__ = [
     "strongest_tile",
     "survival_table",
     "visible_tokens",
+    "what_is_left",
 ]

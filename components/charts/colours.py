@@ -175,14 +175,16 @@ def glaze_palette() -> UInt8[np.ndarray, "level 4"]:
     return np.concatenate([colours, opacity], axis=-1).round().astype(np.uint8)
 
 
-def graded(low: str, high: str, *, logarithmic: bool) -> alt.Scale:
-    """Pale to full green from `low` to `high`, by ratio if `logarithmic`; even the lowest stands out.
+def graded(low: str, high: str, bend: str) -> alt.Scale:
+    """Pale to full green from `low` to `high`, in even steps below `bend` and by ratio above.
 
-    `low` and `high` are Vega expressions.
+    A value v ≥ 0 stands at log(1 + v / bend). Even the lowest stands out from the page. All three are Vega
+    expressions.
     """
-    middle = f"sqrt({low} * {high})" if logarithmic else f"({low} + {high}) / 2"
+    middle = f"{bend} * (sqrt((1 + {low} / {bend}) * (1 + {high} / {bend})) - 1)"
     return alt.Scale(
-        type="log" if logarithmic else "linear",
+        type="symlog",
+        constant=alt.ExprRef(bend),
         domain=[alt.ExprRef(end) for end in (low, middle, high)],
         range=[_PALE, *AMOUNT.scheme()],
         interpolate="rgb",

@@ -16,6 +16,7 @@ import pandas as pd
 from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, TITLE_SIZE, readable_axis, type_scale
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.spread import spread_of
 from components.charts.tables import Kind
 
 PICK = "head"
@@ -77,29 +78,29 @@ def head_map_chart(
 ) -> Figure:
     """Layers down, heads across; `measures` is a `measure_table`, `picked` the framed (layer, kind, head).
 
-    A head without the measure is hollow. Half-lives span powers of ten and are coloured by their logarithm.
-    The frame is drawn from `picked`, not from the selection, so a click beside the cells takes nothing away.
+    A head without the measure is hollow. Values that span more than a power of ten are coloured by ratio, and
+    infinite ones stand beyond the largest of the others. The frame is drawn from `picked`, not from the
+    selection, so a click beside the cells takes nothing away.
     `larger` type is for a projector.
     """
     values = measures[measure.column]
-    finite = values[values.abs() < float("inf")]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    spread = spread_of(values)
     row, labels = row_labels(measures)
     layer, kind, head = picked
     at = row[(measures["layer"] == layer) & (measures["kind"] == kind)]
     tables = {
-        "scene": scene(low=low, high=high),
-        "heads": measures.assign(row=row, shown=values.clip(upper=high).where(values.notna(), None)),
+        "scene": scene(low=spread.low, high=spread.high, bend=spread.bend, endless=spread.endless),
+        "ticks": pd.DataFrame({"value": spread.ticks}),
+        "heads": measures.assign(row=row, shown=values.clip(upper=spread.high).where(values.notna(), None)),
         "rows": pd.DataFrame({"label": labels}),
         "picked": pd.DataFrame({"row": at[:1], "head": head}),
     }
-    logarithmic = measure.column == "half_life" and low > 0
     with_softmax = bool((measures["kind"] == "attention").any())
-    return Figure(_chart(measure.label, len(labels), logarithmic, with_softmax, larger), tables)
+    return Figure(_chart(measure.label, len(labels), with_softmax, larger), tables)
 
 
 @cache
-def _chart(label: str, rows: int, logarithmic: bool, with_softmax: bool, larger: bool) -> dict[str, Any]:
+def _chart(label: str, rows: int, with_softmax: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
     pick = alt.selection_point(
         name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
@@ -135,15 +136,15 @@ def _chart(label: str, rows: int, logarithmic: bool, with_softmax: bool, larger:
             **place,
             color=alt.Color(
                 "shown:Q",
-                scale=graded("low", "high", logarithmic=logarithmic),
+                scale=graded("low", "high", "bend"),
                 legend=alt.Legend(
                     title=f"{label.lower()}, tokens",
                     orient="top",
                     direction="horizontal",
                     gradientLength=180,
                     gradientThickness=10,
-                    tickCount=3,
-                    format=".2~r",
+                    values=alt.ExprRef("ticks"),
+                    labelExpr="endless && datum.value === high ? '∞' : format(datum.value, ',~r')",
                     labelFontSize=LABEL_SIZE * scale,
                     titleFontSize=TITLE_SIZE * scale,
                     titlePadding=4,
@@ -158,8 +159,12 @@ def _chart(label: str, rows: int, logarithmic: bool, with_softmax: bool, larger:
     )
     frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**place)
     return built(
-        alt.LayerChart(layer=[cells, hollow, rings, frame, undrawn("rows"), undrawn("scene")])
-        .add_params(scene_param("low"), scene_param("high"), read("labels", "rows", "label"))
+        alt.LayerChart(layer=[cells, hollow, rings, frame, *map(undrawn, ("rows", "ticks", "scene"))])
+        .add_params(
+            *map(scene_param, ("low", "high", "bend", "endless")),
+            read("labels", "rows", "label"),
+            read("ticks", "ticks", "value"),
+        )
         .properties(
             height=min(max(rows * _CELL_HEIGHT * scale, _LEAST_HEIGHT), _MOST_HEIGHT),
             autosize=FILL_WIDTH,

@@ -106,24 +106,44 @@ def letters_across(scale: float) -> str:
 
 
 def _shortened(text: str, columns: int) -> str:
-    """As much of the beginning of a text as fits."""
+    """As much of the beginning of a text as fits, the last letter a "…" if that is not all of it."""
+    widths = _columns(text)
+    if sum(widths) <= columns:
+        return text
     taken = 0
-    for place, character in enumerate(text):
-        taken += _columns(character)
-        if taken > columns:
-            return text[:place]
+    for place, wide in enumerate(widths):
+        taken += wide
+        if taken > columns - 1:
+            return f"{text[:place]}…"
     return text
 
 
 def text_columns(text: str) -> int:
-    """Letters that a text takes in a monospace font: two for wide characters, none for combining ones."""
-    return max(sum(_columns(character) for character in text), 1)
+    """Letters that a text takes in a monospace font: two for wide ones, none for what stands on another."""
+    return max(sum(_columns(text)), 1)
 
 
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def _columns(text: str) -> list[int]:
+    """Letters that each character of a text takes."""
+    columns: list[int] = []
+    for character in text:
+        if character == _AS_EMOJI and columns and columns[-1]:
+            columns[-1] = 2
+        if unicodedata.category(character) in {"Mn", "Me", "Cf"} or _joins(character):
+            columns.append(0)
+        else:
+            columns.append(2 if unicodedata.east_asian_width(character) in "WF" else 1)
+    return columns
+
+
+_AS_EMOJI = "\ufe0f"
+"""The variation selector that asks for a character as an emoji, which is wide."""
+
+
+def _joins(character: str) -> bool:
+    """Whether a character of a letter's category is drawn into the one before."""
+    # Vowels and finals of Hangul syllables that are written in parts; skin tones.
+    return "\u1160" <= character <= "\u11ff" or "\U0001f3fb" <= character <= "\U0001f3ff"
 
 
 def strip(

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float32, Int
 from torch import Tensor
 
-from components.charts.tokens import joined
+from components.charts.tokens import joined_labels
 from components.charts.window import MOST_TILES, Window, in_figures, tiles_of
 from components.ssd import (
     SoftmaxTerms,
@@ -208,7 +208,7 @@ def tile_text(tokens: Sequence[str], tile: range) -> str:
     if len(tile) == 1:
         return tokens[tile.start]
     # A character is of four tokens at most.
-    text = joined(tokens[tile.start : min(tile.stop, tile.start + 4 * TILE_LETTERS + 4)])
+    text = joined_labels(tokens[tile.start : min(tile.stop, tile.start + 4 * TILE_LETTERS + 4)])
     return text if len(text) <= TILE_LETTERS else f"{text[:TILE_LETTERS]}…"
 
 

@@ -1,33 +1,123 @@
-"""Tokens as a reader can see them: blanks and control characters made visible, nothing interpreted."""
+"""Tokens as a reader can see them: blanks and control characters made visible, nothing interpreted.
+
+The texts of tokens come with bytes where a character is cut: one of three tokens as "<0xE4>", "<0xB8>", "中".
+"""
 
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import NamedTuple
 
 _VISIBLE = {" ": "·", "\n": "⏎", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
 
-_CUT = re.compile(r"((?:<0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*>)+)([^\0-\x7f])")
-"""Bytes of tokens that complete no character, and the character after them."""
+_LAST_BYTES = re.compile(r"<(0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*)>\Z")
+"""Bytes that end a token and complete no character in it."""
+
+_PART = re.compile(r"(‹[0-9A-F]+›|◌?.) ([1-4])/([2-4])( |\Z)", re.DOTALL)
+"""What a label says of a character that is cut. Blanks of the text are "·", so no text reads so."""
+
+_SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Characters that say how the one before is drawn, and are not drawn themselves."""
+
+
+class _Cut(NamedTuple):
+    """A character whose bytes are several tokens."""
+
+    character: str
+    first: int
+    """The token that begins it."""
+    last: int
+    """The token that completes it."""
+    bytes_of_first: int
+    """Bytes of it that end the first token."""
+
+    def part(self, token: int) -> str:
+        """What a token makes of it, as "中 1/3"."""
+        shown = _visible(self.character)
+        if unicodedata.category(self.character).startswith("M"):  # it cannot stand alone
+            shown = _named(self.character) if _SELECTOR.match(self.character) else f"◌{shown}"
+        return f"{shown} {token - self.first + 1}/{self.last - self.first + 1}"
 
 
 def visible_tokens(tokens: Sequence[str]) -> list[str]:
     """Each token with spaces as "·", newlines as "⏎" and invisible characters by picture or code point.
 
-    Direction marks and other format characters are named rather than obeyed, so that a token cannot
-    rearrange the text around it. An empty token reads "∅".
+    A character of several tokens stands at each of them, as "中 1/3" and "中 2/3", apart from what else the
+    token holds; bytes that complete no character stay bytes. Direction marks and other format characters are
+    named rather than obeyed, so that a token cannot rearrange the text around it. An empty token reads "∅".
     """
-    shown = {token: "".join(map(_visible, token)) or "∅" for token in set(tokens)}
-    return [shown[token] for token in tokens]
+    cuts = _cut_characters(tokens)
+    texts = _uncut(tokens, cuts)
+    shown = {text: "".join(map(_visible, text)) for text in set(texts)}
+    labels = [[shown[text]] for text in texts]
+    for cut in cuts:
+        for place in range(cut.first, cut.last):
+            labels[place].append(cut.part(place))
+        labels[cut.last].insert(0, cut.part(cut.last))
+    return [" ".join(filter(None, parts)) or "∅" for parts in labels]
 
 
 def joined(tokens: Sequence[str]) -> str:
-    """Tokens as one text, in which a character of several tokens stands without the bytes that began it."""
-    return _CUT.sub(_whole, "".join(tokens))
+    """Texts of tokens as one, in which a character of several stands without the bytes that begin it."""
+    cuts = _cut_characters(tokens)
+    texts = _uncut(tokens, cuts)
+    for cut in cuts:
+        texts[cut.last] = cut.character + texts[cut.last]
+    return "".join(texts)
 
 
-def _whole(found: re.Match[str]) -> str:
-    begun = bytes(int(byte, 16) for byte in re.findall("0x(..)", found[1]))
-    return found[2] if found[2].encode().startswith(begun) else found[0]
+def joined_labels(labels: Sequence[str]) -> str:
+    """What `visible_tokens` gives, as one text, in which a character of several tokens stands once."""
+
+    def whole(found: re.Match[str]) -> str:
+        return (found[1].removeprefix("◌") or "◌") if found[2] == found[3] else ""
+
+    texts = [_PART.sub(whole, label) for label in labels[:-1]]
+    # Where the labels end within a character, it stands at its last part.
+    texts += [_PART.sub(lambda found: found[1].removeprefix("◌") or "◌", label) for label in labels[-1:]]
+    return "".join(texts).replace(" ", "")
+
+
+def _cut_characters(tokens: Sequence[str]) -> list[_Cut]:
+    """The characters of several tokens, in the order of the text."""
+    cuts = []
+    for last, token in enumerate(tokens):
+        if not token or token[0].isascii():
+            continue
+        data = token[0].encode(errors="replace")
+        before = _bytes_before(tokens, last)
+        for size in range(1, len(data)):
+            if bytes(byte for _, byte in before[-size:]) == data[:size]:
+                first = before[-size][0]
+                cuts.append(_Cut(token[0], first, last, sum(place == first for place, _ in before[-size:])))
+    return cuts
+
+
+def _bytes_before(tokens: Sequence[str], place: int) -> list[tuple[int, int]]:
+    """The bytes of no character just before a token, each with the place of its own; three, if as many."""
+    found: list[tuple[int, int]] = []
+    while place and len(found) < 3:
+        place -= 1
+        last = _LAST_BYTES.search(tokens[place])
+        if last is None:
+            break
+        found = [(place, byte) for byte in bytes.fromhex(last[1].replace("0x", ""))] + found
+        if last.start():  # other text stands before them
+            break
+    return found
+
+
+def _uncut(tokens: Sequence[str], cuts: Sequence[_Cut]) -> list[str]:
+    """The texts of tokens without the characters of several."""
+    texts = list(tokens)
+    for cut in cuts:
+        begun = _LAST_BYTES.search(texts[cut.first])
+        assert begun is not None  # it begins there
+        left = begun[1].split()[: -cut.bytes_of_first]
+        texts[cut.first] = texts[cut.first][: begun.start()] + (f"<{' '.join(left)}>" if left else "")
+        texts[cut.first + 1 : cut.last] = [""] * (cut.last - cut.first - 1)
+        texts[cut.last] = texts[cut.last][1:]
+    return texts
 
 
 def _visible(character: str) -> str:
@@ -37,5 +127,9 @@ def _visible(character: str) -> str:
     if category == "Cc" and ord(character) < 0x20:
         return chr(0x2400 + ord(character))
     if category in {"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"}:
-        return f"‹{ord(character):04X}›"
+        return _named(character)
     return character
+
+
+def _named(character: str) -> str:
+    return f"‹{ord(character):04X}›"

@@ -69,6 +69,59 @@ def span_in_words(span: SpanSums, cells: HeadCells) -> str:
     )
 
 
+_LITTLE = 1e-3
+"""Of the largest: what is not above this is next to nothing, in the words of `what_is_left`."""
+_NOTHING = 1e-7
+"""As little as a number of seven digits changes by."""
+
+
+def what_is_left(cells: HeadCells, survival: float, largest: float) -> str:
+    """A sentence for a window in which a head reads next to nothing; "" for any other.
+
+    `survival` is the largest decay in the window, and `largest` the head's largest attention in the whole
+    text. Of softmax attention, in which nothing decays, it is about the rows' shares.
+    """
+    most = float(cells.cells["attention"].abs().max())
+    if most > _LITTLE * largest:
+        return ""
+    if cells.kind == "attention":
+        what = {"rms": "root mean square of a tile", "mean": "mean of a tile"}[cells.statistic]
+        return (
+            "These queries read next to nothing here: the largest "
+            f"{what if cells.pooled else 'cell'} is {power_of_ten(most)}, and each row of the text sums to 1."
+        )
+    if survival > _LITTLE:
+        return ""
+    amount = "Nothing" if survival <= _NOTHING else "Next to nothing"
+    if survival == 0:
+        return f"{amount} is left here: of what these keys wrote, these queries find nothing."
+    return (
+        f"{amount} is left here: of what these keys wrote, at most {power_of_ten(survival)} remains at these "
+        "queries."
+    )
+
+
+def exactness(error: float, tolerance: float) -> str:
+    """A verdict on a relative error, such as "exact to 6 digits"; "not exact" above the tolerance."""
+    if not error <= tolerance:
+        return "not exact"
+    digits = math.floor(-math.log10(error)) if error > 0 else math.inf
+    if math.isinf(digits):
+        return "exact to the last digit"
+    return f"exact to {digits} digit{'' if digits == 1 else 's'}"
+
+
+def power_of_ten(value: float) -> str:
+    """3.1e-07 as 3.1·10⁻⁷."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}·10{str(int(exponent)).translate(_RAISED)}"
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def _reader(cells: HeadCells, cell: pd.Series[Any]) -> str:
     if not cells.pooled:
         return f"'{cell['query']}' reads"

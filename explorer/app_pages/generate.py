@@ -13,6 +13,7 @@ from explorer.picks import picked
 from explorer.sampling import GREEDY, PACES, SAMPLED, SETTINGS, how_of
 from explorer.settings import settings
 from explorer.waiting import wait_for
+from explorer.whole_number import tell_repair, whole_number
 
 LABELS = {entry.name: entry.label for entry in CATALOGUE}
 FIRST_MODEL = settings().offered[0]
@@ -83,7 +84,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         required=True,
         help="Greedy takes the most probable token; sampled draws one.",
     )
-    st.number_input("New tokens", 1, MOST_NEW_TOKENS, key="new_tokens", width=130)
+    whole_number("New tokens", 1, MOST_NEW_TOKENS, 64, key="new_tokens", width=130)
     st.selectbox(
         "Tokens per second",
         list(PACES),
@@ -110,14 +111,16 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             width=120,
             help="Only the most probable tokens that together reach this part are drawn from.",
         )
-        st.number_input(
+        whole_number(
             "Seed",
             0,
             2**31 - 1,
+            0,
             key="seed",
             width=115,
             help="With the same settings, the same seed draws the same text.",
         )
+tell_repair("new_tokens", *(["seed"] if state.draws == SAMPLED else []))
 state.sampling = {name: each.nearest(state[name]) for name, each in SETTINGS.items()}
 told = st.container()
 

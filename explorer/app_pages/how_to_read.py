@@ -23,6 +23,7 @@ from components.models.catalogue import DEMO
 from components.ssd import effective_attention
 from explorer.address import tell, write_address
 from explorer.figures import column_in_words, draw
+from explorer.passages import show_passage
 from explorer.picks import picked
 from explorer.resources import bridge, capture, faithfulness
 
@@ -123,7 +124,10 @@ page.title("How to read this", anchor=False)
 page.markdown(
     f"The embedded model has read one text. It expects `{word}` next, with probability {probability:.2%}."
 )
+with page:
+    show_passage()
 page.code(PROMPT, language=None, wrap_lines=True)
+page.header("A row is a query, a column is a key", anchor="row", divider="gray")
 page.markdown(
     "**One vocabulary: query position *i* reads key position *j*.** A row is a query, a column is a key. "
     "No row reads its own future, so *j* ≤ *i*: the upper triangle is empty."
@@ -131,7 +135,7 @@ page.markdown(
 
 # The mathematics
 
-page.header("A head is a memory", anchor=False, divider="gray")
+page.header("A head is a memory", anchor="memory", divider="gray")
 text, figure = page.columns([5, 6], gap="large")
 text.markdown("At every token, a head lets its memory $S$ fade, writes the token into it, and reads.")
 text.latex(r"S_i = \alpha_i \, S_{i-1} + dt_i \; x_i B_i^\top")
@@ -157,7 +161,7 @@ figure.altair_chart(
     f"at position {lowest} {tokens[lowest]}.",
 )
 
-page.header("Unrolled, the memory is a matrix", anchor=False, divider="gray")
+page.header("Unrolled, the memory is a matrix", anchor="panels", divider="gray")
 text, figure = page.columns([5, 6], gap="large")
 text.markdown("Put the first line into the second, again and again:")
 text.latex(r"y_i = \sum_{j \le i} M_{ij} \; dt_j \, x_j + D \, x_i")
@@ -190,7 +194,7 @@ with page:
         f"{cell['content']:.3g} times {cell['decay']:.3g} is {cell['attention']:.3g}.",
     )
 
-page.header("Half-life: how long a head remembers", anchor=False, divider="gray")
+page.header("Half-life: how long a head remembers", anchor="half-life", divider="gray")
 page.markdown("After how many tokens is half of a written token left? With the mean step, after")
 page.latex(r"\text{half-life} = \frac{\ln 2}{|A| \cdot \overline{dt}}")
 heads = {"Forgets soonest": short, "Holds longest": long}
@@ -205,7 +209,20 @@ for column, (name, head) in zip(page.columns(2, gap="large"), heads.items(), str
         )
 page.caption("The curve falls faster where *dt* is larger. The half-life is its mean pace.")
 
-page.header("Faithfulness: is the picture true?", anchor=False, divider="gray")
+page.header("Mean distance: how far a head looks", anchor="distance", divider="gray")
+page.markdown(
+    "How many tokens lie between a query and what it reads? Keys count by |M|, and the mean is over all $n$ "
+    "queries:"
+)
+page.latex(r"\text{mean distance} = \frac{1}{n} \sum_i \frac{\sum_j |M_{ij}| \, (i - j)}{\sum_j |M_{ij}|}")
+distances = of_layer["mean_distance"]
+near, far = int(distances.idxmin()), int(distances.idxmax())
+page.markdown(
+    f"**Live:** in layer {LAYER}, head {near} looks back {distances[near]:.3g} tokens, head {far} "
+    f"{distances[far]:.3g}. A head with a long half-life can still look near: it matters what it reads, too."
+)
+
+page.header("Faithfulness: is the picture true?", anchor="faithfulness", divider="gray")
 text, figure = page.columns([5, 6], gap="large")
 text.markdown("We rebuild each layer's output with the matrix, and compare it with what the model computed:")
 text.latex(r"\frac{\max |M \, dt \, x + D \, x - y|}{\max |y|}")

@@ -3,7 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
+from components.bridge.tokens import encode, token_texts
 from components.charts import (
     Place,
     Statistic,
@@ -16,6 +18,7 @@ from components.charts import (
     survival_table,
     visible_tokens,
 )
+from components.charts.strip import _shortened, text_columns
 from components.charts.tables import tile_text
 from components.charts.tokens import joined
 from components.charts.window import MOST_TILES, tiles_of
@@ -31,6 +34,7 @@ from components.ssd import (
     pooled_decay,
 )
 from tests.charts.conftest import random_terms
+from tests.tokenizers import byte_fallback, byte_level
 
 TOKENS = [f"t{k}" for k in range(9)]
 
@@ -241,8 +245,70 @@ def test_a_character_of_several_tokens_stands_once_in_their_text(tokens: list[st
 
 
 def test_the_text_of_a_tile_is_that_of_its_characters() -> None:
-    tokens = ["<0xE4>", "<0xB8>", "中"] * 100
-    assert tile_text(tokens, range(0, 6)) == "中中"
-    assert tile_text(tokens, range(0, 300)) == "中" * 60 + "…"
-    assert tile_text(tokens, range(1, 4)) == "<0xB8>中<0xE4>"
-    assert tile_text(tokens, range(1, 2)) == "<0xB8>"
+    labels = visible_tokens(["<0xE4>", "<0xB8>", "中"] * 100)
+    assert tile_text(labels, range(0, 6)) == "中中"
+    assert tile_text(labels, range(0, 300)) == "中" * 60 + "…"
+    assert tile_text(labels, range(1, 4)) == "中中"  # a part of each
+    assert tile_text(labels, range(1, 2)) == "中 2/3"
+    assert tile_text(visible_tokens(["1", " 1/2", "3 3/4 "]), range(0, 3)) == "1·1/23·3/4·"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "labels"),
+    [
+        (["<0xD8>", "ش"], ["ش 1/2", "ش 2/2"]),
+        (["<0xE4>", "<0xB8>", "中"] * 2, ["中 1/3", "中 2/3", "中 3/3"] * 2),
+        # Several bytes a token: it completes one character, holds a letter and begins another.
+        ([" <0xF0 0x9F>", "<0x98>", "😀a<0xD8>", "ش"], ["· 😀 1/3", "😀 2/3", "😀 3/3 a ش 1/2", "ش 2/2"]),
+        (["<0x80 0xD8>", "ش"], ["<0x80> ش 1/2", "ش 2/2"]),
+        (["a", "<0xCC>", "\u0301"], ["a", "◌\u0301 1/2", "◌\u0301 2/2"]),
+        (["<0xE2>", "<0x80>", "\u200d"], ["‹200D› 1/3", "‹200D› 2/3", "‹200D› 3/3"]),
+        (["<0xEF 0xB8>", "\ufe0f"], ["‹FE0F› 1/2", "‹FE0F› 2/2"]),
+        # What completes no character.
+        (["<0xF0>", "<0x9F>"], ["<0xF0>", "<0x9F>"]),
+        (["<0xF0>", "<0x9F>", "ش"], ["<0xF0>", "<0x9F>", "ش"]),
+        (["<0xD8>", "a", "ش"], ["<0xD8>", "a", "ش"]),
+    ],
+)
+def test_a_character_of_several_tokens_is_named_at_each_of_them(tokens: list[str], labels: list[str]) -> None:
+    assert visible_tokens(tokens) == labels
+
+
+@pytest.mark.parametrize("tokenizer", [byte_level(), byte_fallback()], ids=["byte level", "byte fallback"])
+@pytest.mark.parametrize("text", ["中文字", "👩‍🚀☀️", "ที่นี่", "مرحبا", "е́ the", "한국어"])
+def test_text_of_every_script_is_named_without_bytes(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    texts = token_texts(tokenizer, encode(tokenizer, text))
+    labels = visible_tokens(texts)
+    assert len(labels) == len(texts)
+    assert any("<0x" in each for each in texts)
+    assert not any("<0x" in label for label in labels)
+    assert joined(texts).strip() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("ที่นี่", 2),  # two letters; the marks stand on them
+        ("กำ", 2),
+        ("e\u0301", 1),
+        ("\u0301", 1),
+        ("☀", 1),
+        ("☀\ufe0f", 2),
+        ("👍🏽", 2),
+        ("中文", 4),
+        ("\u1112\u1161\u11ab", 2),  # a Hangul syllable in its parts
+        ("a\u00ad", 1),
+        ("", 1),
+    ],
+)
+def test_letters_take_the_columns_of_a_monospace_font(text: str, columns: int) -> None:
+    assert text_columns(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("·the·li", "·the·li"), ("·the·light", "·the·l…"), ("中文中文", "中文中…"), ("ที่นี่" * 5, "ที่นี่" * 3 + "…")],
+)
+def test_a_text_that_is_cut_says_so(text: str, shown: str) -> None:
+    assert _shortened(text, 7) == shown
+    assert text_columns(shown) <= 7

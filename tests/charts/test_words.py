@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from components.charts import HeadCells, Statistic, Window, head_cells, head_in_words
+from components.charts import HeadCells, Statistic, Window, exactness, head_cells, head_in_words, what_is_left
 from components.ssd import SSDTerms, effective_attention
-from tests.charts.conftest import random_terms
+from tests.charts.conftest import random_softmax, random_terms
 
 
 def table(values: list[float]) -> HeadCells:
@@ -76,3 +79,53 @@ def test_tiles_are_told_by_their_positions_and_what_is_told_of_them(statistic: S
     assert "negative" not in words
     single = head_cells(random_terms(300), 0, ["a"] * 300, Window(range(200, 240), range(0, 200)))
     assert "; query 239 reads keys " in head_in_words(single, 1, 2, 3.0, 239)
+
+
+def faded(length: int, survival: float) -> SSDTerms:
+    """One head of which, a token later, this part of everything is left."""
+    one = torch.ones(1, length, 1, 1)
+    A = -torch.tensor([survival]).log()
+    return SSDTerms.from_parts(x=one, B=one, C=one, dt=torch.ones(1, length, 1), A=-A, D=torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("window", "survival", "said"),
+    [
+        (Window(range(20, 30), range(0, 11)), 0.5**10, "Next to nothing|9.8·10⁻⁴"),
+        (Window(range(35, 40), range(0, 6)), 0.5**30, "Nothing|9.3·10⁻¹⁰"),
+        (Window(range(20, 30), range(0, 12)), 0.5**9, ""),
+        (Window(range(20, 30), range(10, 30)), 1.0, ""),
+    ],
+)
+def test_a_window_in_which_a_head_has_forgotten_says_so(window: Window, survival: float, said: str) -> None:
+    cells = head_cells(faded(40, 0.5), 0, ["a"] * 40, window)
+    found = what_is_left(cells, survival, 1.0)
+    amount, _, figure = said.partition("|")
+    words = f"{amount} is left here: of what these keys wrote, at most {figure} remains at these queries."
+    assert found == (words if said else "")
+    assert float(cells.cells["attention"].max()) == pytest.approx(survival)
+
+
+def test_nothing_fades_in_softmax_attention() -> None:
+    terms = random_softmax(40)
+    cells = head_cells(terms, 0, ["a"] * 40, Window(range(20, 30), range(0, 5)))
+    assert what_is_left(cells, 1.0, 1.0) == ""
+    faint = replace(cells, cells=cells.cells.assign(attention=cells.cells["attention"] * 1e-6))
+    found = what_is_left(faint, 1.0, 1.0)
+    assert found.startswith("These queries read next to nothing here: the largest cell is ")
+    assert "left" not in found
+
+
+@pytest.mark.parametrize(
+    ("error", "tolerance", "verdict"),
+    [
+        (1.3e-7, 1e-4, "exact to 6 digits"),
+        (1e-7, 1e-4, "exact to 7 digits"),
+        (4e-2, 0.1, "exact to 1 digit"),
+        (0.0, 1e-4, "exact to the last digit"),
+        (2e-3, 1e-4, "not exact"),
+        (float("nan"), 1e-4, "not exact"),
+    ],
+)
+def test_the_verdict_follows_from_the_error(error: float, tolerance: float, verdict: str) -> None:
+    assert exactness(error, tolerance) == verdict

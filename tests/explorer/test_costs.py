@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from components.bridge import ModelBridge, matrix_inputs
 from components.models import load_bridge
-from explorer.costs import Cost, Footprint, measured_rate, remember_run
+from explorer.costs import RUNS_REMEMBERED, Cost, Footprint, measured_rate, remember_run
 from tests.families import FAMILY_CASES, FamilyCase
 from tests.tiny import random_ids
 
@@ -57,11 +57,25 @@ def test_memory_grows_with_the_text_and_stays_near_the_room(tokens: int, most: i
     assert taken <= 1.5 * most + 1.2 * tokens * (FOOTPRINT.scratch + FOOTPRINT.projected + FOOTPRINT.terms)
 
 
-def test_the_rate_is_that_of_the_last_runs_and_long_ones_count_most() -> None:
+def test_the_rate_is_that_of_the_last_runs() -> None:
     assert measured_rate("some model") is None
-    for seconds, tokens in ((100.0, 10), (1.0, 10), (1.0, 10), (1.0, 10), (1.0, 10), (20.0, 1000)):
+    for seconds, tokens in ((1.0, 1000), *[(20.0, 1000)] * RUNS_REMEMBERED):
         remember_run("some model", seconds, tokens)
-    assert measured_rate("some model") == pytest.approx(24 / 1040)
+    assert measured_rate("some model") == pytest.approx(20 / 1000)
+
+
+def test_runs_that_share_the_machine_do_not_raise_the_rate() -> None:
+    for seconds in (10.0, 130.0, 120.0):  # the last two at a time
+        remember_run("shared", seconds, 12_000)
+    assert measured_rate("shared", 12_000) == pytest.approx(10 / 12_000)
+
+
+def test_the_rate_of_a_long_text_is_that_of_long_runs() -> None:
+    for seconds, tokens in ((1.0, 1000), (90.0, 10_000)):  # each token is compared with all before it
+        remember_run("softmax", seconds, tokens)
+    assert measured_rate("softmax", 20_000) == pytest.approx(90 / 10_000)
+    assert measured_rate("softmax", 50_000) == pytest.approx(90 / 10_000)
+    assert measured_rate("softmax", 2_000) == pytest.approx(1 / 1000)
 
 
 @pytest.mark.parametrize(

@@ -388,7 +388,7 @@ def test_a_hybrid_offers_its_heads_of_both_kinds(page: AppTest, folder: Path, fa
 
 
 @pytest.mark.usefixtures("bytes_of_unknown")
-def test_a_character_that_comes_in_several_tokens_is_told_once_it_is_complete(
+def test_a_character_that_comes_in_several_tokens_is_named_at_each_once_it_is_complete(
     request: pytest.FixtureRequest,
 ) -> None:
     page: AppTest = request.getfixturevalue("page")
@@ -398,7 +398,7 @@ def test_a_character_that_comes_in_several_tokens_is_told_once_it_is_complete(
     whole = resources.bridge("demo").to_str_tokens(ids(page))
     assert whole[:8] == [" ", "<0xF0>", "<0x9F>", "<0x98>", "😀", "<0xE4>", "<0xB8>", "中"]
     first, last = ids(page)[1], ids(page)[7]
-    assert continuation.tokens_after(6, [last, first]) == ["中", "<0xF0>"]
+    assert continuation.tokens_after(6, [last, first]) == ["中 3/3", "<0xF0>"]
     # Token by token, as they come.
     continuation._tokens = []
     every = continuation.generation.ids

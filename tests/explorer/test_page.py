@@ -52,7 +52,7 @@ def shown_words(page: AppTest) -> str:
 def test_opens_with_the_first_preset(page: AppTest) -> None:
     assert not page.exception
     assert page.text_area(key="prompt").value == PRESETS[0].prompt
-    assert [metric.label for metric in page.metric] == ["Half-life", "Mean distance", "Faithfulness"]
+    assert [metric.label for metric in page.metric] == ["Half-life", "Mean distance"]
     assert not page.warning
     assert not page.error
 
@@ -141,13 +141,13 @@ def test_any_text_is_drawn(page: AppTest, prompt: str) -> None:
 
 
 @pytest.mark.usefixtures("bytes_of_unknown")
-def test_a_character_of_several_tokens_is_shown_where_its_bytes_are_complete() -> None:
+def test_a_character_of_several_tokens_is_named_at_each_of_them() -> None:
     page = at(prompt="中😀")
     assert not page.exception
-    shown = ["·", "<0xE4>", "<0xB8>", "中", "<0xF0>", "<0x9F>", "<0x98>", "😀"]
+    shown = ["·", "中 1/3", "中 2/3", "中 3/3", "😀 1/4", "😀 2/4", "😀 3/4", "😀 4/4"]
     assert table(page, "panels", "text")["letters"].tolist() == shown
     assert table(page, "panels", "keys")["label"].tolist() == shown
-    assert "'😀' reads" in described(page, "panels")
+    assert "'😀 4/4' reads" in described(page, "panels")
 
 
 LONG = " ".join(f"word {k * k}" for k in range(200))
@@ -246,7 +246,7 @@ def test_a_window_beyond_the_text_shows_the_whole() -> None:
 
 def test_a_run_that_takes_long_is_asked_for_first(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     before = described(page, "panels")
-    monkeypatch.setattr("explorer.resources.measured_rate", lambda model: 1.0)
+    monkeypatch.setattr("explorer.resources.measured_rate", lambda *_: 1.0)
     page.text_area(key="prompt").set_value(LONG).run()
     assert not page.exception
     assert described(page, "panels") == before
@@ -309,7 +309,8 @@ def test_the_gallery_shows_every_head_and_sorts_them(page: AppTest) -> None:
 def test_a_picture_that_does_not_rebuild_the_model_is_flagged(
     page: AppTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("explorer.figures.faithfulness", lambda *_: (2e-3, 1e-4))
+    monkeypatch.setattr("explorer.facts.faithfulness", lambda *_: (2e-3, 1e-4))
+    del page.session_state["faithful"]  # what this session has been told of it
     page.run()
     assert "Do not trust this picture" in shown_words(page)
 

@@ -1,0 +1,71 @@
+"""Where the values of a measure stand between pale and full colour, and the figures of the legend."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+_LEAST_PART = 1e-6
+"""Of the largest value: what is smaller is as good as zero."""
+_BEYOND = 0.2
+"""How much further than the largest value what is infinite stands, as a part of the way there."""
+_TICKS = 4
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The parameters of `components.charts.colours.graded`, and round values for its legend."""
+
+    low: float
+    high: float
+    """The largest value or, if some are infinite, where these stand."""
+    bend: float
+    """Far above all values where even steps tell them apart, below them where ratios do."""
+    endless: bool
+    """Whether some values are infinite."""
+    ticks: tuple[float, ...]
+
+
+def spread_of(values: pd.Series[float]) -> Spread:
+    """How to tell values ≥ 0 apart; NaN counts for nothing.
+
+    As many values are paler than the middle colour as are fuller: the bend c is that at which the median m
+    stands in the middle of the ends l and h, (1 + m/c)² = (1 + l/c)(1 + h/c). In even steps, where c is far
+    off, it stands there or beyond if m ≥ (l + h) / 2; by ratio, where c is small, if m² ≤ l·h.
+    """
+    finite = values[values < math.inf]
+    low, largest = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    least = max(float(finite[finite > 0].min()) if largest > 0 else 0.0, largest * _LEAST_PART)
+    median = float(finite.median()) if len(finite) else 0.5
+    bend = 1e3 * (largest or 1.0)
+    if 2 * median < low + largest:
+        bend = min((median**2 - low * largest) / (low + largest - 2 * median), bend)
+        bend = max(bend, least / 10)
+    from_here = max(low, bend, least)
+    ticks = _powers(from_here, largest) if largest > 10 * from_here else _even(low, largest)
+    if low == 0 and ticks[0] > 0:
+        ticks.insert(0, 0.0)
+    high, endless = largest, bool((values == math.inf).any())
+    if endless:
+        way = math.log1p(largest / bend) - math.log1p(low / bend)
+        high = bend * math.expm1(math.log1p(largest / bend) + _BEYOND * way) if way else 2 * largest or 1.0
+        ticks.append(high)
+    return Spread(low, high, bend, endless, tuple(ticks))
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """A few powers of ten within a range that is wider than one."""
+    powers = [10.0**k for k in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    return powers[:: math.ceil(len(powers) / _TICKS)]
+
+
+def _even(low: float, high: float) -> list[float]:
+    """A few round values within a range; of one value, that one."""
+    if low == high:
+        return [low]
+    least = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(part * power for part in (1, 2, 5, 10) if part * power >= least)
+    return [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -1,0 +1,50 @@
+"""Links from a figure to the passage of "How to read this" that explains it, and the way to it there."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import streamlit as st
+
+from components.models.catalogue import DEMO
+from explorer.settings import settings
+
+Passage = Literal["row", "memory", "panels", "half-life", "distance", "faithfulness"]
+"""The parts of the page that links name; each is the anchor of a heading."""
+
+_go = st.components.v2.component(
+    "passage",
+    js="""
+export default function ({ data, parentElement }) {
+  // Once a visit: this runs again with the page, but in the same element.
+  const place = parentElement.host ?? parentElement;
+  if (place.passage === data.passage) return;
+  place.passage = data.passage;
+  const go = () => document.getElementById(data.passage)?.scrollIntoView({ block: "start" });
+  // Figures above are still growing, and what was reached would move away; until the reader goes elsewhere.
+  const growing = new ResizeObserver(go);
+  growing.observe(document.querySelector("[data-testid=stMainBlockContainer]"));
+  for (const hand of ["wheel", "touchstart", "keydown", "pointerdown"])
+    addEventListener(hand, () => growing.disconnect(), { once: true, passive: true });
+  return () => growing.disconnect();
+}
+""",
+)
+
+
+def link_to(passage: Passage, figure: str) -> None:
+    """A link to the passage about a figure; nothing where the page is not there."""
+    if settings().allows(DEMO):
+        st.page_link(
+            "app_pages/how_to_read.py",
+            label=f"How to read {figure}",
+            icon=":material/school:",
+            query_params={"passage": passage},
+        )
+
+
+def show_passage() -> None:
+    """Bring the passage that the link named into view, once."""
+    wanted = st.query_params.get("passage")
+    if wanted in get_args(Passage):
+        _go(data={"passage": wanted}, key="passage")

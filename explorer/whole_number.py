@@ -1,0 +1,69 @@
+"""A box for a whole number. It takes whatever is typed, shows what will be used, and says what it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+
+def whole_number(
+    label: str,
+    low: int,
+    high: int,
+    default: int,
+    *,
+    key: str,
+    on_change: Callable[[], None] | None = None,
+    **options: Any,
+) -> int:
+    """A number from `low` to `high`, `default` where the box is empty; `options` of `st.number_input`.
+
+    Without limits for the browser, which would keep what is beyond them in its box and send nothing.
+    """
+    shown = st.session_state.get(key)
+    st.session_state[key] = float(default if shown is None else shown)
+    st.number_input(
+        label,
+        value=None,
+        step=1.0,
+        format="%.0f",
+        key=key,
+        on_change=_take,
+        args=(key, low, high, default, on_change),
+        **options,
+    )
+    return repaired(st.session_state[key], low, high, default)[0]
+
+
+def tell_repair(*keys: str) -> None:
+    """What was changed last in boxes with these keys."""
+    for key in keys:
+        if sentence := st.session_state.get(_said_of(key)):
+            st.caption(f":material/info: {sentence}")
+
+
+def repaired(typed: float | None, low: int, high: int, default: int) -> tuple[int, str]:
+    """The number that is used for a typed one, and a sentence if it is another."""
+    if typed is None:
+        return default, f"The box was empty: {default:,} is used."
+    used = int(min(max(typed, low), high) + 0.5)
+    if used == typed:
+        return used, ""
+    shown = f"{typed:,.15g}"
+    if low <= typed <= high:
+        return used, f"{shown} is no whole number: {used:,} is used."
+    return used, f"{shown} is not from {low:,} to {high:,}: {used:,} is used."
+
+
+def _said_of(key: str) -> str:
+    return f"{key}_repaired"
+
+
+def _take(key: str, low: int, high: int, default: int, on_change: Callable[[], None] | None) -> None:
+    used, sentence = repaired(st.session_state[key], low, high, default)
+    st.session_state[key] = float(used)
+    st.session_state[_said_of(key)] = sentence
+    if on_change is not None:
+        on_change()

@@ -1,0 +1,190 @@
+"""What the page says, in a real browser: verdicts, explanations, other scripts, boxes for numbers."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from PIL import Image, ImageColor
+from playwright.sync_api import Page, expect
+from transformers import PreTrainedTokenizerFast
+
+from components.demo.presets import PRESETS
+from tests.browser.conftest import Explorer
+from tests.tiny import tiny_model
+from tests.tokenizers import byte_fallback, byte_level
+
+pytestmark = pytest.mark.browser
+
+LONG = "Leo is in the garden. " * 40
+
+
+def test_faithfulness_is_a_verdict_in_words_and_then_a_figure(explorer: Explorer) -> None:
+    verdict = explorer.page.get_by_text(re.compile(r"^.*Faithfulness: exact to \d digits$"))
+    expect(verdict).to_be_visible()
+    expect(explorer.page.get_by_text(re.compile(r"The largest difference is .*10⁻"))).to_be_visible()
+
+
+def test_new_panels_stand_beside_no_facts_of_another_head(explorer: Explorer) -> None:
+    expect(explorer.page.get_by_text("Faithfulness: exact")).to_be_visible()
+    explorer.page.evaluate(
+        """() => {
+            window.seen = [];
+            new MutationObserver(() => {
+                const charts = [...document.querySelectorAll("[role=graphics-document]")];
+                const labels = charts.map((chart) => chart.getAttribute("aria-label"));
+                const panels = labels.find((label) => /head \\d+ (halves|never)/.test(label));
+                const heading = document.querySelector("h3").innerText;
+                const text = document.body.innerText;
+                seen.push([panels, heading, (text.match(/output of layer (\\d+)/) ?? [])[1] ?? ""]);
+            }).observe(document.body, {
+                subtree: true, childList: true, characterData: true, attributes: true
+            });
+        }"""
+    )
+    explorer.click_head(0, 1)
+    expect(explorer.page.get_by_text("scan output of layer 0")).to_be_visible()
+    seen = explorer.page.evaluate("seen")
+    new = [each for each in seen if each[0] and "Layer 0, head 1 " in each[0]]
+    assert new
+    assert {heading for _, heading, _ in new} == {"Layer 0, head 1"}
+    assert {layer for _, _, layer in new} <= {"", "0"}
+
+
+@pytest.mark.parametrize(
+    ("figure", "heading"),
+    [
+        ("the head map", "Mean distance: how far a head looks"),
+        ("the panels", "Unrolled, the memory is a matrix"),
+        ("a row", "A row is a query, a column is a key"),
+        ("decay curves", "A head is a memory"),
+        ("faithfulness", "Faithfulness: is the picture true?"),
+    ],
+)
+def test_a_figure_links_to_what_explains_it_and_nothing_is_lost(
+    explorer: Explorer, figure: str, heading: str
+) -> None:
+    explorer.click_head(0, 1)
+    explorer.page.get_by_role("link", name=f"How to read {figure}", exact=True).click()
+    passage = explorer.page.get_by_role("heading", name=heading)
+    expect(passage).to_be_visible()
+    expect(passage).to_be_in_viewport()
+    explorer.page.wait_for_timeout(3500)  # by then all above has grown
+    box = passage.bounding_box()
+    assert box is not None
+    assert 0 <= box["y"] < 250
+    explorer.page.get_by_role("link", name="Explore", exact=True).click()
+    expect(explorer.page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
+    expect(explorer.page.get_by_label("Prompt", exact=True)).to_have_value(PRESETS[0].prompt)
+
+
+def test_a_head_that_reads_alike_is_a_click_away(explorer: Explorer) -> None:
+    button = explorer.page.get_by_role("button", name=re.compile(r"^L\d+ H\d+ · [01]\.\d{3}$")).first
+    layer, head = re.findall(r"\d+", button.inner_text())[:2]
+    button.click()
+    explorer.settle()
+    assert explorer.picked() == f"Layer {layer}, head {head}"
+
+
+@pytest.mark.parametrize("explorer", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
+def test_each_switch_has_a_line_and_times_dt_is_the_last(explorer: Explorer) -> None:
+    tops = []
+    for label, line in (
+        ("Gallery", "Small pictures of all heads."),
+        ("Projector", "Larger type."),
+        ("Log colours", "Weak values show."),
+        ("Lock scale", "One scale for all heads."),
+        ("Times dt", "M·dt, what the scan adds."),
+    ):
+        switch = explorer.page.get_by_test_id("stCheckbox").filter(has_text=label).bounding_box()
+        said = explorer.page.get_by_text(line, exact=True).bounding_box()
+        assert switch is not None
+        assert said is not None
+        assert 0 < said["y"] - switch["y"] < 60
+        assert said["x"] + said["width"] <= 390
+        tops.append((switch["y"], switch["x"]))
+    assert tops == sorted(tops)
+
+
+def test_a_window_in_which_nothing_is_left_says_so(explorer: Explorer) -> None:
+    told = explorer.page.get_by_text(re.compile(r"othing is left here: of what these keys wrote"))
+    explorer.open("?" + urlencode({"prompt": LONG, "layer": 2, "head": 7, "window": "200-230x0-20"}))
+    expect(told).to_be_visible()
+    explorer.open("?" + urlencode({"prompt": LONG, "layer": 2, "head": 7, "window": "200-230x190-210"}))
+    expect(told).to_have_count(0)
+
+
+@pytest.mark.parametrize("explorer", [{"color_scheme": "dark"}, {"color_scheme": "light"}], indirect=True)
+def test_an_export_has_the_colours_of_the_page(explorer: Explorer) -> None:
+    dark = explorer.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    paper = {True: "#12151c", False: "#ffffff"}
+    drawn = explorer.download("SVG").read_text()
+    assert paper[dark] in drawn
+    assert paper[not dark] not in drawn
+    assert f"background:{paper[dark]}" in explorer.download("HTML").read_text().replace(" ", "")
+    corner = Image.open(explorer.download("PNG")).convert("RGB").getpixel((0, 0))
+    assert corner == ImageColor.getrgb(paper[dark])
+
+
+@pytest.mark.parametrize(
+    ("typed", "used", "said"),
+    [
+        ("600", "512", "600 is not from 1 to 512: 512 is used."),
+        ("0", "1", "0 is not from 1 to 512: 1 is used."),
+        ("-3", "1", "-3 is not from 1 to 512: 1 is used."),
+        ("99999999999", "512", "99,999,999,999 is not from 1 to 512: 512 is used."),
+        ("1.5", "2", "1.5 is no whole number: 2 is used."),
+        ("", "64", "The box was empty: 64 is used."),
+    ],
+)
+def test_new_tokens_are_what_the_box_shows(explorer: Explorer, typed: str, used: str, said: str) -> None:
+    page = explorer.page
+    page.get_by_role("link", name="Generate").click()
+    box = page.get_by_role("spinbutton", name="New tokens")
+    box.fill("20")
+    box.press("Enter")
+    box.fill(typed)
+    box.press("Enter")
+    expect(page.get_by_text(said)).to_be_visible()
+    expect(box).to_have_value(used)
+    box.fill("7")
+    box.press("Enter")
+    expect(page.get_by_text(said)).to_have_count(0)
+    expect(box).to_have_value("7")
+
+
+def test_a_position_beyond_the_text_is_repaired(explorer: Explorer) -> None:
+    explorer.page.get_by_role("button", name="Pick from lists").click()
+    box = explorer.page.get_by_role("spinbutton", name="First query")
+    box.fill("9999")
+    box.press("Enter")
+    last = PRESETS[0].query
+    expect(explorer.page.get_by_text(f"9,999 is not from 0 to {last}: {last} is used.")).to_be_visible()
+
+
+def model_with(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
+    """A tiny model that reads text byte by byte."""
+    model = tiny_model()
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("tokenizer", [byte_level(), byte_fallback()], ids=["byte level", "byte fallback"])
+def test_characters_of_several_tokens_are_named_on_all_pages(
+    explorer: Explorer, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    page: Page = explorer.page
+    prompt = "ش 中 😀 ที่"
+    explorer.open("?" + urlencode({"model": model_with(tokenizer, tmp_path), "prompt": prompt}))
+    page.get_by_role("button", name="Pick from lists").click()
+    page.get_by_role("combobox", name="Query position i").click()
+    options = page.get_by_role("option")
+    expect(options.first).to_be_visible()
+    shown = " ".join(options.all_inner_texts())
+    assert "<0x" not in shown
+    assert "😀 4/4" in shown
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    assert "<0x" not in explorer.described("panels")
