@@ -216,7 +216,7 @@ page.markdown(
 )
 page.latex(r"\text{mean distance} = \frac{1}{n} \sum_i \frac{\sum_j |M_{ij}| \, (i - j)}{\sum_j |M_{ij}|}")
 distances = of_layer["mean_distance"]
-near, far = int(distances.idxmin()), int(distances.idxmax())
+near, far = int(distances.to_numpy().argmin()), int(distances.to_numpy().argmax())
 page.markdown(
     f"**Live:** in layer {LAYER}, head {near} looks back {distances[near]:.3g} tokens, head {far} "
     f"{distances[far]:.3g}. A head with a long half-life can still look near: it matters what it reads, too."
