@@ -31,11 +31,12 @@ def read_address() -> None:
     state = st.session_state
     parameters = st.query_params.to_dict()
     wanted = parameters.get("text", "")
-    if "selection" in state and not state.get("asked") and not _went_back():
+    again = "selection" in state
+    if again and not state.get("asked") and not _went_back():
         keep_text()
         return
     known = dict(state.get("found", {}))
-    if "selection" in state:
+    if again:
         known[text_key(picked().prompt)] = picked().prompt
     if wanted and wanted not in known:
         state.asked = True
@@ -53,8 +54,9 @@ def read_address() -> None:
     state.selection, unread = selection_of(parameters, first_model)
     values, unread_settings, beyond = settings_of(parameters)
     state.sampling = values
-    for name in ("model", "prompt", *SETTINGS):  # what stands in the boxes of a page
-        state.pop(name, None)
+    if again:
+        for name in ("model", "prompt", *SETTINGS):  # what stands in the boxes of a page
+            state.pop(name, None)
     state.refused = ""
     if not settings().allows(picked().model):
         state.refused = settings().refusal(picked().model)

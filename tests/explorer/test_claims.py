@@ -156,7 +156,8 @@ def test_a_state_of_zero_has_no_shares_that_sum_to_one(folder: Path) -> None:
     with torch.no_grad():
         model.backbone.layers[0].mixer.dt_bias[0] = -torch.inf  # a head that writes nothing
         model.backbone.layers[0].mixer.in_proj.weight[-8].zero_()
-    page = AppTest.from_file(str(ROOT / "explorer" / "app_pages" / "generate.py"), default_timeout=60)
+    page = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60).run()
+    page.switch_page("app_pages/generate.py")
     other = folder.with_name("other")
     model.save_pretrained(other)
     for file in GOLDEN.glob("tokenizer*"):

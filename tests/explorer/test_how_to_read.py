@@ -26,9 +26,9 @@ def embedded() -> Iterator[None]:
 
 @pytest.fixture
 def page() -> AppTest:
-    """The page alone."""
-    file = ROOT / "explorer" / "app_pages" / "how_to_read.py"
-    return AppTest.from_file(str(file), default_timeout=60).run()
+    """The page, from the one that opens."""
+    opened = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60).run()
+    return opened.switch_page("app_pages/how_to_read.py").run()
 
 
 def words(page: AppTest) -> str:

@@ -200,7 +200,7 @@ class Client:
         kind = element.WhichOneof("type")
         if kind == "exception":
             self.exceptions.append(f"{element.exception.type}: {element.exception.message}")
-        if kind == "bidi_component":
+        if kind == "bidi_component" and element.bidi_component.component_name == "live_alt":
             self.described = element.bidi_component.json
         name = getattr(getattr(element, kind or "", None), "id", "")
         if name.startswith("$$ID"):
