@@ -4,7 +4,12 @@ from typing import Any
 
 import altair as alt
 
+from components.charts.colours import INK, QUIET
+
 LABEL_SIZE, TITLE_SIZE = 12, 13
+
+LEGIBLE = {"labelColor": QUIET, "titleColor": INK}
+"""For axes and legends: a contrast of at least 4.5 : 1 on either theme, which the page's own greys lack."""
 
 
 def type_scale(larger: bool) -> float:
@@ -22,6 +27,7 @@ def readable_axis(title: str, scale: float = 1.0, **options: Any) -> alt.Axis:
             "titlePadding": 6,
             "labelPadding": 4,
             "labelOverlap": "parity",
+            **LEGIBLE,
             **options,
         }
     )

@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, TITLE_SIZE, readable_axis, type_scale
+from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, LEGIBLE, TITLE_SIZE, readable_axis, type_scale
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 from components.charts.spread import spread_of
@@ -151,6 +151,7 @@ def _chart(label: str, rows: int, with_softmax: bool, larger: bool) -> dict[str,
                     labelPadding=2,
                     offset=4,
                     padding=0,
+                    **LEGIBLE,
                 ),
             ),
             tooltip=[*TOOLTIP],

@@ -69,12 +69,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def explorer(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator["Explorer"]:
-    """A fresh session, drawn. Parametrize indirectly with options of `new_context`. Errors fail the test."""
+    """A fresh session, drawn. Parametrize indirectly with options of `new_context`. Errors and warnings fail it."""
     options = {"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})}
     context = browser.new_context(**options)
     page = context.new_page()
     errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    told = ("error", "warning")
+    page.on("console", lambda message: errors.append(message.text) if message.type in told else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     opened = Explorer(page, address)
     opened.open()

@@ -1,0 +1,94 @@
+"""What hands without a mouse and weak eyes need of every page, and Streamlit does not give by itself.
+
+The keyboard goes into a menu that opens and comes back to its button; what has the focus shows it; faint
+text is as dark as its background asks for.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+_mount = st.components.v2.component(
+    "accessible",
+    isolate_styles=False,
+    css="""
+/* An outline in the colour of the text is seen on either theme, whatever it surrounds. */
+:is(a, button, summary, [role="slider"], [role="button"], [tabindex="0"]):not(input):focus-visible,
+label:has(:is([type="checkbox"], [type="radio"], [type="range"]):focus-visible) {
+  outline: 2px solid currentColor !important;
+  outline-offset: 2px;
+}
+/* Captions are 60 % of the text's colour: 4.2 : 1 on the light page. */
+[data-testid="stCaptionContainer"] { opacity: 0.8; }
+/* Slanted letters stand out of a formula by a hair, which would make it scroll. */
+.katex-display { padding-inline: 3px; }
+/* A mark that draws nothing has nothing to say. */
+g[role="graphics-symbol"]:empty { display: none; }
+""",
+    js="""
+const BODY = "[data-testid=stPopoverBody]", OPEN = "[data-testid=stPopoverButton][aria-expanded=true]";
+const CONTROLS = ":is(a[href], button, input, textarea, [tabindex='0']):not(:disabled, [tabindex='-1'])";
+
+let entered = null;  // the menu that has had the focus
+let byKey = false;  // whether it was opened from the keyboard
+
+// What a menu holds is drawn after it: the focus waits for its first control. A pointer's menu takes the
+// focus itself: a box that took it would bring up the keyboard of a phone.
+const enter = () => {
+  const menu = document.querySelector(BODY);
+  if (menu === entered) return;
+  if (menu === null) { entered = null; return; }
+  const first = byKey ? menu.querySelector(CONTROLS) : menu;
+  if (first === null) return;
+  entered = menu;
+  menu.tabIndex = -1;
+  first.focus({ preventScroll: true });
+};
+
+// The button of the open menu, if what is pressed or has the focus now stands beside both.
+const buttonOfLeft = ({ target }) => {
+  const inside = target.closest?.(`[data-st-overlay-root], ${OPEN}`);
+  return inside ? null : document.querySelector(OPEN);
+};
+
+// By itself a menu closes with the same click that presses something beside it. Streamlit then sends both
+// changes as if they were of one fragment, and one of them is not drawn. So that click is kept from the menu,
+// and its button is pressed when the change has been sent.
+let left = null;
+const closeLeft = (event) => {
+  if (left === null) return;
+  event.stopPropagation();
+  const button = left;
+  if (event.isTrusted) setTimeout(() => { if (button.matches(OPEN)) button.click(); left = null; });
+};
+
+// Menus stand at the end of the page. Tab leaves one as if it stood behind its button.
+const leaveByTab = (event) => {
+  const menu = document.querySelector(BODY), button = document.querySelector(OPEN);
+  if (event.key !== "Tab" || !menu?.contains(document.activeElement) || !button) return;
+  const controls = [...menu.querySelectorAll(CONTROLS)].filter((control) => control.checkVisibility());
+  const edge = event.shiftKey ? controls[0] : controls.at(-1);
+  if (document.activeElement !== edge && document.activeElement !== menu) return;
+  if (document.activeElement === menu && !event.shiftKey) return;
+  if (event.shiftKey) event.preventDefault();
+  button.focus();
+};
+
+export default function () {
+  if (window.accessible) return;  // one for the page, whatever is mounted again
+  window.accessible = true;
+  new MutationObserver(enter).observe(document.body, { subtree: true, childList: true });
+  window.addEventListener("pointerdown", () => { byKey = false; }, true);
+  window.addEventListener("keydown", (event) => { byKey = true; leaveByTab(event); }, true);
+  window.addEventListener("focusin", (event) => { if (byKey) buttonOfLeft(event)?.click(); }, true);
+  // Judged before the click opens another menu.
+  window.addEventListener("click", (event) => { if (event.isTrusted) left = buttonOfLeft(event); }, true);
+  document.body.addEventListener("click", closeLeft);
+}
+""",
+)
+
+
+def accessible() -> None:
+    """Mount it; once, before the page."""
+    _mount(key="accessible")

@@ -1,0 +1,154 @@
+"""The pages through axe-core, and by keyboard alone."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.conftest import Explorer
+
+THEMES = pytest.mark.parametrize("explorer", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True)
+MENUS = ("Open a text", "Pick from lists", "Copy link", "Export")
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, by all of its rules."""
+    found = Axe().run(page).response["violations"]
+    return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
+
+
+def menu(page: Page) -> Locator:
+    return page.get_by_test_id("stPopoverBody")
+
+
+@THEMES
+def test_explore_has_no_violation_with_any_menu_open(explorer: Explorer) -> None:
+    page = explorer.page
+    assert violations(page) == []
+    for name in MENUS:
+        page.get_by_role("button", name=name).press("Enter")
+        expect(menu(page).locator("button, input").first).to_be_visible()
+        explorer.settle()
+        assert violations(page) == [], name
+        page.keyboard.press("Escape")
+        expect(menu(page)).to_have_count(0)
+
+
+@THEMES
+def test_generate_has_no_violation_before_and_after_a_run(explorer: Explorer) -> None:
+    page = explorer.page
+    page.get_by_role("link", name="Generate").click()
+    button = page.get_by_role("button", name="Generate")
+    expect(button).to_be_enabled()
+    assert violations(page) == []
+    page.get_by_text("Sampled").click()
+    page.get_by_label("New tokens").fill("4")
+    page.get_by_label("New tokens").press("Enter")
+    button.click()
+    expect(page.get_by_role("slider", name=re.compile("^Time|position", re.I)).first).to_be_visible()
+    page.wait_for_timeout(500)
+    assert violations(page) == []
+
+
+@THEMES
+def test_how_to_read_has_no_violation(explorer: Explorer) -> None:
+    page = explorer.page
+    page.get_by_role("link", name="How to read this").click()
+    expect(page.get_by_text("After the matrix come a gate")).to_be_visible(timeout=60_000)
+    page.wait_for_timeout(500)
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("name", MENUS)
+def test_the_keyboard_goes_into_a_menu_and_back_to_its_button(explorer: Explorer, name: str) -> None:
+    page = explorer.page
+    button = page.get_by_role("button", name=name)
+    button.press("Enter")
+    first = menu(page).locator("button, input").first
+    expect(first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(menu(page)).to_have_count(0)
+    expect(button).to_be_focused()
+
+
+def test_tab_leaves_a_menu_at_its_button(explorer: Explorer) -> None:
+    page = explorer.page
+    button = page.get_by_role("button", name="Copy link")
+    button.press("Enter")
+    expect(menu(page).locator("button").first).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(button).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(menu(page)).to_have_count(0)
+    page.keyboard.press("Enter")
+    expect(menu(page).locator("button").first).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Export")).to_be_focused()
+    expect(menu(page)).to_have_count(0)
+
+
+def test_picking_in_a_menu_keeps_the_focus_and_the_menu(explorer: Explorer) -> None:
+    page = explorer.page
+    page.get_by_role("button", name="Pick from lists").press("Enter")
+    layer = menu(page).get_by_role("combobox", name="Layer")
+    expect(layer).to_be_focused()
+    before = explorer.picked()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    explorer.settle()
+    assert explorer.picked() != before
+    expect(layer).to_be_focused()
+    expect(menu(page)).to_be_visible()
+
+
+@THEMES
+def test_what_has_the_focus_shows_it(explorer: Explorer) -> None:
+    page = explorer.page
+    shown = (
+        (page.get_by_role("link", name="Generate"), "link"),
+        (page.get_by_role("button", name="Copy link"), "button"),
+        (page.get_by_role("radio", name="Where is Mia?"), "radio"),
+        (page.get_by_label("Times dt", exact=True).locator("xpath=ancestor::label"), "toggle"),
+    )
+    page.keyboard.press("Tab")  # so that the focus is one of the keyboard
+    for control, kind in shown:
+        inner = control.locator("input")
+        (inner if inner.count() else control).focus()
+        style, width, colour, text = control.evaluate(
+            "e => { const s = getComputedStyle(e);"
+            " return [s.outlineStyle, s.outlineWidth, s.outlineColor, s.color]; }"
+        )
+        assert (style, width) == ("solid", "2px"), kind
+        assert colour == text, kind  # of which axe-core knows the contrast
+
+
+@pytest.fixture
+def warned(browser: Browser, address: str) -> Iterator[tuple[Explorer, list[str]]]:
+    page = browser.new_page()
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text) if message.type == "warning" else None)
+    explorer = Explorer(page, address)
+    explorer.open()
+    yield explorer, told
+    page.close()
+
+
+def test_a_click_beside_an_open_menu_is_drawn_and_closes_it(warned: tuple[Explorer, list[str]]) -> None:
+    explorer, told = warned
+    page = explorer.page
+    page.get_by_role("button", name="Copy link").click()
+    expect(menu(page)).to_be_visible()
+    page.get_by_role("button", name="Pick from lists").click()
+    expect(menu(page).get_by_role("combobox", name="Layer")).to_be_visible()
+    explorer.settle()
+    page.get_by_role("button", name="Export").click()
+    expect(menu(page).get_by_role("button", name="SVG", exact=True)).to_be_visible()
+    explorer.settle()
+    layer, head = explorer.parameters()["layer"], int(explorer.parameters()["head"])
+    explorer.click_head(int(layer), 1 - min(head, 1))
+    expect(menu(page)).to_have_count(0)
+    assert explorer.parameters()["head"] == str(1 - min(head, 1))
+    assert told == []
