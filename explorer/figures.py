@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -32,7 +32,9 @@ from components.charts import (
     survival_table,
     what_is_left,
 )
+from components.charts.window import tiles_of
 from components.ssd import SSDTerms, decay
+from explorer import hand
 from explorer.address import write_address
 from explorer.facts import head_facts
 from explorer.live_alt import live_alt
@@ -65,9 +67,9 @@ HEAD_MAP = "A measure of every head, layer by layer."
 GALLERY = "A small picture of the attention of every head."
 PANELS = "What makes up the attention of the picked head, the text, and what a row reads."
 HAND = (
-    "Point at a cell to see it everywhere. Press it to keep its row, press again to let it go. Drag over "
-    "cells to open them as a window, over the text to read several tokens as one row. By touch: press long, "
-    "then drag."
+    "Point at a cell to see it everywhere. Press it to keep its row; press again, or Escape, to let it go. "
+    "Drag over cells to open them as a window, over the text to read several tokens as one row. By touch: "
+    "press long, then drag. By keys: up and down go from row to row."
 )
 """What can be done with the panels; it goes after the first use."""
 DECAY_CURVES = "Survival of the first shown token in every head of the picked layer."
@@ -99,6 +101,27 @@ def _press() -> None:
             st.session_state.selection = picked().with_query(None if again else query)
         else:
             continue
+        st.session_state.hand_used = True
+
+
+def _move_head(heads: Mapping[Place, int], place: Place, head: int) -> None:
+    """Go to another head by the arrow keys: layers down, heads across, as the head map has them."""
+    moves = hand.moves("head_map")
+    down = sorted(heads, key=lambda each: (each.layer, each.kind == "attention"))
+    place = down[min(max(down.index(place) + moves.down, 0), len(down) - 1)]
+    head = min(max(head + moves.right, 0), heads[place] - 1)
+    st.session_state.selection = picked().with_head(place.layer, head, place.kind)
+
+
+def _move_row(rows: Sequence[range], query: int) -> None:
+    """Go to another row by the arrow keys, or back to the last by Escape."""
+    moves = hand.moves("panels")
+    if moves.back:
+        st.session_state.selection = picked().with_query(None)
+    elif moves.down:
+        at = next(place for place, row in enumerate(rows) if query in row)
+        row = rows[min(max(at + moves.down, 0), len(rows) - 1)]
+        st.session_state.selection = picked().with_query(row[0])
         st.session_state.hand_used = True
 
 
@@ -229,8 +252,10 @@ def _head_map(capture: Capture, place: Place, head: int) -> None:
         selection_mode=PICK,
         alt=HEAD_MAP,
     )
+    heads = {each: len(heads_at(capture, each)) for each in capture.places}
+    hand.keys("head_map", partial(_move_head, heads, place, head))
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Click a cell to see its head.", width="content")
+        st.caption("Click a cell to see its head, or go there by the arrow keys.", width="content")
         link_to("half-life" if measure.column == "half_life" else "distance", "the head map")
 
 
@@ -342,6 +367,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
         st.caption(f":material/hide_source: {plain(left)}")
     if not st.session_state.get("hand_used"):
         st.caption(f":material/touch_app: {HAND}")
+    hand.keys("panels", partial(_move_row, tiles_of(window.queries), query))
     draw(
         panels,
         key="panels",

@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from components.models.catalogue import DEMO
+from explorer.accessible import accessible
 from explorer.address import read_address
 from explorer.hand import hand
 from explorer.settings import settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -29,6 +30,7 @@ from components.charts import (
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.window import MOST_TILES
 from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contributions, state_norms, state_shares
+from explorer import hand
 from explorer.address import write_address
 from explorer.facts import tell_faithfulness
 from explorer.figures import draw, layer_list, nearest_place, plain, tell_notes
@@ -314,6 +316,8 @@ def _panels(moment: Moment, running: bool) -> str:
         with_dt=with_dt,
     )
     st.markdown(plain(words))
+    if not running:
+        hand.keys("motion_panels", partial(_move_time, moment.time, moment.length - 1))
     draw(
         panels_chart(
             cells,
@@ -340,6 +344,12 @@ def _press() -> None:
     time = position_of(pressed("motion_panels", PICK_QUERY), "i")
     if time is not None:
         st.session_state.time = time
+
+
+def _move_time(time: int, last: int) -> None:
+    """Go to another time by the arrow keys, or to the last by Escape."""
+    moves = hand.moves("motion_panels")
+    st.session_state.time = last if moves.back else min(max(time + moves.down, 0), last)
 
 
 def _state(moment: Moment) -> None:

@@ -44,7 +44,12 @@ _KEYS = {
     },
     "double_array_value": {"time", "time_so_far", "temperature", "top_p"},
     "file_uploader_state_value": {"upload"},
-    "json_trigger_value": {"keeper__events"},
+    "json_trigger_value": {
+        "keeper__events",
+        "head_map_hand__events",
+        "panels_hand__events",
+        "motion_panels_hand__events",
+    },
 }
 FORMS = {key: form for form, keys in _KEYS.items() for key in keys}
 """The form of each widget's value by the widget's key. A widget that is not named here is a button."""

@@ -13,7 +13,15 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from components.charts.axes import EDGE, FILL_WIDTH, LABEL_SIZE, LEGIBLE, TITLE_SIZE, readable_axis, type_scale
+from components.charts.axes import (
+    EDGE,
+    FILL_WIDTH,
+    LABEL_SIZE,
+    LEGIBLE,
+    TITLE_SIZE,
+    readable_axis,
+    type_scale,
+)
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 from components.charts.spread import spread_of

@@ -9,7 +9,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import Explorer
 
-THEMES = pytest.mark.parametrize("explorer", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True)
+THEMES = pytest.mark.parametrize(
+    "explorer", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True
+)
 MENUS = ("Open a text", "Pick from lists", "Copy link", "Export")
 
 

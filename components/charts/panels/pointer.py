@@ -7,6 +7,8 @@ everything hears it wherever it goes, and when it leaves the view, what it point
 
 from __future__ import annotations
 
+from typing import Literal
+
 import altair as alt
 
 from components.charts.colours import ACCENT
@@ -96,7 +98,7 @@ def brushed(panels: int) -> dict[str, str]:
         return f"clamp(({y} - tops[brushed_panel]) / side * row_slots, 0, rows)"
 
     # Where the pointer is out of the view it brushes up to where it was last.
-    now_x, now_y = "(pointer_x[1] || press_x[0])", "(pointer_y[1] || press_y[0])"
+    now_x, now_y = "(pointer_x[1] || press_x[0])", "(pointer_x[1] ? pointer_y[1] : press_y[0])"
     here = {"key": (across("press_x[0]"), across(now_x)), "query": (down("press_y[0]"), down(now_y))}
     most = {"key": "columns", "query": "rows"}
     ends = {
@@ -174,7 +176,7 @@ def text_brush(scale: float) -> list[alt.Chart]:
 
 def ground(scale: float) -> alt.Chart:
     """Under everything, what hears the pointer where no other mark is."""
-    return _over_all(rows_of("scene"), scale)
+    return _over_all(rows_of("scene"), scale, "default")
 
 
 def _band(marks: alt.Chart) -> alt.Chart:
@@ -188,16 +190,16 @@ def _band(marks: alt.Chart) -> alt.Chart:
 
 def _cover(marks: alt.Chart, scale: float, name: str, fields: list[str]) -> alt.Chart:
     let_go = alt.selection_point(name=name, fields=fields, on="pointerup", clear=False, toggle=False)
-    return _over_all(marks, scale).add_params(let_go)
+    return _over_all(marks, scale, "crosshair").add_params(let_go)
 
 
-def _over_all(marks: alt.Chart, scale: float) -> alt.Chart:
+def _over_all(marks: alt.Chart, scale: float, cursor: Literal["default", "crosshair"]) -> alt.Chart:
     """A mark that fills the view, labels at its left included, and is not drawn."""
     all_over: alt.Chart = (
         marks.transform_calculate(
             left=f"{-30 * scale}", right="width", top="0", bottom=f"row_bottom + {20 * scale}"
         )
-        .mark_rect(opacity=0)
+        .mark_rect(opacity=0, cursor=cursor)
         .encode(
             x=alt.X("left:Q", scale=None, axis=None),
             x2="right",

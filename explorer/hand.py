@@ -1,0 +1,65 @@
+"""The hand on the charts: what a browser hears of mouse, finger and keys beyond what Vega does.
+
+`hand.js` turns gestures into events that Vega understands. Keys alone come here, counted since the page was
+loaded: so none is lost if the script is still running when the next one comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from explorer.picks import position_of
+
+KEYS = ("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Escape")
+
+_hand = st.components.v2.component(
+    "hand",
+    js=Path(__file__).with_suffix(".js").read_text("utf-8"),
+    # The component has no looks and takes no room.
+    css="""
+[class*="_hand"][class*="st-key-"], .st-key-hand { position: absolute; }
+[role=graphics-document]:focus-visible { outline: 3px solid #d97706; outline-offset: 2px; }
+[role=graphics-document] canvas { -webkit-touch-callout: none; user-select: none; -webkit-user-select: none; }
+.hand-holds {
+  position: fixed; width: 88px; height: 88px; margin: -44px; border-radius: 50%; z-index: 1000000;
+  border: 3px solid #d97706; pointer-events: none; animation: hand-holds 0.15s ease-out;
+}
+@keyframes hand-holds { from { transform: scale(0.2); } }
+""",
+    isolate_styles=False,
+)
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How far keys have gone, `down` and `right`, negative for the other way; `back`: to the last row."""
+
+    down: int
+    right: int
+    back: bool
+
+
+def hand() -> None:
+    """Let the charts of the page hear mouse and fingers."""
+    _hand(data={"chart": ""}, key="hand")
+
+
+def keys(chart: str, on_moved: Callable[[], None]) -> None:
+    """Let a chart hear arrow keys and Escape too; `on_moved` asks `moves` what they did."""
+    _hand(data={"chart": chart}, key=f"{chart}_hand", on_moved_change=on_moved)
+
+
+def moves(chart: str) -> Moves:
+    """What the keys did on a chart since they were asked last."""
+    counts = [st.session_state[f"{chart}_hand"].get("moved")]
+    taken = st.session_state.setdefault("keys_taken", dict.fromkeys(KEYS, 0))
+    new = {}
+    for key in KEYS:
+        count = position_of(counts, key) or 0
+        new[key] = count - taken[key] if count >= taken[key] else count  # fewer: the page was loaded anew
+        taken[key] = max(count, 0)
+    return Moves(new["ArrowDown"] - new["ArrowUp"], new["ArrowRight"] - new["ArrowLeft"], new["Escape"] > 0)
