@@ -69,7 +69,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def explorer(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator["Explorer"]:
-    """A fresh session, drawn. Parametrize indirectly with options of `new_context`. Errors and warnings fail it."""
+    """A fresh session, drawn. Parametrize indirectly with options of `new_context`.
+
+    Errors and warnings in the console fail the test.
+    """
     options = {"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})}
     context = browser.new_context(**options)
     page = context.new_page()

@@ -1,7 +1,6 @@
 """The hand on the charts, in a real browser: drags that end anywhere, a pointer at rest, fingers, keys."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
@@ -137,8 +136,8 @@ def test_a_pointer_left_behind_by_scrolling_lets_go(explorer: Explorer) -> None:
 
 
 @pytest.fixture
-def finger(explorer: Explorer) -> Iterator["Finger"]:
-    yield Finger(explorer.page, explorer.page.context.new_cdp_session(explorer.page))
+def finger(explorer: Explorer) -> "Finger":
+    return Finger(explorer.page, explorer.page.context.new_cdp_session(explorer.page))
 
 
 class Finger:
