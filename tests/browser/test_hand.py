@@ -78,7 +78,7 @@ def test_a_drag_that_ends_outside_the_chart_is_a_window_up_to_the_edge(explorer:
 
 def test_a_drag_of_the_text_that_ends_outside_is_a_span_up_to_the_edge(explorer: Explorer) -> None:
     x, y, side = corner(explorer, 0)
-    row = y + side + 105
+    row = y + side + 135
     drag(explorer.page, (x + 60, row), (x - 200, row))
     explorer.settle()
     assert explorer.parameters()["span"].startswith("0-")
@@ -173,7 +173,11 @@ def scrolled(explorer: Explorer) -> float:
 
 def first_panel(explorer: Explorer) -> tuple[float, float, float]:
     """Left and upper edge of the first of panels that stand one below the other, and its side."""
-    box = canvas_box(explorer)
+    canvas = explorer.chart("panels").locator("canvas")
+    canvas.evaluate("canvas => canvas.scrollIntoView({block: 'start'})")  # it is higher than the screen
+    explorer.page.wait_for_timeout(300)
+    box = canvas.bounding_box()
+    assert box is not None
     image = explorer.pixels().image
     height, width = image.shape[:2]
     assert height > 1.5 * width  # one below the other
@@ -217,8 +221,8 @@ def test_one_finger_scrolls_and_after_a_long_press_it_brushes(explorer: Explorer
     x, y, side = first_panel(explorer)
     at = scrolled(explorer)
     finger.drag((x + 0.1 * side, y + 0.5 * side), (x + 0.4 * side, y + 0.8 * side), hold=600)
-    explorer.settle()
     assert scrolled(explorer) == at
+    explorer.settle()
     (window,) = explorer.windows()
     assert 12 <= window[0] <= 17
     assert 21 <= window[1] <= 26
