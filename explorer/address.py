@@ -99,9 +99,14 @@ def tell(beyond: Sequence[str] = ()) -> None:
         st.caption(f":material/link_off: {' '.join(told)}")
 
 
-def write_address(selection: Selection) -> None:
-    """Put everything picked into the address bar; a prompt that makes it too long goes by its key."""
+def write_address(selection: Selection, passage: str = "") -> None:
+    """Put everything picked into the address bar; a prompt that makes it too long goes by its key.
+
+    `passage` is the one of "How to read this" that a link has led to.
+    """
     parameters, _ = short_query_of(st.context.url or "", selection)
     parameters |= query_of_settings(st.session_state.sampling)
+    if passage:
+        parameters["passage"] = passage
     if st.query_params.to_dict() != parameters:
         st.query_params.from_dict(parameters)

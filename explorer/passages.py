@@ -43,8 +43,13 @@ def link_to(passage: Passage, figure: str) -> None:
         )
 
 
-def show_passage() -> None:
-    """Bring the passage that the link named into view, once."""
-    wanted = st.query_params.get("passage")
-    if wanted in get_args(Passage):
+def named_passage() -> str:
+    """The passage that the address names; empty if it names none."""
+    wanted = st.query_params.get("passage", "")
+    return wanted if wanted in get_args(Passage) else ""
+
+
+def show_passage(wanted: str) -> None:
+    """Bring a passage into view, once."""
+    if wanted:
         _go(data={"passage": wanted}, key="passage")

@@ -23,7 +23,7 @@ from components.models.catalogue import DEMO
 from components.ssd import effective_attention
 from explorer.address import tell, write_address
 from explorer.figures import column_in_words, draw
-from explorer.passages import show_passage
+from explorer.passages import named_passage, show_passage
 from explorer.picks import picked
 from explorer.resources import bridge, capture, faithfulness
 
@@ -97,7 +97,8 @@ def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, fl
 
 
 tell()
-write_address(picked())  # what was picked is there after a reload, and on the way back
+passage = named_passage()
+write_address(picked(), passage)  # what was picked is there after a reload, and on the way back
 
 with st.spinner("Running the example through the embedded model"):
     example = capture(DEMO, PROMPT)
@@ -125,7 +126,7 @@ page.markdown(
     f"The embedded model has read one text. It expects `{word}` next, with probability {probability:.2%}."
 )
 with page:
-    show_passage()
+    show_passage(passage)
 page.code(PROMPT, language=None, wrap_lines=True)
 page.header("A row is a query, a column is a key", anchor="row", divider="gray")
 page.markdown(
