@@ -45,9 +45,9 @@ const enter = () => {
   first.focus({ preventScroll: true });
 };
 
-// The button of the open menu, if what is pressed or has the focus now stands beside both.
+// The button of the open menu, if what is pressed stands beside both. The list of a box in it does not.
 const buttonOfLeft = ({ target }) => {
-  const inside = target.closest?.(`[data-st-overlay-root], ${OPEN}`);
+  const inside = target.closest?.(`[data-st-overlay-root], [role=listbox], ${OPEN}`);
   return inside ? null : document.querySelector(OPEN);
 };
 
@@ -62,25 +62,12 @@ const closeLeft = (event) => {
   if (event.isTrusted) setTimeout(() => { if (button.matches(OPEN)) button.click(); left = null; });
 };
 
-// Menus stand at the end of the page. Tab leaves one as if it stood behind its button.
-const leaveByTab = (event) => {
-  const menu = document.querySelector(BODY), button = document.querySelector(OPEN);
-  if (event.key !== "Tab" || !menu?.contains(document.activeElement) || !button) return;
-  const controls = [...menu.querySelectorAll(CONTROLS)].filter((control) => control.checkVisibility());
-  const edge = event.shiftKey ? controls[0] : controls.at(-1);
-  if (document.activeElement !== edge && document.activeElement !== menu) return;
-  if (document.activeElement === menu && !event.shiftKey) return;
-  if (event.shiftKey) event.preventDefault();
-  button.focus();
-};
-
 export default function () {
   if (window.accessible) return;  // one for the page, whatever is mounted again
   window.accessible = true;
   new MutationObserver(enter).observe(document.body, { subtree: true, childList: true });
   window.addEventListener("pointerdown", () => { byKey = false; }, true);
-  window.addEventListener("keydown", (event) => { byKey = true; leaveByTab(event); }, true);
-  window.addEventListener("focusin", (event) => { if (byKey) buttonOfLeft(event)?.click(); }, true);
+  window.addEventListener("keydown", () => { byKey = true; }, true);
   // Judged before the click opens another menu.
   window.addEventListener("click", (event) => { if (event.isTrusted) left = buttonOfLeft(event); }, true);
   document.body.addEventListener("click", closeLeft);

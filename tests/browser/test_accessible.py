@@ -75,22 +75,6 @@ def test_the_keyboard_goes_into_a_menu_and_back_to_its_button(explorer: Explorer
     expect(button).to_be_focused()
 
 
-def test_tab_leaves_a_menu_at_its_button(explorer: Explorer) -> None:
-    page = explorer.page
-    button = page.get_by_role("button", name="Copy link")
-    button.press("Enter")
-    expect(menu(page).locator("button").first).to_be_focused()
-    page.keyboard.press("Shift+Tab")
-    expect(button).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(menu(page)).to_have_count(0)
-    page.keyboard.press("Enter")
-    expect(menu(page).locator("button").first).to_be_focused()
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Export")).to_be_focused()
-    expect(menu(page)).to_have_count(0)
-
-
 def test_picking_in_a_menu_keeps_the_focus_and_the_menu(explorer: Explorer) -> None:
     page = explorer.page
     page.get_by_role("button", name="Pick from lists").press("Enter")

@@ -37,7 +37,7 @@ def test_a_click_on_a_softmax_cell_shows_its_pattern(explorer: Explorer, hybrid:
     assert explorer.picked() == f"Layer {layer}, softmax attention, head 2"
     parameters = explorer.parameters()
     assert (parameters["layer"], parameters["head"], parameters["kind"]) == (str(layer), "2", "attention")
-    expect(explorer.page.get_by_test_id("stVegaLiteChart")).to_have_count(3)  # nothing decays
+    expect(explorer.page.get_by_test_id("stVegaLiteChart")).to_have_count(2)  # nothing decays
     shown = explorer.pixels()
     assert shown.coloured(0) > 500  # scores have two signs
     assert shown.green(1) > 100  # attention has none
@@ -46,7 +46,7 @@ def test_a_click_on_a_softmax_cell_shows_its_pattern(explorer: Explorer, hybrid:
     explorer.click_head(CASE.mixers[0], 0)
     assert explorer.picked() == f"Layer {CASE.mixers[0]}, head 0"
     assert "kind" not in explorer.parameters()
-    expect(explorer.page.get_by_test_id("stVegaLiteChart")).to_have_count(4)
+    expect(explorer.page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
 
 
 def test_a_brush_and_a_press_in_the_pattern(explorer: Explorer, hybrid: str) -> None:

@@ -212,4 +212,5 @@ def test_another_head_keeps_the_views_that_are_drawn(explorer: Explorer) -> None
     before = explorer.pixels().image
     explorer.click_head(0, 1)
     assert explorer.page.locator("[data-testid=stVegaLiteChart] [data-first=yes]").count() == 3
-    assert (explorer.pixels().image != before).any()
+    after = explorer.pixels().image
+    assert after.shape != before.shape or (after != before).any()
