@@ -26,7 +26,7 @@ label:has(:is([type="checkbox"], [type="radio"], [type="range"]):focus-visible) 
 g[role="graphics-symbol"]:empty { display: none; }
 """,
     js="""
-const BODY = "[data-testid=stPopoverBody]", OPEN = "[data-testid=stPopoverButton][aria-expanded=true]";
+const BODY = "[data-testid=stPopoverBody]";
 const CONTROLS = ":is(a[href], button, input, textarea, [tabindex='0']):not(:disabled, [tabindex='-1'])";
 
 let entered = null;  // the menu that has had the focus
@@ -45,32 +45,12 @@ const enter = () => {
   first.focus({ preventScroll: true });
 };
 
-// The button of the open menu, if what is pressed stands beside both. The list of a box in it does not.
-const buttonOfLeft = ({ target }) => {
-  const inside = target.closest?.(`[data-st-overlay-root], [role=listbox], ${OPEN}`);
-  return inside ? null : document.querySelector(OPEN);
-};
-
-// By itself a menu closes with the same click that presses something beside it. Streamlit then sends both
-// changes as if they were of one fragment, and one of them is not drawn. So that click is kept from the menu,
-// and its button is pressed when the change has been sent.
-let left = null;
-const closeLeft = (event) => {
-  if (left === null) return;
-  event.stopPropagation();
-  const button = left;
-  if (event.isTrusted) setTimeout(() => { if (button.matches(OPEN)) button.click(); left = null; });
-};
-
 export default function () {
   if (window.accessible) return;  // one for the page, whatever is mounted again
   window.accessible = true;
   new MutationObserver(enter).observe(document.body, { subtree: true, childList: true });
   window.addEventListener("pointerdown", () => { byKey = false; }, true);
   window.addEventListener("keydown", () => { byKey = true; }, true);
-  // Judged before the click opens another menu.
-  window.addEventListener("click", (event) => { if (event.isTrusted) left = buttonOfLeft(event); }, true);
-  document.body.addEventListener("click", closeLeft);
 }
 """,
 )

@@ -1,11 +1,10 @@
 """The pages through axe-core, and by keyboard alone."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Explorer
 
@@ -31,7 +30,7 @@ def test_explore_has_no_violation_with_any_menu_open(explorer: Explorer) -> None
     assert violations(page) == []
     for name in MENUS:
         page.get_by_role("button", name=name).press("Enter")
-        expect(menu(page).locator("button, input").first).to_be_visible()
+        expect(menu(page).locator("button:visible, input:visible").first).to_be_visible()
         explorer.settle()
         assert violations(page) == [], name
         page.keyboard.press("Escape")
@@ -50,7 +49,7 @@ def test_generate_has_no_violation_before_and_after_a_run(explorer: Explorer) ->
     page.get_by_label("New tokens").press("Enter")
     button.click()
     expect(page.get_by_role("slider", name=re.compile("^Time|position", re.I)).first).to_be_visible()
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(2000)  # what is old fades
     assert violations(page) == []
 
 
@@ -68,8 +67,7 @@ def test_the_keyboard_goes_into_a_menu_and_back_to_its_button(explorer: Explorer
     page = explorer.page
     button = page.get_by_role("button", name=name)
     button.press("Enter")
-    first = menu(page).locator("button, input").first
-    expect(first).to_be_focused()
+    expect(menu(page).locator(":focus")).to_have_count(1)
     page.keyboard.press("Escape")
     expect(menu(page)).to_have_count(0)
     expect(button).to_be_focused()
@@ -109,32 +107,3 @@ def test_what_has_the_focus_shows_it(explorer: Explorer) -> None:
         )
         assert (style, width) == ("solid", "2px"), kind
         assert colour == text, kind  # of which axe-core knows the contrast
-
-
-@pytest.fixture
-def warned(browser: Browser, address: str) -> Iterator[tuple[Explorer, list[str]]]:
-    page = browser.new_page()
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text) if message.type == "warning" else None)
-    explorer = Explorer(page, address)
-    explorer.open()
-    yield explorer, told
-    page.close()
-
-
-def test_a_click_beside_an_open_menu_is_drawn_and_closes_it(warned: tuple[Explorer, list[str]]) -> None:
-    explorer, told = warned
-    page = explorer.page
-    page.get_by_role("button", name="Copy link").click()
-    expect(menu(page)).to_be_visible()
-    page.get_by_role("button", name="Pick from lists").click()
-    expect(menu(page).get_by_role("combobox", name="Layer")).to_be_visible()
-    explorer.settle()
-    page.get_by_role("button", name="Export").click()
-    expect(menu(page).get_by_role("button", name="SVG", exact=True)).to_be_visible()
-    explorer.settle()
-    layer, head = explorer.parameters()["layer"], int(explorer.parameters()["head"])
-    explorer.click_head(int(layer), 1 - min(head, 1))
-    expect(menu(page)).to_have_count(0)
-    assert explorer.parameters()["head"] == str(1 - min(head, 1))
-    assert told == []
