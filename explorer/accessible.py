@@ -45,10 +45,14 @@ const enter = () => {
   first.focus({ preventScroll: true });
 };
 
+// A place that takes the focus and has a name is something: Streamlit calls the one for files a decoration.
+const mend = () => document.querySelector("[data-testid=stFileUploaderDropzone][role=presentation]")
+  ?.setAttribute("role", "group");
+
 export default function () {
   if (window.accessible) return;  // one for the page, whatever is mounted again
   window.accessible = true;
-  new MutationObserver(enter).observe(document.body, { subtree: true, childList: true });
+  new MutationObserver(() => { enter(); mend(); }).observe(document.body, { subtree: true, childList: true });
   window.addEventListener("pointerdown", () => { byKey = false; }, true);
   window.addEventListener("keydown", () => { byKey = true; }, true);
 }

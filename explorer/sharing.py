@@ -85,7 +85,8 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
         st.caption("Python that makes the same matrix:")
         program = exports.snippet(provenance)
         if len(program) <= LONGEST_PROGRAM:
-            st.code(program, language="python")
+            # Without colours: some of a highlighter are too pale to be read.
+            st.code(program, language=None)
         else:
             st.download_button(
                 "Python",

@@ -353,7 +353,7 @@ def test_what_comes_after_the_time_is_pale() -> None:
 
 def test_words_for_those_who_do_not_see(page: AppTest) -> None:
     generate(page)
-    told = [json.loads(each.proto.json) for each in page.get("bidi_component")]
+    told = [json.loads(each.proto.json or "{}") for each in page.get("bidi_component")]
     (words,) = (each for each in told if motion.NEXT_TOKEN in each)
     assert words[motion.NEXT_TOKEN].startswith(f"After position {len(ids(page)) - 1} the model expects '")
     assert "in front" in words[motion.NORMS]
