@@ -27,10 +27,15 @@ g[role="graphics-symbol"]:empty { display: none; }
 """,
     js="""
 const BODY = "[data-testid=stPopoverBody]";
-const CONTROLS = ":is(a[href], button, input, textarea, [tabindex='0']):not(:disabled, [tabindex='-1'])";
+// Not the button that copies a code, unless it is alone: the code may be drawn before what stands above it.
+const CONTROL = ":is(a[href], button, input, textarea)"
+  + ":not(:disabled, [tabindex='-1'], [data-testid=stCode] *)";
+const COPY = "[data-testid=stCode] button";
 
 let entered = null;  // the menu that has had the focus
 let byKey = false;  // whether it was opened from the keyboard
+
+const isDrawn = () => document.querySelector("[data-test-script-state=notRunning]") !== null;
 
 // What a menu holds is drawn after it: the focus waits for its first control. A pointer's menu takes the
 // focus itself: a box that took it would bring up the keyboard of a phone.
@@ -38,7 +43,7 @@ const enter = () => {
   const menu = document.querySelector(BODY);
   if (menu === entered) return;
   if (menu === null) { entered = null; return; }
-  const first = byKey ? menu.querySelector(CONTROLS) : menu;
+  const first = byKey ? menu.querySelector(CONTROL) ?? (isDrawn() ? menu.querySelector(COPY) : null) : menu;
   if (first === null) return;
   entered = menu;
   menu.tabIndex = -1;
@@ -52,7 +57,9 @@ const mend = () => document.querySelector("[data-testid=stFileUploaderDropzone][
 export default function () {
   if (window.accessible) return;  // one for the page, whatever is mounted again
   window.accessible = true;
-  new MutationObserver(() => { enter(); mend(); }).observe(document.body, { subtree: true, childList: true });
+  new MutationObserver(() => { enter(); mend(); }).observe(document.body, {
+    subtree: true, childList: true, attributes: true, attributeFilter: ["data-test-script-state"],
+  });
   window.addEventListener("pointerdown", () => { byKey = false; }, true);
   window.addEventListener("keydown", () => { byKey = true; }, true);
 }

@@ -44,6 +44,8 @@ EVERY_SECONDS, LONG_EVERY_SECONDS = 0.5, 1.0
 """How often a continuation on its way is drawn, and a long one: a browser takes so long for large panels."""
 
 TEXT_HEIGHT = 150
+PALE = 0.65
+"""Opacity of text after the shown time: on a light page the least that leaves a contrast of 4.5 : 1."""
 LONGEST_PROMPT = 4_000
 """Characters of a prompt that are shown with what follows it."""
 
@@ -229,9 +231,9 @@ def text_html(continuation: Continuation, time: int, running: bool) -> str:
     cuts = sorted({start, prompt, max(now, start), len(whole)})
     pieces = []
     for first, last in pairwise(cuts):
-        weight, shade = (400, 0.75) if last <= prompt else (600, 1.0)
+        weight, shade = (400, 0.85) if last <= prompt else (600, 1.0)
         # Isolated, so that a mark that turns the direction of writing ends with its piece.
-        style = f"unicode-bidi:isolate;font-weight:{weight};opacity:{shade if last <= now else 0.4}"
+        style = f"unicode-bidi:isolate;font-weight:{weight};opacity:{shade if last <= now else PALE}"
         pieces.append(f'<span style="{style}">{html.escape(whole[first:last])}</span>')
     return (
         '<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">'

@@ -86,7 +86,7 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
         program = exports.snippet(provenance)
         if len(program) <= LONGEST_PROGRAM:
             # Without colours: some of a highlighter are too pale to be read.
-            st.code(program, language=None)
+            st.code(program, language=None, wrap_lines=True)
         else:
             st.download_button(
                 "Python",

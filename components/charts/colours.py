@@ -111,6 +111,49 @@ def diverging(limit: str = "1") -> alt.Scale:
     )
 
 
+def _luminance(colour: Float[np.ndarray, " 3"]) -> float:
+    """Relative luminance, as WCAG 2.2 defines it, of red, green and blue from 0 to 255."""
+    parts = colour / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+_BOTH_LEGIBLE = 0.05 * 21**0.5 - 0.05
+"""Luminance on which black and white letters have the same contrast, √21 = 4.58 : 1."""
+
+PAGE = {"light": "#ffffff", "dark": "#12151c"}
+"""The page's background in either theme."""
+
+
+def letters_turn(ramp: Ramp, theme: str) -> float:
+    """The strength from which on letters on a shade of a ramp have to be of the other colour, from 0 to 1."""
+    half, full = (_channels(colour) for colour in getattr(ramp, theme))
+    page = _channels(PAGE[theme])
+
+    def at(strength: float) -> float:
+        shade = page + (half - page) * 2 * strength
+        return _luminance(shade if strength < 0.5 else half + (full - half) * (2 * strength - 1))
+
+    is_dark = at(0.0) < _BOTH_LEGIBLE
+    turn, beyond = 0.0, 1.0
+    for _ in range(20):
+        middle = (turn + beyond) / 2
+        turn, beyond = (middle, beyond) if (at(middle) < _BOTH_LEGIBLE) == is_dark else (turn, middle)
+    return turn
+
+
+def letters_on(strength: str, *, signed: bool) -> Any:
+    """Vega expression: black or white, which is legible on the shade of a `strength`, a Vega expression."""
+
+    def turned(theme: str) -> str:
+        if not signed:
+            return f"{strength} > {letters_turn(AMOUNT, theme):.4f}"
+        turns = [letters_turn(ramp, theme) for ramp in (NEGATIVE, POSITIVE)]
+        return f"({strength} < 0 ? -({strength}) > {turns[0]:.4f} : {strength} > {turns[1]:.4f})"
+
+    return f"{IS_DARK} ? ({turned('dark')} ? 'black' : 'white') : ({turned('light')} ? 'white' : 'black')"
+
+
 _STEPS = 127
 """Shades of either sign: zero and both signs together fill the 255 colours of a picture with a palette."""
 _CLEAR = np.zeros((1, 4), dtype=np.uint8)

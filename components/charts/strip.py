@@ -14,7 +14,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from components.charts.colours import ACCENT, BACKGROUND, INK, QUIET
+from components.charts.colours import ACCENT, QUIET, letters_on
 from components.charts.figure import rows_of
 from components.charts.tables import HeadCells
 from components.charts.window import in_figures
@@ -147,14 +147,20 @@ def _joins(character: str) -> bool:
 
 
 def strip(
-    attention_title: str, colours: alt.Scale, strength: Callable[[str, str], str], scale: float
+    attention_title: str,
+    colours: alt.Scale,
+    strength: Callable[[str, str], str],
+    scale: float,
+    *,
+    signed: bool,
 ) -> list[alt.Chart]:
     """The text, each token or tile shaded by how much the shown row reads it, query and key framed; or by the
     sums of a span, and the span framed.
 
     Layers for a view with the table "text" (`strip_table`), the head's numbers as lists, and the parameters
     of `components.charts.panels`: where the strip begins and how many letters are `across` it, and what is
-    shown. `strength` is the Vega expression of the place of a value on the scale of `colours`.
+    shown. `strength` is the Vega expression of the place of a value on the scale of `colours`, which are
+    those of both signs if `signed`.
     """
     read = "datum.key >= 0 && row >= 0 && datum.key < reach[row]"
     slot = "(read_by ? datum.row : datum.key)"
@@ -171,6 +177,7 @@ def strip(
         rows_of("text")
         .transform_calculate(**box)
         .transform_calculate(strength=strength("datum.value", "bar_full"))
+        .transform_calculate(ink=letters_on("datum.strength", signed=signed))
     )
     across, down = alt.X("x:Q", scale=None, axis=None), alt.Y("y:Q", scale=None, axis=None)
     shades = tokens.mark_rect(cursor="pointer", cornerRadius=2).encode(
@@ -197,7 +204,7 @@ def strip(
         x=across,
         y=down,
         text="letters:N",
-        color=alt.condition("abs(datum.strength) > 0.5", alt.value(BACKGROUND), alt.value(INK)),
+        color=alt.Color("ink:N", scale=None),
     )
     framed = "summed ? datum.at >= span_start && datum.stop <= span_stop"
     framed += " : row >= 0 && (datum.row === row || datum.key === key)"

@@ -339,7 +339,7 @@ def test_a_character_of_several_tokens_is_one() -> None:
     pieces = [b"a ", fox[:2], fox[2:], b" b\n c"]
     whole = motion.text_html(fake(pieces, 1), 3, running=False)
     assert "🦊 b\n c</span>" in whole
-    assert 'opacity:0.75">a </span>' in whole
+    assert 'opacity:0.85">a </span>' in whole
     half = motion.text_html(fake(pieces[:2], 1), 1, running=True)
     assert "\ufffd" not in half
     assert half.endswith("▍</div>")
@@ -348,7 +348,7 @@ def test_a_character_of_several_tokens_is_one() -> None:
 def test_what_comes_after_the_time_is_pale() -> None:
     shown = motion.text_html(fake([b"one ", b"two ", b"three"], 1), 1, running=False)
     assert 'font-weight:600;opacity:1.0">two </span>' in shown
-    assert 'font-weight:600;opacity:0.4">three</span>' in shown
+    assert 'font-weight:600;opacity:0.65">three</span>' in shown
 
 
 def test_words_for_those_who_do_not_see(page: AppTest) -> None:

@@ -198,7 +198,13 @@ def _chart(
         *layers.marks_of_span(),
         *layers.marks_of_shown(),
         *layers.words(),
-        *strip(layers.attention_title, layers.attention_colours(), layers.strength, scale),
+        *strip(
+            layers.attention_title,
+            layers.attention_colours(),
+            layers.strength,
+            scale,
+            signed=not unsigned,
+        ),
         *(
             bars(layers.attention_title, layers.attention_colours(), layers.strength, scale)
             if with_bars
