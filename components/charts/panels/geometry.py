@@ -83,7 +83,11 @@ def places(panels: int, with_dt: bool, with_row: bool, scale: float) -> dict[str
         "letter": "width / (across * 0.61)",
         "strip_bottom": f"strip_top + data('scene')[0]['lines_' + across] * letter * {LINE}",
         "row_top": f"strip_bottom + {48 * scale}",
-        "row_bottom": f"row_top + {ROW_HEIGHT * scale}" if with_row else "row_top",
+        "row_bottom": f"row_top + {ROW_HEIGHT * scale}" if with_row else "strip_bottom",
+        # The view is as high as its marks: its labels alone would be cut when a text with more lines comes.
+        "view_bottom": f"row_bottom + min({LABEL_LIMIT * scale}, longest * {0.6 * 14 * scale}) + {16 * scale}"
+        if with_row
+        else "row_bottom",
     }
 
 

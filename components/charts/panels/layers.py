@@ -408,8 +408,7 @@ class Layers:
                 13,
                 ACCENT,
                 left_above=True,
-                # In a triangle, up to the cells; above a panel, up to its legend.
-                limit=alt.ExprRef(f"head_room > 0 ? side - {140 * self.scale} : side - {110 * self.scale}"),
+                limit=alt.ExprRef(f"side - {140 * self.scale}"),  # up to the cells, or up to the legend
                 text="datum.of === 'row' ? 'query ' + query_places[row] + '  ' + query_texts[row]"
                 " : datum.of === 'key' ? 'reads key ' + key_places[key] + '  ' + key_texts[key]"
                 " : pointing ? 'pointed at' : 'kept'",

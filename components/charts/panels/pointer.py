@@ -196,9 +196,7 @@ def _cover(marks: alt.Chart, scale: float, name: str, fields: list[str]) -> alt.
 def _over_all(marks: alt.Chart, scale: float, cursor: Literal["default", "crosshair"]) -> alt.Chart:
     """A mark that fills the view, labels at its left included, and is not drawn."""
     all_over: alt.Chart = (
-        marks.transform_calculate(
-            left=f"{-30 * scale}", right="width", top="0", bottom=f"row_bottom + {20 * scale}"
-        )
+        marks.transform_calculate(left=f"{-30 * scale}", right="width", top="0", bottom="view_bottom")
         .mark_rect(opacity=0, cursor=cursor)
         .encode(
             x=alt.X("left:Q", scale=None, axis=None),
