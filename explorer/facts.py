@@ -12,7 +12,7 @@ import streamlit as st
 from components.charts import MEASURES, Kind, Measure, Place, exactness, heads_like, in_words, power_of_ten
 from components.ssd import MEASURED_ROWS
 from explorer.passages import link_to
-from explorer.picks import picked
+from explorer.picks import chosen, picked
 from explorer.resources import Capture, faithfulness
 
 SMALL_PICTURES = 100_000
@@ -43,9 +43,10 @@ def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any
         with faithful.container():
             tell_faithfulness(*known[place.layer], place.layer)
     else:
-        with faithful.container():
-            st.markdown(":material/hourglass: **Faithfulness: being computed**")
-            st.caption(f"Running the mixer of layer {place.layer} once more, to compare its scan output.")
+        faithful.markdown(
+            ":material/hourglass: **Faithfulness: being computed.** :small[Running the mixer of layer "
+            f"{place.layer} once more, to compare its scan output.]"
+        )
     at_once = capture.has_pictures
     if at_once:
         with alike.container():
@@ -139,29 +140,31 @@ def _alike(capture: Capture, place: Place, head: int) -> None:
         return
     exact = capture.pictures.shape[-1] == capture.length
     cells = "|attention|, cell by cell" if exact else "attention over tiles, as root mean squares"
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        st.caption(
-            "Heads that read alike:",
-            width="content",
-            help=f"The cosine of two heads' {cells}. At 1 they read the same, whatever its sign and size; at "
-            "0 no cell is read by both.",
+    names: dict[tuple[int, int, Kind], str] = {}
+    for other, similarity in found:
+        like = heads.iloc[other]
+        softmax = " softmax" if like["kind"] == "attention" else ""
+        shown = math.floor(similarity * 1000 + 1e-3) / 1000  # cut: 1 is said of the same picture alone
+        names[int(like["layer"]), int(like["head"]), like["kind"]] = (
+            f"L{like['layer']}{softmax} H{like['head']} · {shown:.3f}"
         )
-        for order, (other, similarity) in enumerate(found):
-            shown = math.floor(similarity * 1000 + 1e-3) / 1000  # cut: 1 is said of the same picture alone
-            like = heads.iloc[other]
-            softmax = " softmax" if like["kind"] == "attention" else ""
-            st.button(
-                f"L{like['layer']}{softmax} H{like['head']} · {shown:.3f}",
-                key=f"alike_{order}",
-                help=f"Go to {Place(int(like['layer']), like['kind'])}, head {like['head']}.",
-                on_click=_go_to,
-                args=(int(like["layer"]), int(like["head"]), like["kind"]),
-            )
+    st.session_state.alike = None
+    st.pills(
+        "Heads that read alike",
+        list(names),
+        key="alike",
+        format_func=names.__getitem__,
+        help=f"The cosine of two heads' {cells}. At 1 they read the same, whatever its sign and size; at 0 "
+        "no cell is read by both. Press one to go to it.",
+        on_change=_go_to_alike,
+    )
 
 
 def _ask_for_alike(model: str, prompt: str) -> None:
     st.session_state.alike_of = model, prompt
 
 
-def _go_to(layer: int, head: int, kind: Kind) -> None:
-    st.session_state.selection = picked().with_head(layer, head, kind)
+def _go_to_alike() -> None:
+    head = chosen("alike", tuple)
+    if head is not None:
+        st.session_state.selection = picked().with_head(*head)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-import pandas as pd
 import pyarrow as pa
 import streamlit as st
 
@@ -59,9 +58,6 @@ from explorer.windows import shown_window, trail, where_in_the_text, window_list
 
 LONG_TIME = 128
 """Tokens from which on decay is drawn over a logarithmic time."""
-
-_SWITCH_WIDTH = 168
-"""Pixels."""
 
 HEAD_MAP = "A measure of every head, layer by layer."
 GALLERY = "A small picture of the attention of every head."
@@ -144,9 +140,10 @@ def _switch(name: str) -> None:
 
 def draw(figure: Figure, alt: str, **options: Any) -> None:
     """Draw a figure. While its chart stays the same, the browser keeps the view and changes its tables."""
-    # Without what pandas would note of itself, which is as long as a short table.
+    # Without what pandas would note of itself, which is as long as a short table; and in this thread: these
+    # tables are too short to be shared out.
     tables = {
-        name: pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata()
+        name: pa.Table.from_pandas(table, preserve_index=False, nthreads=1).replace_schema_metadata()
         for name, table in figure.tables.items()
     }
     st.vega_lite_chart({**figure.chart, "datasets": tables}, alt=alt, **options)
@@ -159,36 +156,25 @@ def _toggle(name: str, label: str, meaning: str | None = None, *, disabled: bool
 
 
 def _switches(place: Place) -> None:
-    """What of the page is a matter of view: what is shown, then how it is coloured; each with a line."""
-    no_dt = place.kind == "attention"
-    groups = (
-        (
-            ("gallery", "Gallery", "Small pictures of all heads.", None),
-            ("large", "Projector", "Larger type.", None),
-        ),
-        (
-            ("symlog", "Log colours", "Weak values show.", "By the logarithm, over three powers of ten."),
-            (
-                "locked",
-                "Lock scale",
-                "One scale for all heads.",
-                "Of a kind, in every layer; a weak head is pale on it.",
-            ),
-            (
-                "dt",
-                "Times dt",
-                "Not for softmax heads." if no_dt else "M·dt, what the scan adds.",
-                "A dark cell can be pale because its key was never written (dt), is forgotten (decay), or "
-                "does not match (content).",
-            ),
-        ),
-    )
-    for group in groups:
-        with st.container(horizontal=True, width="content", gap="xsmall"):
-            for name, label, line, more in group:
-                with st.container(width=_SWITCH_WIDTH, gap=None):
-                    _toggle(name, label, more, disabled=name == "dt" and no_dt)
-                    st.caption(line)
+    """What of the page is a matter of view: what is shown, then how it is coloured."""
+    with st.container(horizontal=True, width="content"):
+        _toggle("gallery", "Gallery: small pictures of all heads")
+        _toggle("large", "Projector: larger type")
+    with st.container(horizontal=True, width="content"):
+        _toggle("symlog", "Log colours: weak values show", "By the logarithm, over three powers of ten.")
+        _toggle(
+            "locked",
+            "Lock scale: one scale for all heads",
+            "Of a kind, in every layer; a weak head is pale on it.",
+        )
+        no_dt = place.kind == "attention"
+        _toggle(
+            "dt",
+            f"Times dt: {'not for softmax heads' if no_dt else 'M·dt, what the scan adds'}",
+            "A dark cell can be pale because its key was never written (dt), is forgotten (decay), or does "
+            "not match (content).",
+            disabled=no_dt,
+        )
 
 
 @st.fragment
@@ -205,7 +191,7 @@ def head_figures(capture: Capture) -> None:
             _stop_layer,
         )
     st.session_state.seen = place.layer, head, place.kind
-    of_head = heads_at(capture, place).iloc[head]
+    of_head = capture.measures_of(place, head)
     map_column, facts_column = st.columns(2, gap="large")
     with map_column:
         _head_map(capture, place, head)
@@ -252,8 +238,7 @@ def _head_map(capture: Capture, place: Place, head: int) -> None:
         selection_mode=PICK,
         alt=HEAD_MAP,
     )
-    heads = {each: len(heads_at(capture, each)) for each in capture.places}
-    hand.keys("head_map", partial(_move_head, heads, place, head))
+    hand.listen("head_map", partial(_move_head, capture.heads, place, head))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Click a cell to see its head, or go there by the arrow keys.", width="content")
         link_to("half-life" if measure.column == "half_life" else "distance", "the head map")
@@ -304,8 +289,8 @@ def _pick_menu(capture: Capture, place: Place, head: int) -> None:
     st.session_state.query = _existing_query(window)
     with menu:
         layer_list(capture.places, "layer", "head")
-        heads = range(len(heads_at(capture, place)))
-        st.selectbox("Head", list(heads), key="head", on_change=choose_head, args=("layer", "head"))
+        heads = list(range(capture.heads[place]))
+        st.selectbox("Head", heads, key="head", on_change=choose_head, args=("layer", "head"))
         st.selectbox(
             "Query position i",
             window.queries,
@@ -367,7 +352,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
         st.caption(f":material/hide_source: {plain(left)}")
     if not st.session_state.get("hand_used"):
         st.caption(f":material/touch_app: {HAND}")
-    hand.keys("panels", partial(_move_row, tiles_of(window.queries), query))
+    hand.listen("panels", partial(_move_row, tiles_of(window.queries), query))
     draw(
         panels,
         key="panels",
@@ -379,7 +364,6 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
     with st.container(horizontal=True, vertical_alignment="center"):
         link_to("panels", "the panels")
         link_to("row", "a row")
-    with st.container(horizontal=True, vertical_alignment="center"):
         as_table = st.toggle("Row as a table", key="as_table")
         share_menu(selection)
         export_menu(selection, place, head, cells, panels)
@@ -470,6 +454,7 @@ def _decay_curves(capture: Capture, place: Place, head: int, half_life: float) -
         _toggle("log", "Logarithmic", "Survival on a logarithmic scale: a constant decay is a straight line.")
         if not always:
             _toggle("log_time", "Log time", "Tokens on a logarithmic axis, as always for long texts.")
+        link_to("memory", "decay curves")
     draw(
         decay_curves_chart(
             survival_table(capture.ssd_terms(place.layer)),
@@ -482,7 +467,6 @@ def _decay_curves(capture: Capture, place: Place, head: int, half_life: float) -
         key="decay_curves",
         alt=DECAY_CURVES,
     )
-    link_to("memory", "decay curves")
     st.caption(
         "What is left, 1, 2, 3 … tokens later, of what the first token wrote. The picked head is in "
         "front, the layer's other heads are grey."
@@ -500,7 +484,7 @@ _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 def existing_head(capture: Capture, selection: Selection) -> tuple[Place, int]:
     """The picked head, or the nearest that this model has."""
     place = nearest_place(capture.places, selection)
-    return place, min(selection.head, len(heads_at(capture, place)) - 1)
+    return place, min(selection.head, capture.heads[place] - 1)
 
 
 def layer_list(
@@ -528,17 +512,6 @@ def nearest_place(places: Sequence[Place], selection: Selection) -> Place:
         return place.kind != selection.kind, abs(place.layer - selection.layer)
 
     return min(places, key=distance)
-
-
-def heads_in(capture: Capture) -> dict[Place, int]:
-    """How many heads each layer has, by kind."""
-    return {place: len(heads_at(capture, place)) for place in capture.places}
-
-
-def heads_at(capture: Capture, place: Place) -> pd.DataFrame:
-    """The rows of the measures that belong to the heads of one layer, in their order."""
-    measures = capture.measures
-    return measures[(measures["layer"] == place.layer) & (measures["kind"] == place.kind)]
 
 
 def existing_span(capture: Capture, selection: Selection) -> range | None:

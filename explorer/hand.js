@@ -317,7 +317,6 @@ export default function ({ data, setTriggerValue }) {
     window.hand = { tell, equip };
     listen();
   }
-  if (!data.chart) return undefined;
   const { tell: told, equip: again } = window.hand;
   const mine = told[data.chart] = (keys) => setTriggerValue("moved", keys);
   again();

@@ -21,7 +21,7 @@ _hand = st.components.v2.component(
     js=Path(__file__).with_suffix(".js").read_text("utf-8"),
     # The component has no looks and takes no room.
     css="""
-[class*="_hand"][class*="st-key-"], .st-key-hand { position: absolute; }
+[class*="_hand"][class*="st-key-"] { position: absolute; }
 [role=graphics-document]:focus-visible { outline: 3px solid #d97706; outline-offset: 2px; }
 [role=graphics-document] canvas { -webkit-touch-callout: none; user-select: none; -webkit-user-select: none; }
 .hand-holds {
@@ -43,12 +43,7 @@ class Moves:
     back: bool
 
 
-def hand() -> None:
-    """Let the charts of the page hear mouse and fingers."""
-    _hand(data={"chart": ""}, key="hand")
-
-
-def keys(chart: str, on_moved: Callable[[], None]) -> None:
+def listen(chart: str, on_moved: Callable[[], None]) -> None:
     """Let a chart hear arrow keys and Escape too; `on_moved` asks `moves` what they did."""
     _hand(data={"chart": chart}, key=f"{chart}_hand", on_moved_change=on_moved)
 

@@ -5,9 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from components.models.catalogue import DEMO
-from explorer.accessible import accessible
 from explorer.address import read_address
-from explorer.hand import hand
 from explorer.settings import settings
 
 ICON = Path(__file__).with_name("icon.png")  # a file of ours: a named icon would be fetched from a server
@@ -24,7 +22,5 @@ pages = [
 if settings().allows(DEMO):  # its examples are the embedded model's
     pages.append(st.Page("app_pages/how_to_read.py", title="How to read this", icon=":material/school:"))
 page = st.navigation(pages, position="top")
-accessible()
-hand()
 read_address()
 page.run()

@@ -319,7 +319,7 @@ def _panels(moment: Moment, running: bool) -> str:
     )
     st.markdown(plain(words))
     if not running:
-        hand.keys("motion_panels", partial(_move_time, moment.time, moment.length - 1))
+        hand.listen("motion_panels", partial(_move_time, moment.time, moment.length - 1))
     draw(
         panels_chart(
             cells,

@@ -100,6 +100,20 @@ class Capture:
         """Number of tokens."""
         return len(self.tokens)
 
+    @cached_property
+    def heads(self) -> dict[Place, int]:
+        """How many heads each layer has, by kind."""
+        return {place: len(rows) for place, rows in self._by_place.items()}
+
+    def measures_of(self, place: Place, head: int) -> pd.Series[Any]:
+        """The row of `measures` that is of this head."""
+        return self._by_place[place].iloc[head]
+
+    @cached_property
+    def _by_place(self) -> dict[Place, pd.DataFrame]:
+        of = self.measures.groupby(["layer", "kind"])
+        return {place: of.get_group((place.layer, place.kind)) for place in self.places}
+
     def terms(self, place: Place) -> SSDTerms | SoftmaxTerms:
         """The terms of one layer, without x. If they are not held any more the prompt runs once more."""
         return layer_of(self.model, self.prompt, place).terms

@@ -1,4 +1,4 @@
-"""The HTML of the pages: Streamlit's, with a script of ours before its own."""
+"""The HTML of the pages: Streamlit's, with scripts and style of ours before its own."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ _HEAD = "<head>"
 def html() -> str:
     """What a browser gets whichever page it opens."""
     page = (Path(streamlit.__file__).parent / "static" / "index.html").read_text("utf-8")
-    script = (FOLDER / "shell.js").read_text("utf-8").replace("__SETTINGS__", json.dumps(list(SETTINGS)))
+    shell, accessible, style = (
+        (FOLDER / name).read_text("utf-8") for name in ("shell.js", "accessible.js", "accessible.css")
+    )
+    shell = shell.replace("__SETTINGS__", json.dumps(list(SETTINGS)))
     if page.count(_HEAD) != 1:
         raise ValueError("Streamlit's page has no head, or several.")
-    return page.replace(_HEAD, f"{_HEAD}<script>{script}</script>")
+    return page.replace(_HEAD, f"{_HEAD}<script>{shell}{accessible}</script><style>{style}</style>")
 
 
 async def _page(_: Request) -> HTMLResponse:

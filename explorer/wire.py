@@ -27,7 +27,7 @@ _KEYS = {
         *("model", "prompt", "layer", "head", "query"),
         *("continued_prompt", "motion_layer", "motion_head", "pace"),
     },
-    "string_array_value": {"preset", "measure", "sort", "draws"},
+    "string_array_value": {"preset", "measure", "sort", "draws", "alike"},
     "bool_value": {
         *("dt", "rms", "locked", "symlog", "read_by", "log", "log_time", "gallery", "large", "as_table"),
         *("lists", "copy_link", "export", "upload_menu"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Container, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 from components.charts.colours import ACCENT, QUIET, letters_on
 from components.charts.figure import rows_of
 from components.charts.tables import HeadCells
-from components.charts.window import in_figures
+from components.charts.window import Window, in_figures, tiles_of
 
 ACROSS = (32, 42, 54, 70, 90, 116, 150, 194, 250, 320)
 """Letters of a line, for views of every width: the text is laid out for each, and a view takes the most
@@ -40,18 +41,24 @@ def strip_table(cells: HeadCells) -> pd.DataFrame:
     letters for each width A of ACROSS (`line_A`, `column_A`), `key` and `row`, the column and row of the
     picture that it is, −1 for neither, and `i`, the first position of that row. Queries that do not follow
     the keys stand below them, after a line that says where the text goes on.
+
+    It is the same for every head, and shared: read only.
     """
-    keys, rows = cells.keys[["start", "stop", "text"]], cells.queries[["start", "stop", "text"]]
-    keys, rows = keys.assign(key=range(len(keys))), rows.assign(row=range(len(rows)))
-    if cells.pooled and not cells.window.on_diagonal:  # tiles of different lengths: one text after the other
+    return _laid_out(cells.window, tuple(cells.queries["text"]), tuple(cells.keys["text"]))
+
+
+@lru_cache(maxsize=32)
+def _laid_out(window: Window, query_texts: tuple[str, ...], key_texts: tuple[str, ...]) -> pd.DataFrame:
+    rows, keys = _tiles(window.queries, query_texts, "row"), _tiles(window.keys, key_texts, "key")
+    if window.pooled and not window.on_diagonal:  # tiles of different lengths: one text after the other
         parts = [keys.assign(row=-1), rows.assign(key=-1)]
     else:
         both = keys.merge(rows, on=["start", "stop", "text"], how="outer").sort_values("start")
         both = both.fillna({"key": -1, "row": -1}).astype({"key": int, "row": int})
         apart = np.flatnonzero(both["start"].to_numpy()[1:] > both["stop"].to_numpy()[:-1]) + 1
         parts = [both.iloc[slice(*ends)] for ends in pairwise([0, *apart.tolist(), len(both)])]
-    box = None if not cells.pooled else _BOX if len(parts) == 1 else _SMALL_BOX
-    words = f"⋯ queries {in_figures(cells.window.queries)}"
+    box = None if not window.pooled else _BOX if len(parts) == 1 else _SMALL_BOX
+    words = f"⋯ queries {in_figures(window.queries)}"
     between = pd.DataFrame([{"start": -1, "stop": -1, "text": words, "key": -1, "row": -1}])
     table = pd.concat(
         [parts[0], *(each for part in parts[1:] for each in (between, part))], ignore_index=True
@@ -77,6 +84,13 @@ def strip_table(cells: HeadCells) -> pd.DataFrame:
     table = table.assign(letters=letters, columns=np.array(columns, np.int16), **places)
     table["i"] = np.where(table["row"] >= 0, table["start"], -1)
     return table.rename(columns={"start": "at"})
+
+
+def _tiles(positions: range, texts: Sequence[str], order: str) -> pd.DataFrame:
+    """The tiles of some positions, with their texts and their place in the `order` of rows or columns."""
+    tiles = tiles_of(positions)
+    ends = {"start": [tile.start for tile in tiles], "stop": [tile.stop for tile in tiles]}
+    return pd.DataFrame({**ends, "text": texts, order: range(len(tiles))})
 
 
 def lines_of(columns: Sequence[int], across: int, breaks: Container[int] = ()) -> tuple[list[int], list[int]]:

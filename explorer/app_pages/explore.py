@@ -11,7 +11,7 @@ from components.models import CATALOGUE, ModelLoadError
 from components.models.catalogue import DEMO
 from explorer import jobs, resources
 from explorer.address import tell, write_address
-from explorer.figures import head_figures, heads_in
+from explorer.figures import head_figures
 from explorer.picks import chosen, picked
 from explorer.selection import Selection, first_selection, fitted
 from explorer.settings import settings
@@ -208,7 +208,7 @@ with prompt_slot:
 # Figures
 
 capture = resources.capture(selection.model, selection.prompt)
-selection, beyond = fitted(selection, heads_in(capture), capture.length)
+selection, beyond = fitted(selection, capture.heads, capture.length)
 st.session_state.selection = st.session_state.drawn = selection
 with notice:
     tell(beyond)
