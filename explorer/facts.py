@@ -33,6 +33,7 @@ def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any
             if place.kind == "ssm" or not math.isnan(of_head[measure.column]):
                 _measure(capture, measure, of_head)
     faithful, alike = st.empty(), st.empty()
+    at_once = capture.has_pictures
     known = _known_faithfulness(capture)
     if place.kind == "attention":
         faithful.caption(
@@ -47,16 +48,15 @@ def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any
             ":material/hourglass: **Faithfulness: being computed.** :small[Running the mixer of layer "
             f"{place.layer} once more, to compare its scan output.]"
         )
-    at_once = capture.has_pictures
     if at_once:
-        with alike.container():
+        with alike:
             _alike(capture, place, head)
     else:
         alike.caption("Heads like this one are being looked for.")
 
     def compute() -> None:
         if not at_once:
-            with alike.container():
+            with alike:
                 _alike(capture, place, head)
         if place.kind == "ssm" and place.layer not in known:  # for this the mixer runs once more
             known[place.layer] = faithfulness(capture.model, capture.prompt, place.layer)
@@ -78,14 +78,10 @@ def _known_faithfulness(capture: Capture) -> dict[int, tuple[float, float]]:
 def tell_faithfulness(error: float, tolerance: float, layer: int, over: str = "") -> None:
     """The verdict, then the figure; `over` which text, if not the prompt."""
     if error <= tolerance:
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            st.markdown(
-                f":material/verified: **Faithfulness: {exactness(error, tolerance)}**", width="content"
-            )
-            link_to("faithfulness", "faithfulness")
-        st.caption(
-            f"M·dt·x + D·x rebuilds the model's own scan output of layer {layer}{over}. The largest "
-            f"difference is {power_of_ten(error)} of its largest value."
+        st.markdown(
+            f":material/verified: **Faithfulness: {exactness(error, tolerance)}**  \n"
+            f":small[M·dt·x + D·x rebuilds the model's own scan output of layer {layer}{over}. The largest "
+            f"difference is {power_of_ten(error)} of its largest value.]"
         )
     else:
         st.warning(
@@ -94,7 +90,7 @@ def tell_faithfulness(error: float, tolerance: float, layer: int, over: str = ""
             f"{power_of_ten(tolerance)}. Do not trust this picture.",
             icon=":material/warning:",
         )
-        link_to("faithfulness", "faithfulness")
+    link_to("faithfulness", "faithfulness")
 
 
 def _measure(capture: Capture, measure: Measure, of_head: pd.Series[Any]) -> None:
@@ -132,9 +128,8 @@ def _alike(capture: Capture, place: Place, head: int) -> None:
             args=text,
         )
         return
-    heads = capture.measures[["layer", "kind", "head"]]
-    is_picked = (heads == [place.layer, place.kind, head]).all(axis=1)
-    found = heads_like(capture.pictures, int(is_picked.to_numpy().argmax()))
+    heads = list(capture.measures[["layer", "head", "kind"]].itertuples(index=False, name=None))
+    found = heads_like(capture.pictures, heads.index((place.layer, head, place.kind)))
     if not found:
         st.caption("No other head reads where this one does.")
         return
@@ -142,12 +137,9 @@ def _alike(capture: Capture, place: Place, head: int) -> None:
     cells = "|attention|, cell by cell" if exact else "attention over tiles, as root mean squares"
     names: dict[tuple[int, int, Kind], str] = {}
     for other, similarity in found:
-        like = heads.iloc[other]
-        softmax = " softmax" if like["kind"] == "attention" else ""
+        layer, index, kind = heads[other]
         shown = math.floor(similarity * 1000 + 1e-3) / 1000  # cut: 1 is said of the same picture alone
-        names[int(like["layer"]), int(like["head"]), like["kind"]] = (
-            f"L{like['layer']}{softmax} H{like['head']} · {shown:.3f}"
-        )
+        names[heads[other]] = f"L{layer}{' softmax' * (kind == 'attention')} H{index} · {shown:.3f}"
     st.session_state.alike = None
     st.pills(
         "Heads that read alike",

@@ -239,9 +239,8 @@ def _head_map(capture: Capture, place: Place, head: int) -> None:
         alt=HEAD_MAP,
     )
     hand.listen("head_map", partial(_move_head, capture.heads, place, head))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Click a cell to see its head, or go there by the arrow keys.", width="content")
-        link_to("half-life" if measure.column == "half_life" else "distance", "the head map")
+    st.caption("Click a cell to see its head, or go there by the arrow keys.")
+    link_to("half-life" if measure.column == "half_life" else "distance", "the head map")
 
 
 def _gallery(capture: Capture, place: Place, head: int) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from components.charts.axes import CANVAS
+
 
 @dataclass(frozen=True, eq=False)
 class Figure:
@@ -36,6 +38,8 @@ class Figure:
 def built(chart: alt.LayerChart) -> dict[str, Any]:
     """The specification of a chart; values that stand in it stay where they are."""
     specification: dict[str, Any] = chart.to_dict()
+    if specification.get("usermeta") == CANVAS:  # its marks are no elements, which could be described
+        specification["config"]["aria"] = False
     moved = specification.pop("datasets", {})
     for layer in specification["layer"]:
         if layer["data"]["name"] in moved:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 THEME = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
 CAPTION = float(
     re.search(
-        r"stCaptionContainer\"\] \{ opacity: ([\d.]+)", (ROOT / "explorer" / "accessible.py").read_text()
+        r"stCaptionContainer\"\] \{ opacity: ([\d.]+)", (ROOT / "explorer" / "accessible.css").read_text()
     )[1]
 )
 
