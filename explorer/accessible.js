@@ -1,9 +1,8 @@
-// What hands without a mouse need of every page, and Streamlit does not give by itself: the keyboard goes into a
-// menu that opens. Runs in the page's head.
+// What menus need on every page, and Streamlit does not give by itself: the keyboard goes into a menu that opens
+// and on from its button behind its last control; a press beside closes it. Runs in the page's head.
 {
   const BODY = "[data-testid=stPopoverBody]";
-  // Not a code, unless it is alone: it may be drawn before what stands above it. The code's own button is hidden
-  // until the code has the focus.
+  // Not a code, unless it is alone: it may be drawn before what stands above it.
   const CONTROL = ":is(a[href], button, input, textarea)"
     + ":not(:disabled, [tabindex='-1'], [data-testid=stCode] *)";
   const CODE = "[data-testid=stCode][tabindex]";
@@ -19,9 +18,12 @@
     const menu = document.querySelector(BODY);
     if (menu === entered) return;
     if (menu === null) { entered = null; return; }
-    const first = byKey ? menu.querySelector(CONTROL) ?? (isDrawn() ? menu.querySelector(CODE) : null) : menu;
-    if (first === null) return;
-    entered = menu;
+    const code = isDrawn() ? menu.querySelector(CODE) : null;
+    const control = byKey ? menu.querySelector(CONTROL) : menu;
+    const first = control ?? code;
+    const inside = menu.contains(document.activeElement) && document.activeElement !== code;
+    if (control || inside) entered = menu;
+    if (first === null || first === document.activeElement || inside) return;
     menu.tabIndex = -1;
     first.focus({ preventScroll: true });
   };
@@ -30,9 +32,40 @@
   const mend = () => document.querySelector("[data-testid=stFileUploaderDropzone][role=presentation]")
     ?.setAttribute("role", "group");
 
+  // Streamlit's own way to close a menu. It gives the focus to the menu's button, which must not scroll the page.
+  const close = () => {
+    const main = document.querySelector("[data-testid=stMain]");
+    const top = main.scrollTop;
+    document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true, cancelable: true }));
+    main.scrollTop = top;
+  };
+
+  // Streamlit closes a menu with the click that presses something else, and tells both as one: where they are of
+  // two fragments, one of them would not be run. So the menu is closed at the beginning of the press.
+  const OF_MENU = "[data-st-overlay-root=true], [data-testid=stPopoverButton][aria-expanded=true]";
+  const press = (event) => {
+    byKey = false;
+    const target = event.target instanceof Element ? event.target : null;
+    if (document.querySelector(BODY) && !target?.closest(OF_MENU)) close();
+  };
+
+  // Menus stand at the end of the document: Tab would go there from the last control, and not to what follows
+  // the menu's button.
+  const key = (event) => {
+    byKey = true;
+    const menu = document.querySelector(BODY);
+    if (event.key !== "Tab" || !menu?.contains(document.activeElement)) return;
+    const stops = [...menu.querySelectorAll("a[href], button, input, textarea, [tabindex='0']")]
+      .filter((each) => each.tabIndex === 0 && !each.disabled && each.checkVisibility());
+    const at = stops.indexOf(document.activeElement);
+    if (event.shiftKey ? at > 0 : at < stops.length - 1) return;
+    close();
+    if (event.shiftKey) event.preventDefault(); // the button is what stands before the menu
+  };
+
   new MutationObserver(() => { enter(); mend(); }).observe(document, {
     subtree: true, childList: true, attributes: true, attributeFilter: ["data-test-script-state"],
   });
-  window.addEventListener("pointerdown", () => { byKey = false; }, true);
-  window.addEventListener("keydown", () => { byKey = true; }, true);
+  window.addEventListener("pointerdown", press, true);
+  window.addEventListener("keydown", key, true);
 }

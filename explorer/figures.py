@@ -121,9 +121,9 @@ def _move_row(rows: Sequence[range], query: int) -> None:
         st.session_state.hand_used = True
 
 
-def _choose_query() -> None:
+def _choose_query(shown: int) -> None:
     query = chosen("query", int)
-    if query is not None:
+    if query is not None and query != shown:
         st.session_state.selection = picked().with_query(query)
 
 
@@ -283,19 +283,17 @@ def _pick_menu(capture: Capture, place: Place, head: int) -> None:
     menu = st.popover("Pick from lists", icon=":material/list:", key="lists", on_change="rerun")
     if not menu.open:
         return
-    st.session_state.layer, st.session_state.head = place, head
     window = shown_window(capture)
     st.session_state.query = _existing_query(window)
     with menu:
-        layer_list(capture.places, "layer", "head")
-        heads = list(range(capture.heads[place]))
-        st.selectbox("Head", heads, key="head", on_change=choose_head, args=("layer", "head"))
+        head_lists(capture.heads, place, head, ("layer", "head"))
         st.selectbox(
             "Query position i",
             window.queries,
             key="query",
             format_func=lambda i: f"{i}  {capture.tokens[i]}",
             on_change=_choose_query,
+            args=(st.session_state.query,),
         )
         window_lists(capture, window)
         span_lists(capture)
@@ -486,22 +484,19 @@ def existing_head(capture: Capture, selection: Selection) -> tuple[Place, int]:
     return place, min(selection.head, capture.heads[place] - 1)
 
 
-def layer_list(
-    places: Sequence[Place],
-    key: str,
-    head: str,
-    width: int | Literal["stretch"] = "stretch",
+def head_lists(
+    heads: Mapping[Place, int],
+    place: Place,
+    head: int,
+    keys: tuple[str, str],
+    widths: tuple[int | Literal["stretch"], int | Literal["stretch"]] = ("stretch", "stretch"),
 ) -> None:
-    """The list of layers, by kind, as on all pages, with that of their heads, whose key is `head`."""
-    st.selectbox(
-        "Layer",
-        places,
-        key=key,
-        format_func=lambda place: str(place).removeprefix("layer "),
-        on_change=choose_head,
-        args=(key, head),
-        width=width,
-    )
+    """The list of layers, by kind, and that of a layer's heads, as on all pages; `heads` counts those."""
+    st.session_state.update(zip(keys, (place, head), strict=True))
+    told: dict[str, Any] = {"on_change": choose_head, "args": (*keys, place, head)}
+    layers = {each: str(each).removeprefix("layer ") for each in heads}
+    st.selectbox("Layer", heads, key=keys[0], format_func=layers.__getitem__, width=widths[0], **told)
+    st.selectbox("Head", range(heads[place]), key=keys[1], width=widths[1], **told)
 
 
 def nearest_place(places: Sequence[Place], selection: Selection) -> Place:

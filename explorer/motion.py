@@ -33,10 +33,10 @@ from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contribution
 from explorer import hand
 from explorer.address import write_address
 from explorer.facts import tell_faithfulness
-from explorer.figures import draw, layer_list, nearest_place, plain, tell_notes
+from explorer.figures import draw, head_lists, nearest_place, plain, tell_notes
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
-from explorer.picks import choose_head, picked, position_of, pressed
+from explorer.picks import picked, position_of, pressed
 from explorer.resources import use_threads
 from explorer.settings import settings
 
@@ -275,18 +275,9 @@ def _next_token(moment: Moment) -> str:
 
 def _pick_lists(continuation: Continuation, place: Place, head: int) -> None:
     """The layer and the head, which are those of all pages."""
-    st.session_state.motion_layer, st.session_state.motion_head = place, head
+    heads = {each: continuation.heads(each) for each in continuation.places}
     width = 220 if continuation.bridge.attention_layers() else 110
-    layer_list(continuation.places, "motion_layer", "motion_head", width)
-    heads = range(continuation.heads(place))
-    st.selectbox(
-        "Head",
-        heads,
-        key="motion_head",
-        on_change=choose_head,
-        args=("motion_layer", "motion_head"),
-        width=110,
-    )
+    head_lists(heads, place, head, ("motion_layer", "motion_head"), (width, 110))
 
 
 def _existing_head(continuation: Continuation) -> tuple[Place, int]:

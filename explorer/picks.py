@@ -26,10 +26,13 @@ def picked() -> Selection:
     return selection
 
 
-def choose_head(layer: str, head: str) -> None:
-    """Take the head from two lists, named by their keys, which a keyboard reaches."""
+def choose_head(layer: str, head: str, shown_place: Place, shown_head: int) -> None:
+    """Take the head from two lists, named by their keys, which a keyboard reaches.
+
+    What they have shown picks nothing: lists that are put away tell it once more.
+    """
     place, index = chosen(layer, Place), chosen(head, int)
-    if place is not None and index is not None:
+    if place is not None and index is not None and (place, index) != (shown_place, shown_head):
         st.session_state.selection = picked().with_head(place.layer, index, place.kind)
 
 

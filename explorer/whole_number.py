@@ -22,8 +22,8 @@ def whole_number(
 
     Without limits for the browser, which would keep what is beyond them in its box and send nothing.
     """
-    shown = st.session_state.get(key)
-    st.session_state[key] = float(default if shown is None else shown)
+    given = st.session_state.get(key)
+    shown = st.session_state[key] = float(default if given is None else given)
     st.number_input(
         label,
         value=None,
@@ -31,7 +31,7 @@ def whole_number(
         format="%.0f",
         key=key,
         on_change=_take,
-        args=(key, low, high, default, on_change),
+        args=(key, low, high, default, shown, on_change),
         **options,
     )
     return repaired(st.session_state[key], low, high, default)[0]
@@ -61,9 +61,11 @@ def _said_of(key: str) -> str:
     return f"{key}_repaired"
 
 
-def _take(key: str, low: int, high: int, default: int, on_change: Callable[[], None] | None) -> None:
+def _take(
+    key: str, low: int, high: int, default: int, shown: float, on_change: Callable[[], None] | None
+) -> None:
     used, sentence = repaired(st.session_state[key], low, high, default)
     st.session_state[key] = float(used)
     st.session_state[_said_of(key)] = sentence
-    if on_change is not None:
+    if on_change is not None and used != shown:  # a box that is put away tells its number once more
         on_change()

@@ -70,9 +70,10 @@ def row_labels(measures: pd.DataFrame) -> tuple[pd.Series[int], list[str]]:
 
     Down the model, of a layer with both kinds the mixer first; as "7", or "7 softmax".
     """
-    pairs = list(zip(measures["layer"], measures["kind"], strict=True))
+    pairs = list(zip(measures["layer"].tolist(), measures["kind"].tolist(), strict=True))
     places = sorted(set(pairs), key=lambda place: (place[0], place[1] == "attention"))
-    row = pd.Series(list(map(places.index, pairs)), measures.index)
+    order = {place: row for row, place in enumerate(places)}
+    row = pd.Series([order[place] for place in pairs], measures.index)
     return row, [f"{layer} softmax" if kind == "attention" else str(layer) for layer, kind in places]
 
 

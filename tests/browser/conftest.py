@@ -24,6 +24,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from benchmarks.browser import APP, FLAGS
 
 RIGHT_PADDING = 12
+HELD = 50
+"""Milliseconds for which a hand holds a button down."""
 
 expect.set_options(timeout=30_000)
 
@@ -158,7 +160,7 @@ class Explorer:
 
     def switch(self, label: str) -> None:
         """Turn a switch."""
-        self.page.get_by_test_id("stCheckbox").filter(has_text=label).locator("label").click()
+        self.page.get_by_test_id("stCheckbox").filter(has_text=label).locator("label").click(delay=HELD)
         self.settle()
 
     def parameters(self) -> dict[str, str]:
@@ -220,9 +222,11 @@ class Explorer:
         for cell in cells.all():
             label = cell.get_attribute("aria-label") or ""
             if f"head: {head};" in label and f"layer: {layer}; kind: {kind};" in label:
+                cell.scroll_into_view_if_needed()
                 box = cell.bounding_box()
                 assert box is not None
-                self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+                middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+                self.page.mouse.click(*middle, delay=HELD)
                 return self.settle()
         raise AssertionError(f"The head map has no cell for layer {layer}, head {head}.")
 

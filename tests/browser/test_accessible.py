@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Explorer
+from tests.browser.conftest import HELD, Explorer
 
 THEMES = pytest.mark.parametrize(
     "explorer", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True
@@ -72,9 +72,63 @@ def test_the_keyboard_goes_into_a_menu_and_back_to_its_button(explorer: Explorer
         page.keyboard.press("Tab")
         expect(menu(page).get_by_role("button", name="Copy to clipboard")).to_be_focused()
     explorer.settle()
+    before = page.url
     page.keyboard.press("Escape")
     expect(menu(page)).to_have_count(0)
     expect(button).to_be_focused()
+    explorer.settle()
+    assert page.url == before  # nothing is picked by looking
+
+
+@pytest.mark.parametrize("name", MENUS)
+def test_tab_goes_on_behind_a_menu(explorer: Explorer, name: str) -> None:
+    page = explorer.page
+    button = page.get_by_role("button", name=name)
+    button.press("Enter")
+    expect(menu(page).locator(":focus")).to_have_count(1)
+    explorer.settle()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if menu(page).count() == 0:
+            break
+    behind = page.evaluate(
+        """name => {
+            const all = [...document.querySelectorAll("a[href], button, input, textarea, [tabindex='0']")];
+            const own = all.findIndex((each) => each.matches("button") && each.innerText.includes(name));
+            return all.indexOf(document.activeElement) - own;
+        }""",
+        name,
+    )
+    assert 0 < behind < 4
+    explorer.settle()
+    button.press("Enter")
+    expect(menu(page).locator(":focus")).to_have_count(1)
+    explorer.settle()
+    page.keyboard.press("Shift+Tab")
+    expect(menu(page)).to_have_count(0)
+    expect(button).to_be_focused()
+
+
+def test_a_press_beside_a_menu_closes_it_and_is_heard(explorer: Explorer) -> None:
+    page = explorer.page
+    for name in ("Open a text", "Pick from lists", "Copy link", "Export"):
+        page.get_by_role("button", name=name).click(delay=HELD)
+        expect(menu(page)).to_be_visible()
+        explorer.settle()
+        explorer.click_head(0, 1)
+        expect(menu(page)).to_have_count(0)
+        expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
+        explorer.settle()
+        explorer.click_head(2, 2)
+    page.get_by_role("button", name="Copy link").click(delay=HELD)
+    explorer.settle()
+    page.get_by_role("button", name="Pick from lists").click(delay=HELD)
+    explorer.settle()
+    explorer.switch("Times dt")
+    expect(menu(page)).to_have_count(0)
+    page.get_by_role("button", name="Open a text").click(delay=HELD)
+    expect(menu(page)).to_be_visible()
+    explorer.settle()
 
 
 def test_picking_in_a_menu_keeps_the_focus_and_the_menu(explorer: Explorer) -> None:
