@@ -50,7 +50,7 @@ from explorer.picks import (
     window_of,
 )
 from explorer.resources import Capture, cells_of, layer_of, limits_of, overview, sums_of, use_threads
-from explorer.selection import Selection
+from explorer.selection import Selection, nearest_head
 from explorer.sharing import export_menu, share_menu
 from explorer.text_span import span_lists, span_switch
 from explorer.waiting import wait_for
@@ -181,7 +181,7 @@ def _switches(place: Place) -> None:
 def head_figures(capture: Capture) -> None:
     """Everything that shows the picked head. Picking another reruns this and nothing else."""
     use_threads(0)  # matrices of one head
-    place, head = existing_head(capture, picked())
+    place, head = nearest_head(picked(), capture.heads)
     st.session_state.selection = picked().with_head(place.layer, head, place.kind)
     if not capture.holds(place):
         wait_for(
@@ -361,7 +361,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
     with st.container(horizontal=True, vertical_alignment="center"):
         link_to("panels", "the panels")
         link_to("row", "a row")
-        as_table = st.toggle("Row as a table", key="as_table")
+        as_table = _toggle("table", "Row as a table")
         share_menu(selection)
         export_menu(selection, place, head, cells, panels)
     if as_table:
@@ -478,12 +478,6 @@ def plain(words: str) -> str:
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
-def existing_head(capture: Capture, selection: Selection) -> tuple[Place, int]:
-    """The picked head, or the nearest that this model has."""
-    place = nearest_place(capture.places, selection)
-    return place, min(selection.head, capture.heads[place] - 1)
-
-
 def head_lists(
     heads: Mapping[Place, int],
     place: Place,
@@ -497,15 +491,6 @@ def head_lists(
     layers = {each: str(each).removeprefix("layer ") for each in heads}
     st.selectbox("Layer", heads, key=keys[0], format_func=layers.__getitem__, width=widths[0], **told)
     st.selectbox("Head", range(heads[place]), key=keys[1], width=widths[1], **told)
-
-
-def nearest_place(places: Sequence[Place], selection: Selection) -> Place:
-    """Of these, the picked one, or the nearest of its kind, if there is any of that."""
-
-    def distance(place: Place) -> tuple[bool, int]:
-        return place.kind != selection.kind, abs(place.layer - selection.layer)
-
-    return min(places, key=distance)
 
 
 def existing_span(capture: Capture, selection: Selection) -> range | None:

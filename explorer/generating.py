@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from explorer.resources import bridge, encoded, places_of, use_threads
+from explorer.resources import bridge, encoded, heads_of, use_threads
 from explorer.settings import settings
 
 if TYPE_CHECKING:
@@ -85,17 +86,10 @@ class Continuation:
         """Positions that there will be in the end, or that there are."""
         return self.generation.prompt_length + self.how.new_tokens if self.running else self.generation.length
 
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """The layers of its model that hold heads, by kind."""
-        return places_of(self.bridge)
-
-    def heads(self, place: Place) -> int:
-        """How many heads a layer has of a kind."""
-        block = self.bridge.blocks[place.layer]
-        if place.kind == "attention":
-            return int(block.attn.q_proj.out_features) // int(block.attn.head_dim)
-        return int(block.mixer.A_log.shape[0])
+    @cached_property
+    def heads(self) -> dict[Place, int]:
+        """How many heads each layer has, by kind."""
+        return heads_of(self.bridge)
 
     def terms(self, place: Place, *, with_x: bool) -> SSDTerms | SoftmaxTerms:
         """Those of a layer over all that has come."""

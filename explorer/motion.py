@@ -33,11 +33,12 @@ from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contribution
 from explorer import hand
 from explorer.address import write_address
 from explorer.facts import tell_faithfulness
-from explorer.figures import draw, head_lists, nearest_place, plain, tell_notes
+from explorer.figures import draw, head_lists, plain, tell_notes
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
 from explorer.picks import picked, position_of, pressed
 from explorer.resources import use_threads
+from explorer.selection import nearest_head
 from explorer.settings import settings
 
 EVERY_SECONDS, LONG_EVERY_SECONDS = 0.5, 1.0
@@ -150,7 +151,7 @@ def _moment(continuation: Continuation, running: bool) -> None:
     if length == 0:
         _status(continuation, running, length)
         return
-    place, head = _existing_head(continuation)
+    place, head = nearest_head(picked(), continuation.heads)
     text, expected = st.columns([3, 2], gap="large")
     with text:
         _status(continuation, running, length)
@@ -275,15 +276,8 @@ def _next_token(moment: Moment) -> str:
 
 def _pick_lists(continuation: Continuation, place: Place, head: int) -> None:
     """The layer and the head, which are those of all pages."""
-    heads = {each: continuation.heads(each) for each in continuation.places}
     width = 220 if continuation.bridge.attention_layers() else 110
-    head_lists(heads, place, head, ("motion_layer", "motion_head"), (width, 110))
-
-
-def _existing_head(continuation: Continuation) -> tuple[Place, int]:
-    """The picked head, or the nearest that this model has."""
-    place = nearest_place(continuation.places, picked())
-    return place, min(picked().head, continuation.heads(place) - 1)
+    head_lists(continuation.heads, place, head, ("motion_layer", "motion_head"), (width, 110))
 
 
 def _panels(moment: Moment, running: bool) -> str:

@@ -278,6 +278,18 @@ def places_of(loaded: ModelBridge) -> tuple[Place, ...]:
     return tuple(sorted([Place(i) for i in mixers] + [Place(i, "attention") for i in attentions], key=_order))
 
 
+def heads_of(loaded: ModelBridge) -> dict[Place, int]:
+    """How many heads each layer of a model has, by kind."""
+
+    def count(place: Place) -> int:
+        block = loaded.blocks[place.layer]
+        if place.kind == "attention":
+            return int(block.attn.q_proj.out_features) // int(block.attn.head_dim)
+        return int(block.mixer.A_log.shape[0])
+
+    return {place: count(place) for place in places_of(loaded)}
+
+
 def _order(place: Place) -> tuple[int, bool]:
     """Down the model; of a layer with both, the mixer first."""
     return place.layer, place.kind == "attention"

@@ -30,7 +30,8 @@ class View:
     square of the tiles of a long text, instead of their mean. `locked`: one colour scale for all heads.
     `symlog`: colours by the logarithm of attention, of either sign. `read_by`: what reads the span, instead
     of what it reads.
-    `log`: survival on a logarithmic scale; `log_time`: its time too. `gallery`: small pictures of all heads.
+    `table`: what the row reads in figures. `log`: survival on a logarithmic scale; `log_time`: its time too.
+    `gallery`: small pictures of all heads.
     `large`: larger type, for a projector.
     """
 
@@ -41,6 +42,7 @@ class View:
     locked: bool = False
     symlog: bool = False
     read_by: bool = False
+    table: bool = False
     log: bool = False
     log_time: bool = False
     gallery: bool = False
@@ -121,26 +123,32 @@ class Selection:
         return replace(self, view=replace(self.view, **changes))
 
 
-def fitted(selection: Selection, heads: Mapping[Place, int], length: int) -> tuple[Selection, list[str]]:
-    """The nearest selection that a model with so many `heads` and a text of that length have, and the names
-    of what was out of range.
-    """
+def nearest_head(selection: Selection, heads: Mapping[Place, int]) -> tuple[Place, int]:
+    """The picked head, or the nearest in a model with so many `heads`: of its kind, if it has any."""
 
     def distance(place: Place) -> tuple[bool, int]:
         return place.kind != selection.kind, abs(place.layer - selection.layer)
 
     place = min(heads, key=distance)
-    query = None if selection.query is None else min(selection.query, length - 1)
-    windows = tuple(part for window in selection.windows if (part := window.within(length)))
-    span = selection.span
-    if span is not None:
-        span = range(span.start, min(span.stop, length)) or None
-    found = replace(
-        selection.with_head(place.layer, min(selection.head, heads[place] - 1), place.kind),
-        query=query,
-        windows=windows,
-        span=span,
-    )
+    return place, min(selection.head, heads[place] - 1)
+
+
+def fitted(
+    selection: Selection, heads: Mapping[Place, int], length: int | None = None
+) -> tuple[Selection, list[str]]:
+    """The nearest selection that a model with so many `heads` and a text of that length have, and the names
+    of what was out of range. Without a length, positions are left as they are.
+    """
+    place, head = nearest_head(selection, heads)
+    found = selection.with_head(place.layer, head, place.kind)
+    if length is not None:
+        query, span = found.query, found.span
+        found = replace(
+            found,
+            query=None if query is None else min(query, length - 1),
+            windows=tuple(part for window in found.windows if (part := window.within(length))),
+            span=None if span is None else range(span.start, min(span.stop, length)) or None,
+        )
     named = {"layer": "layer", "kind": "kind", "head": "head", "query": "query", "windows": "window"}
     named["span"] = "span"
     changed = [name for field, name in named.items() if getattr(found, field) != getattr(selection, field)]

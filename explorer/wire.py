@@ -29,7 +29,7 @@ _KEYS = {
     },
     "string_array_value": {"preset", "measure", "sort", "draws", "alike"},
     "bool_value": {
-        *("dt", "rms", "locked", "symlog", "read_by", "log", "log_time", "gallery", "large", "as_table"),
+        *("dt", "rms", "locked", "symlog", "read_by", "log", "log_time", "gallery", "large", "table"),
         *("lists", "copy_link", "export", "upload_menu"),
     },
     "double_value": {

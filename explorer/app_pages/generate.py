@@ -11,6 +11,7 @@ from explorer.generating import MOST_NEW_TOKENS, Continuation
 from explorer.motion import in_motion
 from explorer.picks import picked
 from explorer.sampling import GREEDY, PACES, SAMPLED, SETTINGS, how_of
+from explorer.selection import fitted
 from explorer.settings import settings
 from explorer.waiting import wait_for
 from explorer.whole_number import tell_repair, whole_number
@@ -19,7 +20,7 @@ LABELS = {entry.name: entry.label for entry in CATALOGUE}
 FIRST_MODEL = settings().offered[0]
 
 state = st.session_state
-tell()
+notice = st.empty()
 if refused := state.pop("refused", ""):
     st.text(refused)
 model = picked().model
@@ -133,7 +134,12 @@ with told:
         st.error("This model cannot be opened. Choose another on the page Explore.", icon=":material/error:")
         st.text(str(error))
         write_address(picked())
+        with notice:
+            tell()
         st.stop()
+    state.selection, beyond = fitted(picked(), resources.heads_of(resources.bridge(model)))
+    with notice:
+        tell(beyond)
 
     # Begin
 

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -68,7 +69,10 @@ def test_a_long_prompt_comes_back_after_a_reload(explorer: Explorer) -> None:
 def test_where_a_long_prompt_is_not_a_sentence_says_so(explorer: Explorer, browser: Browser) -> None:
     explorer.type_prompt(LONG)
     explorer.click_head(1, 3)
+    explorer.brush(2, (0.1, 0.8), (0.4, 0.95))
+    explorer.click_cell(0.3, 0.5)
     link = explorer.copied_link()
+    assert {"text", "window", "query"} <= set(parse_qs(urlsplit(link).query))
     expect(explorer.page.get_by_text("in this browser tab only")).to_be_visible()
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     other = Explorer(context.new_page(), explorer.address)
@@ -76,7 +80,8 @@ def test_where_a_long_prompt_is_not_a_sentence_says_so(explorer: Explorer, brows
     expect(other.page.get_by_text(NO_TEXT)).to_have_count(1)
     expect(prompt(other.page)).to_have_value(PRESETS[0].prompt)
     assert other.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
-    assert "text" not in other.parameters()
+    assert not {"text", "window"} & set(other.parameters())
+    assert other.parameters()["query"] == str(PRESETS[0].query)
     context.close()
 
 
@@ -202,10 +207,13 @@ def test_a_page_opens_directly_without_failed_requests(explorer: Explorer, path:
     assert failed == []
 
 
-def generated(page: Page, new: int) -> str:
+def generated(page: Page, new: int, before: str = "") -> str:
     page.get_by_role("button", name="Generate").click()
+    text = page.locator(".st-key-motion_text")
+    if before:
+        expect(text).not_to_have_text(before)
     expect(page.get_by_text(f"{new} of {new} new tokens")).to_be_visible()
-    return str(page.locator(".st-key-motion_text").inner_text())
+    return str(text.inner_text())
 
 
 def test_a_sampled_text_comes_again_after_a_reload(explorer: Explorer) -> None:
@@ -217,7 +225,7 @@ def test_a_sampled_text_comes_again_after_a_reload(explorer: Explorer) -> None:
     seed.fill("8")
     seed.press("Enter")
     expect(page).to_have_url(re.compile("seed=8"))
-    other = generated(page, 15)
+    other = generated(page, 15, text)
     assert other != text
     page.reload()
     assert generated(page, 15) == other
@@ -334,8 +342,9 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server, s
     page.wait_for_timeout(2000)  # by now Streamlit would have told of it, too
     assert page.get_by_role("dialog").count() == 0
     assert "yourscript" not in page.content()
-    light = away.evaluate("e => getComputedStyle(e).backgroundColor.match(/[0-9]+/g).every(c => c > 200)")
-    assert light == (scheme == "light")
+    paper = away.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert paper.startswith("rgb(")  # nothing shines through
+    assert all(int(part) > 200 for part in re.findall(r"\d+", paper)) == (scheme == "light")
     server.start()
     expect(away).not_to_be_attached(timeout=60_000)
     expect(prompt(page)).to_have_value(LONG)

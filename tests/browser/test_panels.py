@@ -67,6 +67,16 @@ def test_a_pointer_that_leaves_leaves_no_mark_on_another_head(explorer: Explorer
     assert (explorer.pixels().image == found).mean() > 0.999
 
 
+def test_a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer: Explorer) -> None:
+    kept, drawn = explorer.pixels().image, explorer.pixels()
+    explorer.point(0, 0.2, 0.6, drawn)
+    assert (explorer.pixels().image != kept).any()
+    explorer.page.get_by_label(re.compile("^Gallery")).press("Space")  # it comes above the panels
+    expect(explorer.chart("gallery")).to_be_visible()
+    explorer.settle()
+    assert becomes(explorer, kept)
+
+
 def test_a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer: Explorer) -> None:
     explorer.click_cell(0.1, 0.5)
     query = explorer.parameters()["query"]

@@ -87,7 +87,7 @@ def test_a_softmax_head_is_drawn_from_its_queries_and_keys(case: FamilyCase, hyb
     assert page.toggle(key="dt").disabled
     words = page.markdown
     assert any(f"In layer {layer}, softmax head 2, " in each.value.replace("\\", "") for each in words)
-    page.session_state.as_table = True
+    page.session_state.selection = page.session_state.selection.with_view(table=True)
     page.run()
     assert list(page.dataframe[0].value.columns) == ["key position", "key token", "score", "attention"]
 

@@ -373,7 +373,7 @@ def test_the_scale_of_all_heads_is_that_of_the_strongest(page: AppTest) -> None:
 
 
 def test_the_row_can_be_read_as_a_table(page: AppTest) -> None:
-    page.toggle(key="as_table").set_value(True).run()
+    page.toggle(key="table").set_value(True).run()
     assert len(page.dataframe[0].value) == PRESETS[0].query + 1
 
 
