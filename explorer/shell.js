@@ -27,8 +27,22 @@
 
   // A lost connection: say so, and when it is back let the page look whether its session is still there.
   const AWAY = "The server does not answer. This page tries again by itself, and goes on when it does.";
-  const SOON = 1000;
-  let connected = false, away, waiting;
+  const SOON = 1000, AT_FIRST = 15000; // milliseconds; the first time scripts have to be fetched, too
+  let connected = false, away;
+  const say = () => {
+    const app = document.querySelector("[data-test-connection-state]") ?? document.body;
+    const { backgroundColor, color, fontFamily } = getComputedStyle(app);
+    away = document.createElement("div");
+    away.id = "away";
+    away.setAttribute("role", "status");
+    Object.assign(away.style, {
+      position: "fixed", inset: "0 0 auto 0", zIndex: 1e6, padding: "0.75rem 1rem", textAlign: "center",
+      backgroundColor, color, fontFamily, borderBottom: "2px solid currentColor",
+    });
+    document.body.append(away);
+    away.textContent = AWAY;
+  };
+  let waiting = setTimeout(say, AT_FIRST);
   const follow = () => {
     const app = document.querySelector("[data-test-connection-state]");
     if (!app) return;
@@ -42,18 +56,7 @@
       window.wasConnected = true;
       return;
     }
-    waiting = setTimeout(() => {
-      const { backgroundColor, color, fontFamily } = getComputedStyle(app);
-      away = document.createElement("div");
-      away.id = "away";
-      away.setAttribute("role", "status");
-      Object.assign(away.style, {
-        position: "fixed", inset: "0 0 auto 0", zIndex: 1e6, padding: "0.75rem 1rem", textAlign: "center",
-        backgroundColor, color, fontFamily, borderBottom: "2px solid currentColor",
-      });
-      document.body.append(away);
-      away.textContent = AWAY;
-    }, SOON);
+    waiting = setTimeout(say, SOON);
   };
   new MutationObserver(follow).observe(document, {
     subtree: true, childList: true, attributes: true, attributeFilter: ["data-test-connection-state"],

@@ -102,6 +102,14 @@ def test_a_full_storage_makes_room_for_the_newest_text(explorer: Explorer) -> No
     expect(prompt(explorer.page)).to_have_value(LONG)
 
 
+def test_a_page_that_never_gets_a_connection_says_so(explorer: Explorer) -> None:
+    page = explorer.page.context.new_page()
+    page.route_web_socket(re.compile("_stcore/stream"), lambda socket: socket.close())
+    page.goto(explorer.address)
+    expect(page.get_by_role("status").filter(has_text="The server does not answer.")).to_be_visible()
+    page.close()
+
+
 # Back and Forward
 
 
