@@ -54,7 +54,7 @@ from explorer.selection import Selection, nearest_head
 from explorer.sharing import export_menu, share_menu
 from explorer.text_span import span_lists, span_switch
 from explorer.waiting import wait_for
-from explorer.windows import shown_window, trail, where_in_the_text, window_lists
+from explorer.windows import below_the_trail, shown_window, window_lists
 
 LONG_TIME = 128
 """Tokens from which on decay is drawn over a logarithmic time."""
@@ -329,22 +329,17 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
         logarithmic=view.symlog,
         larger=view.large,
     )
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        where_in_the_text(capture, place, head)
-        with st.container(gap="xsmall"):
-            with st.container(horizontal=True, vertical_alignment="center"):
-                trail(capture, place, head, window)
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(f"**{_what_is_shown(selection, span, query)}** {plain(words)}", width="content")
-                if window.pooled:
-                    _toggle(
-                        "rms",
-                        "RMS",
-                        "Root mean square of each tile of attention: where a head looks strongest, whatever "
-                        "the sign. Without it the mean, in which signs may cancel.",
-                    )
-                if span is not None:
-                    span_switch()
+    with below_the_trail(capture, place, head, window):
+        st.markdown(f"**{_what_is_shown(selection, span, query)}** {plain(words)}", width="content")
+        if window.pooled:
+            _toggle(
+                "rms",
+                "RMS",
+                "Root mean square of each tile of attention: where a head looks strongest, whatever the "
+                "sign. Without it the mean, in which signs may cancel.",
+            )
+        if span is not None:
+            span_switch()
     if left := _what_is_left(capture, place, head, cells):
         st.caption(f":material/hide_source: {plain(left)}")
     if not st.session_state.get("hand_used"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from components.charts import Place, Window, in_figures, overview_picture, strongest_tile
 from explorer.picks import picked
@@ -23,11 +24,23 @@ def shown_window(capture: Capture) -> Window:
     return found or Window.whole(capture.length)
 
 
-def trail(capture: Capture, place: Place, head: int, window: Window) -> None:
+def below_the_trail(capture: Capture, place: Place, head: int, window: Window) -> DeltaGenerator:
+    """A row for the words about a window. If it is a part of the text or is pooled, the trail is above it and
+    a map of the text beside it.
+    """
+    if not picked().windows and not window.pooled:
+        return st.container(horizontal=True, vertical_alignment="center")
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        _where_in_the_text(capture, place, head)
+        beside = st.container(gap="xsmall")
+    with beside.container(horizontal=True, vertical_alignment="center"):
+        _trail(capture, place, head, window)
+    return beside.container(horizontal=True, vertical_alignment="center")
+
+
+def _trail(capture: Capture, place: Place, head: int, window: Window) -> None:
     """The windows that led here, each a click back, and the way to the strongest tile."""
     opened = picked().windows
-    if not opened and not window.pooled:
-        return
     names = [f"Whole text, {capture.length:,} tokens", *map(_name, opened)]
     for depth, name in enumerate(names[:-1]):
         st.button(
@@ -50,7 +63,7 @@ def trail(capture: Capture, place: Place, head: int, window: Window) -> None:
         )
 
 
-def where_in_the_text(capture: Capture, place: Place, head: int) -> None:
+def _where_in_the_text(capture: Capture, place: Place, head: int) -> None:
     """A small picture of the whole text, with the opened windows framed."""
     opened = picked().windows
     if opened:

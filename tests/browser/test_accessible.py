@@ -1,6 +1,7 @@
 """The pages through axe-core, and by keyboard alone."""
 
 import re
+from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -35,6 +36,21 @@ def test_explore_has_no_violation_with_a_menu_open(explorer: Explorer) -> None:
         assert violations(page) == [], name
         page.keyboard.press("Escape")
         expect(menu(page)).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    "explorer",
+    [
+        {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
+        for scheme, width in (("light", 390), ("dark", 1280))
+    ],
+    indirect=True,
+)
+def test_explore_has_no_violation_with_everything_shown(explorer: Explorer) -> None:
+    query = {"view": "gallery,large,table,symlog,dt", "span": "3-6", "window": "5-25x0-20"}
+    explorer.open("?" + urlencode({"model": "demo", "preset": "where-is-mia", **query}))
+    expect(explorer.page.get_by_test_id("stDataFrame")).to_be_visible()
+    assert violations(explorer.page) == []
 
 
 @THEMES
