@@ -68,6 +68,7 @@ def test_a_pointer_that_leaves_leaves_no_mark_on_another_head(explorer: Explorer
 
 
 def test_a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer: Explorer) -> None:
+    explorer.page.add_style_tag(content="* { overflow-anchor: none; }")  # else the browser may scroll along
     kept, drawn = explorer.pixels().image, explorer.pixels()
     explorer.point(0, 0.2, 0.6, drawn)
     assert (explorer.pixels().image != kept).any()
