@@ -220,7 +220,8 @@ def generated(page: Page, new: int, before: str = "") -> str:
     text = page.locator(".st-key-motion_text")
     if before:  # whose "15 of 15" may still stand there
         page.wait_for_function(
-            "before => document.querySelector('.st-key-motion_text').innerText !== before", arg=before
+            "before => (document.querySelector('.st-key-motion_text')?.innerText ?? before) !== before",
+            arg=before,
         )
     expect(page.get_by_text(f"{new} of {new} new tokens")).to_be_visible()
     return str(text.inner_text())
