@@ -15,6 +15,9 @@ from explorer.passages import link_to
 from explorer.picks import chosen, picked
 from explorer.resources import Capture, faithfulness
 
+FEW_CELLS = 1_000_000
+"""Of all heads' matrices. Up to here their small pictures are made before the panels: it takes 15 ms."""
+
 SMALL_PICTURES = 100_000
 """Heads times tokens. Up to here small pictures of all heads are made unasked."""
 
@@ -33,7 +36,8 @@ def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any
             if place.kind == "ssm" or not math.isnan(of_head[measure.column]):
                 _measure(capture, measure, of_head)
     faithful, alike = st.empty(), st.empty()
-    at_once = capture.has_pictures
+    cells = capture.length**2 * len(capture.measures)
+    at_once = capture.has_pictures or cells <= FEW_CELLS
     known = _known_faithfulness(capture)
     if place.kind == "attention":
         faithful.caption(

@@ -64,7 +64,9 @@ def test_a_pointer_that_leaves_leaves_no_mark_on_another_head(explorer: Explorer
     explorer.click_head(1, 3)
     found = explorer.pixels().image
     explorer.open("?" + explorer.page.url.partition("?")[2])
-    assert (explorer.pixels().image == found).mean() > 0.999
+    again = explorer.pixels().image
+    high = min(len(again), len(found))  # a canvas that has been resized may be a pixel higher
+    assert (again[:high] == found[:high]).mean() > 0.999
 
 
 def test_a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer: Explorer) -> None:
