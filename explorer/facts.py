@@ -16,8 +16,8 @@ from explorer.picks import chosen, picked
 from explorer.resources import Capture, faithfulness
 
 FEW_CELLS = 150_000
-"""Of all heads' matrices. Up to here their small pictures are made before the panels: for 32 heads of 64 tokens
-it takes 15 ms."""
+"""Of all heads' matrices. Up to here their small pictures are made before the panels: 32 heads of 64 tokens
+take 15 ms."""
 
 SMALL_PICTURES = 100_000
 """Heads times tokens. Up to here small pictures of all heads are made unasked."""
