@@ -1,71 +1,69 @@
 // What menus need on every page, and Streamlit does not give by itself: the keyboard goes into a menu that opens
-// and on from its button behind its last control; a press beside closes it. Runs in the page's head.
-{
-  const BODY = "[data-testid=stPopoverBody]";
-  // Not a code, unless it is alone: it may be drawn before what stands above it.
-  const CONTROL = ":is(a[href], button, input, textarea)"
-    + ":not(:disabled, [tabindex='-1'], [data-testid=stCode] *)";
-  const CODE = "[data-testid=stCode][tabindex]";
+// and on from its button behind its last control; a press beside closes it.
 
-  let entered = null;  // the menu that has had the focus
-  let byKey = false;  // whether it was opened from the keyboard
+const BODY = "[data-testid=stPopoverBody]";
+// Not a code, unless it is alone: it may be drawn before what stands above it.
+const CONTROL = ":is(a[href], button, input, textarea)"
+  + ":not(:disabled, [tabindex='-1'], [data-testid=stCode] *)";
+const CODE = "[data-testid=stCode][tabindex]";
 
-  const isDrawn = () => document.querySelector("[data-test-script-state=notRunning]") !== null;
+let entered = null;  // the menu that has had the focus
+let byKey = false;  // whether it was opened from the keyboard
 
-  // What a menu holds is drawn after it: the focus waits for its first control. A pointer's menu takes the
-  // focus itself: a box that took it would bring up the keyboard of a phone.
-  const enter = () => {
-    const menu = document.querySelector(BODY);
-    if (menu === entered) return;
-    if (menu === null) { entered = null; return; }
-    const code = isDrawn() ? menu.querySelector(CODE) : null;
-    const control = byKey ? menu.querySelector(CONTROL) : menu;
-    const first = control ?? code;
-    const inside = menu.contains(document.activeElement) && document.activeElement !== code;
-    if (control || inside) entered = menu;
-    if (first === null || first === document.activeElement || inside) return;
-    menu.tabIndex = -1;
-    first.focus({ preventScroll: true });
-  };
+const isDrawn = () => document.querySelector("[data-test-script-state=notRunning]") !== null;
 
-  // A place that takes the focus and has a name is something: Streamlit calls the one for files a decoration.
-  const mend = () => document.querySelector("[data-testid=stFileUploaderDropzone][role=presentation]")
-    ?.setAttribute("role", "group");
+// What a menu holds is drawn after it: the focus waits for its first control. A pointer's menu takes the
+// focus itself: a box that took it would bring up the keyboard of a phone.
+const enter = () => {
+  const menu = document.querySelector(BODY);
+  if (menu === entered) return;
+  if (menu === null) { entered = null; return; }
+  const code = isDrawn() ? menu.querySelector(CODE) : null;
+  const control = byKey ? menu.querySelector(CONTROL) : menu;
+  const first = control ?? code;
+  const inside = menu.contains(document.activeElement) && document.activeElement !== code;
+  if (control || inside) entered = menu;
+  if (first === null || first === document.activeElement || inside) return;
+  menu.tabIndex = -1;
+  first.focus({ preventScroll: true });
+};
 
-  // Streamlit's own way to close a menu. It gives the focus to the menu's button, which must not scroll the page.
-  const close = () => {
-    const main = document.querySelector("[data-testid=stMain]");
-    const top = main.scrollTop;
-    document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true, cancelable: true }));
-    main.scrollTop = top;
-  };
+// A place that takes the focus and has a name is something: Streamlit calls the one for files a decoration.
+const mend = () => document.querySelector("[data-testid=stFileUploaderDropzone][role=presentation]")
+  ?.setAttribute("role", "group");
 
-  // Streamlit closes a menu with the click that presses something else, and tells both as one: where they are of
-  // two fragments, one of them would not be run. So the menu is closed at the beginning of the press.
-  const OF_MENU = "[data-st-overlay-root=true], [data-testid=stPopoverButton][aria-expanded=true]";
-  const press = (event) => {
-    byKey = false;
-    const target = event.target instanceof Element ? event.target : null;
-    if (document.querySelector(BODY) && !target?.closest(OF_MENU)) close();
-  };
+// Streamlit's own way to close a menu. It gives the focus to the menu's button, which must not scroll the page.
+const close = () => {
+  const main = document.querySelector("[data-testid=stMain]");
+  const top = main.scrollTop;
+  document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true, cancelable: true }));
+  main.scrollTop = top;
+};
 
-  // Menus stand at the end of the document: Tab would go there from the last control, and not to what follows
-  // the menu's button.
-  const key = (event) => {
-    byKey = true;
-    const menu = document.querySelector(BODY);
-    if (event.key !== "Tab" || !menu?.contains(document.activeElement)) return;
-    const stops = [...menu.querySelectorAll("a[href], button, input, textarea, [tabindex='0']")]
-      .filter((each) => each.tabIndex === 0 && !each.disabled && each.checkVisibility());
-    const at = stops.indexOf(document.activeElement);
-    if (event.shiftKey ? at > 0 : at < stops.length - 1) return;
-    close();
-    if (event.shiftKey) event.preventDefault(); // the button is what stands before the menu
-  };
+// Streamlit closes a menu with the click that presses something else, and tells both as one: where they are of
+// two fragments, one of them would not be run. So the menu is closed at the beginning of the press.
+const OF_MENU = "[data-st-overlay-root=true], [data-testid=stPopoverButton][aria-expanded=true]";
+const press = (event) => {
+  byKey = false;
+  const target = event.target instanceof Element ? event.target : null;
+  if (document.querySelector(BODY) && !target?.closest(OF_MENU)) close();
+};
 
-  new MutationObserver(() => { enter(); mend(); }).observe(document, {
-    subtree: true, childList: true, attributes: true, attributeFilter: ["data-test-script-state"],
-  });
-  window.addEventListener("pointerdown", press, true);
-  window.addEventListener("keydown", key, true);
-}
+// Menus stand at the end of the document: Tab would go there from the last control, and not to what follows
+// the menu's button.
+const key = (event) => {
+  byKey = true;
+  const menu = document.querySelector(BODY);
+  if (event.key !== "Tab" || !menu?.contains(document.activeElement)) return;
+  const stops = [...menu.querySelectorAll("a[href], button, input, textarea, [tabindex='0']")]
+    .filter((each) => each.tabIndex === 0 && !each.disabled && each.checkVisibility());
+  const at = stops.indexOf(document.activeElement);
+  if (event.shiftKey ? at > 0 : at < stops.length - 1) return;
+  close();
+  if (event.shiftKey) event.preventDefault(); // the button is what stands before the menu
+};
+
+window.whenChanged(enter);
+window.whenChanged(mend);
+window.addEventListener("pointerdown", press, true);
+window.addEventListener("keydown", key, true);

@@ -308,17 +308,13 @@ const listen = () => {
   document.addEventListener("scroll", lookWhetherLeft, { capture: true, passive: true });
   setInterval(lookWhetherLeft, 250);
   document.addEventListener("keydown", keydown, { capture: true });
-  new MutationObserver(equip).observe(document.body, { subtree: true, childList: true });
+  window.whenChanged(equip);
 };
+listen();
 
-// One for the page, whatever is mounted again.
-export default function ({ data, setTriggerValue }) {
-  if (!window.hand) {
-    window.hand = { tell, equip };
-    listen();
-  }
-  const { tell: told, equip: again } = window.hand;
-  const mine = told[data.chart] = (keys) => setTriggerValue("moved", keys);
-  again();
-  return () => { if (told[data.chart] === mine) delete told[data.chart]; };
-}
+// What the component of a chart calls when it comes; what it gets back, it calls when it goes.
+window.hearKeys = (chart, moved) => {
+  tell[chart] = moved;
+  equip();
+  return () => { if (tell[chart] === moved) delete tell[chart]; };
+};

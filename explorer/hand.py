@@ -1,14 +1,13 @@
 """The hand on the charts: what a browser hears of mouse, finger and keys beyond what Vega does.
 
-`hand.js` turns gestures into events that Vega understands. Keys alone come here, counted since the page was
-loaded: so none is lost if the script is still running when the next one comes.
+`hand.js`, in the page's head, turns gestures into events that Vega understands. Keys alone come here, counted
+since the page was loaded: so none is lost if the script is still running when the next one comes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import streamlit as st
 
@@ -18,17 +17,9 @@ KEYS = ("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Escape")
 
 _hand = st.components.v2.component(
     "hand",
-    js=Path(__file__).with_suffix(".js").read_text("utf-8"),
-    # The component has no looks and takes no room.
-    css="""
-[class*="_hand"][class*="st-key-"] { position: absolute; }
-[role=graphics-document]:focus-visible { outline: 3px solid #d97706; outline-offset: 2px; }
-[role=graphics-document] canvas { -webkit-touch-callout: none; user-select: none; -webkit-user-select: none; }
-.hand-holds {
-  position: fixed; width: 88px; height: 88px; margin: -44px; border-radius: 50%; z-index: 1000000;
-  border: 3px solid #d97706; pointer-events: none; animation: hand-holds 0.15s ease-out;
-}
-@keyframes hand-holds { from { transform: scale(0.2); } }
+    js="""
+export default ({ data, setTriggerValue }) =>
+  window.hearKeys(data.chart, (keys) => setTriggerValue("moved", keys));
 """,
     isolate_styles=False,
 )

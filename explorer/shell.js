@@ -1,5 +1,22 @@
 // Runs in the page's head, before Streamlit's own scripts.
 {
+  // Calls `act` soon after the document has changed, and not for every change: a run makes hundreds of them, and
+  // to look through the document at each took 15 of the 200 ms of a new prompt.
+  const acts = [];
+  let due = false;
+  const look = () => {
+    due = false;
+    acts.forEach((act) => act());
+  };
+  new MutationObserver(() => {
+    if (!due) setTimeout(look, 16); // and not with the next frame: a hidden page has none
+    due = true;
+  }).observe(document, {
+    subtree: true, childList: true, attributes: true,
+    attributeFilter: ["data-test-connection-state", "data-test-script-state"],
+  });
+  window.whenChanged = (act) => acts.push(act);
+
   // Pages lie beside each other. Without this, Streamlit looks for its server below the page that is opened.
   // A lost connection is told below: Streamlit's dialog would name a command that starts nothing here.
   window.__streamlit = {
@@ -58,7 +75,5 @@
     }
     waiting = setTimeout(say, SOON);
   };
-  new MutationObserver(follow).observe(document, {
-    subtree: true, childList: true, attributes: true, attributeFilter: ["data-test-connection-state"],
-  });
+  window.whenChanged(follow);
 }

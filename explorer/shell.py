@@ -14,6 +14,8 @@ from starlette.routing import Route
 from explorer.sampling import SETTINGS
 
 FOLDER = Path(__file__).resolve().parent
+MODULES = ("accessible", "hand")
+"""Each a script and a style. They run after `shell.js` and before Streamlit."""
 _HEAD = "<head>"
 
 
@@ -21,13 +23,16 @@ _HEAD = "<head>"
 def html() -> str:
     """What a browser gets whichever page it opens."""
     page = (Path(streamlit.__file__).parent / "static" / "index.html").read_text("utf-8")
-    shell, accessible, style = (
-        (FOLDER / name).read_text("utf-8") for name in ("shell.js", "accessible.js", "accessible.css")
-    )
-    shell = shell.replace("__SETTINGS__", json.dumps(list(SETTINGS)))
+    shell = _read("shell.js").replace("__SETTINGS__", json.dumps(list(SETTINGS)))
+    modules = "".join(f'<script type="module">{_read(f"{name}.js")}</script>' for name in MODULES)
+    styles = "".join(f"<style>{_read(f'{name}.css')}</style>" for name in MODULES)
     if page.count(_HEAD) != 1:
         raise ValueError("Streamlit's page has no head, or several.")
-    return page.replace(_HEAD, f"{_HEAD}<script>{shell}{accessible}</script><style>{style}</style>")
+    return page.replace(_HEAD, f"{_HEAD}<script>{shell}</script>{modules}{styles}")
+
+
+def _read(name: str) -> str:
+    return (FOLDER / name).read_text("utf-8")
 
 
 async def _page(_: Request) -> HTMLResponse:
