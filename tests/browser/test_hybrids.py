@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 from components.demo import MODEL_FOLDER
 from tests.browser.conftest import Explorer, Panels
+from tests.browser.test_accessible import violations
 from tests.families import FAMILY_CASES
 
 pytestmark = pytest.mark.browser
@@ -43,6 +44,7 @@ def test_a_click_on_a_softmax_cell_shows_its_pattern(explorer: Explorer, hybrid:
     assert shown.green(1) > 100  # attention has none
     assert shown.coloured(2) < 50  # words
     assert re.search(r"softmax head 2, .* reads ", explorer.described("panels"))
+    assert violations(explorer.page) == []
     explorer.click_head(CASE.mixers[0], 0)
     assert explorer.picked() == f"Layer {CASE.mixers[0]}, head 0"
     assert "kind" not in explorer.parameters()
