@@ -100,7 +100,7 @@ def a_value(form: str, state: WidgetState) -> WidgetState:
 ALL_FORMS = {*FORMS.values(), "trigger_value", "int_value", "int_array_value", "json_value"}
 
 
-@pytest.mark.parametrize("key", [*FORMS, "generate", "None"])
+@pytest.mark.parametrize("key", [*sorted(FORMS), "generate", "None"])
 def test_only_the_form_of_a_widget_s_value_passes(key: str) -> None:
     for form in ALL_FORMS:
         passed = received(checked(message(a_value(form, WidgetState(id=identifier(key))))))
