@@ -179,7 +179,10 @@ def test_characters_of_several_tokens_are_named_on_all_pages(
     prompt = "ش 中 😀 ที่"
     explorer.open("?" + urlencode({"model": model_with(tokenizer, tmp_path), "prompt": prompt}))
     page.get_by_role("button", name="Pick from lists").click()
-    page.get_by_role("combobox", name="Query position i").click()
+    queries = page.get_by_role("combobox", name="Query position i")
+    queries.scroll_into_view_if_needed()  # in the menu; a list that has opened closes when its menu scrolls
+    explorer.settle()
+    queries.click()
     options = page.get_by_role("option")
     expect(options.first).to_be_visible()
     shown = " ".join(options.all_inner_texts())
