@@ -6,7 +6,8 @@ import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from statistics import mean
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from components.bridge import ModelBridge
@@ -16,9 +17,6 @@ RUNS_REMEMBERED = 5
 
 _MARGIN = 1.2
 """What comes on top of the arrays counted here; measured with `benchmarks.long_text`."""
-
-_SCRATCH = 8
-"""Arrays of the size of B and C, in float32, that reading one layer takes for the moment."""
 
 
 @dataclass(frozen=True)
@@ -51,36 +49,25 @@ class Footprint:
 
     layers: int
     projected: int
-    """What a mixer projects for B, C and dt, or softmax attention for q and k, in the model's dtype."""
+    """What a run keeps, in the model's dtype."""
     given: int
-    """What a mixer was given, in the model's dtype."""
+    """What a layer was given, in the model's dtype."""
     terms: int
-    """The terms that follow: B, C and dt in float32, the cumulative decay in float64; or q and k again."""
+    """The terms that follow."""
     scratch: int
     """What reading a layer takes for the moment, the most of any."""
 
     @staticmethod
     def of(bridge: ModelBridge) -> Footprint:
         """That of a loaded model."""
-        mixers, attentions = bridge.ssm_layers(), bridge.attention_layers()
-        mixer: Any = bridge.blocks[mixers[0]].mixer.original_component
-        grouped, heads = 2 * mixer.n_groups * mixer.ssm_state_size, mixer.num_heads
-        compared = 0
-        if attentions:
-            attention: Any = bridge.blocks[attentions[0]].attn.original_component
-            compared = attention.q_proj.out_features + attention.k_proj.out_features
-        item, layers = bridge.model.dtype.itemsize, len(mixers) + len(attentions)
-
-        def mean(of_mixer: int, of_attention: int) -> int:
-            return ceil((of_mixer * len(mixers) + of_attention * len(attentions)) / layers)
-
+        item = bridge.model.dtype.itemsize
+        layers = [bridge.at(place).bytes_per_token(item) for place in bridge.heads]
         return Footprint(
-            layers=layers,
-            projected=mean((grouped + heads) * item, compared * item),
-            given=mean(bridge.model.config.hidden_size * item, 0),
-            terms=mean((grouped + heads) * 4 + heads * 8, compared * item),
-            # Of attention, its own q and k: they can be many times those of the mean.
-            scratch=max(grouped * 4 * _SCRATCH, 2 * compared * item),
+            layers=len(layers),
+            projected=ceil(mean(each.projected for each in layers)),
+            given=ceil(mean(each.given for each in layers)),
+            terms=ceil(mean(each.terms for each in layers)),
+            scratch=max(each.scratch for each in layers),  # one can take many times what the mean one does
         )
 
     def layers_at_once(self, tokens: int, most: int) -> int:

@@ -22,9 +22,10 @@ import altair as alt
 import numpy as np
 from jaxtyping import Float32
 
-from components.charts import Figure, HeadCells, Kind, Statistic, Window
+from components.charts import Figure, HeadCells, Window
 from components.charts.colours import FAINT, INK, QUIET
 from components.charts.window import MOST_TILES, tiles_of
+from components.ssd import KINDS, Place, Statistic
 from explorer.resources import PIECE_TOKENS
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class Provenance:
     """Of tiles, where the window is larger than the picture."""
     with_dt: bool = False
     """Whether column j is multiplied by dt[j]."""
-    kind: Kind = "ssm"
+    kind: str = Place(0).kind
     """Of the head."""
     notes: Sequence[str] = ()
     """What a reader should know of what the model computed, in sentences."""
@@ -242,7 +243,7 @@ def provenance_of(
         keys=cells.keys["text"].tolist(),
         statistic=cells.statistic,
         with_dt=with_dt,
-        kind=cells.kind,
+        kind=cells.kind.name,
         notes=notes,
     )
 
@@ -298,7 +299,7 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
 
     `attention` [query, key] float32; `queries` and `keys`, the first position in the prompt of each row and
     column; `query_texts` and `key_texts`; `statistic` of tiles, "" where a row and a column are one token;
-    `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `kind` ("ssm" or "attention"),
+    `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `kind` ("mamba2" or "softmax"),
     `head`, `with_dt`; `notes` of what the model computed; `versions`, a JSON object.
     Raises ValueError when the window is not that of the matrix.
     """
@@ -340,29 +341,16 @@ def _check(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> 
 
 # Program
 
-_FUNCTIONS = {
-    ("ssm", False): "effective_attention",
-    ("ssm", True): "pooled_attention",
-    ("attention", False): "softmax_attention",
-    ("attention", True): "pooled_softmax",
-}
-"""What makes the matrix, by the kind of the head and whether it is one of tiles."""
-
 
 def snippet(provenance: Provenance) -> str:
     """A Python program that makes the matrix again, with the package's public names only."""
     how = {"revision": provenance.revision, "dtype": provenance.dtype}
     given = "".join(f", {name}={value!r}" for name, value in how.items() if value)
-    softmax, is_pooled = provenance.kind == "attention", provenance.window.pooled
-    function = _FUNCTIONS[provenance.kind, is_pooled]
-    block = f"blocks.{provenance.layer}"
-    names = f'["{block}.attn.hook_pattern"]'
-    terms = f"softmax_terms(layer={provenance.layer})"
-    options = ""
-    if not softmax:
-        names = f'[f"{block}.mixer.hook_{{term}}" for term in ("B", "C", "dt")]'
-        terms = f"ssd_terms(layer={provenance.layer}, with_x=False)"
-        options = f"\n    include_dt_scaling={provenance.with_dt},"
+    kind, is_pooled = KINDS[provenance.kind], provenance.window.pooled
+    function = (kind.attention.pooled if is_pooled else kind.attention.full).__name__
+    names = [f"blocks.{provenance.layer}.{hook}" for hook in kind.hooks]
+    terms = kind.terms.format(layer=provenance.layer)
+    options = f"\n    include_dt_scaling={provenance.with_dt}," if kind.times_dt else ""
     if is_pooled:
         options = f"\n    tiles={MOST_TILES},\n    statistic={provenance.statistic!r},{options}"
     ranges = {name: f"slice({each.start}, {each.stop})" for name, each in _ranges(provenance).items()}
@@ -373,7 +361,7 @@ from components.ssd import {function}
 
 bridge = load_bridge({provenance.model!r}{given})
 prompt = {provenance.prompt!r}
-names = {names}
+names = {json.dumps(names)}
 logits, cache = bridge.run_with_cache(
     prompt, names_filter=names, piece_tokens={PIECE_TOKENS}, logits_to_keep=1
 )
@@ -392,5 +380,6 @@ def file_name(provenance: Provenance, suffix: str) -> str:
     last = re.split(r"[/\\]", provenance.model.rstrip("/\\"))[-1].removeprefix("mamba2-")
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", last)[:60].strip(".-") or "model"
     dt = "-dt" if provenance.with_dt else ""
-    kind = "-softmax" if provenance.kind == "attention" else ""
+    short = KINDS[provenance.kind].short
+    kind = f"-{short}" if short else ""
     return f"mamba2-{model}-layer{provenance.layer}{kind}-head{provenance.head}{dt}.{suffix.lstrip('.')}"

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from components.charts import MEASURES, Kind, Measure, Place, exactness, heads_like, in_words, power_of_ten
-from components.ssd import MEASURED_ROWS
+from components.charts import exactness, heads_like, in_words, power_of_ten
+from components.ssd import KINDS, MEASURED_ROWS, MEASURES, Measure, Place
 from explorer.passages import link_to
 from explorer.picks import chosen, picked
 from explorer.resources import Capture, faithfulness
@@ -28,23 +28,21 @@ def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any
 
     So nothing of another head stands beside this one's panels, which need not wait for the rest either.
     """
-    selection = picked()
+    selection, kind = picked(), KINDS[place.kind]
     st.subheader(f"{str(place).capitalize()}, head {head}", anchor=False)
     if look_for := selection.look_for(place.layer, head, place.kind):
         st.markdown(f":material/visibility: {look_for}")
     with st.container(horizontal=True):
-        for measure in reversed(MEASURES):
-            if place.kind == "ssm" or not math.isnan(of_head[measure.column]):
+        of_kind = capture.measures[capture.measures["kind"] == place.kind]
+        for measure in reversed(MEASURES.values()):
+            if of_kind[measure.name].notna().any():
                 _measure(capture, measure, of_head)
     faithful, alike = st.empty(), st.empty()
     cells = capture.length**2 * len(capture.measures)
     at_once = capture.has_pictures or cells <= FEW_CELLS
     known = _known_faithfulness(capture)
-    if place.kind == "attention":
-        faithful.caption(
-            "Softmax attention: every row is a distribution over the tokens up to it, and nothing decays. "
-            "It is computed from the queries and keys that the layer itself compared."
-        )
+    if kind.note:
+        faithful.caption(kind.note)
     elif place.layer in known:
         with faithful.container():
             tell_faithfulness(*known[place.layer], place.layer)
@@ -63,7 +61,7 @@ def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any
         if not at_once:
             with alike:
                 _alike(capture, place, head)
-        if place.kind == "ssm" and place.layer not in known:  # for this the mixer runs once more
+        if not kind.note and place.layer not in known:  # for this the mixer runs once more
             known[place.layer] = faithfulness(capture.model, capture.prompt, place.layer)
             with faithful.container():
                 tell_faithfulness(*known[place.layer], place.layer)
@@ -99,25 +97,26 @@ def tell_faithfulness(error: float, tolerance: float, layer: int, over: str = ""
 
 
 def _measure(capture: Capture, measure: Measure, of_head: pd.Series[Any]) -> None:
-    """One figure of the head, in tokens and in the text's own words."""
-    tokens, error = float(of_head[measure.column]), float(of_head.get(f"{measure.column}_error", 0))
+    """One figure of the head and, if it counts tokens, the same in the text's own words."""
+    value, error = float(of_head[measure.name]), float(of_head[f"{measure.name}_error"])
     meaning = measure.meaning
     if error > 0:
-        meaning += f" From {MEASURED_ROWS} of {capture.length:,} rows; standard error {error:.2g} tokens."
+        rows = f"{MEASURED_ROWS} of {capture.length:,} rows"
+        meaning += f" From {rows}; standard error {error:.2g} {measure.unit}."
     st.metric(
         measure.label,
-        _tokens(tokens),
-        delta=(in_words(tokens, capture.spans) if tokens else "") or None,
+        _figure(value, measure.unit),
+        delta=(in_words(value, capture.spans) if value and measure.unit == "tokens" else "") or None,
         delta_color="off",
         delta_arrow="off",
         help=meaning,
     )
 
 
-def _tokens(count: float) -> str:
+def _figure(count: float, unit: str) -> str:
     if math.isnan(count):
         return "none"
-    return f"{count:.3g} tokens" if math.isfinite(count) else "∞ tokens"
+    return f"{count:.3g} {unit}" if math.isfinite(count) else f"∞ {unit}"
 
 
 def _alike(capture: Capture, place: Place, head: int) -> None:
@@ -140,11 +139,11 @@ def _alike(capture: Capture, place: Place, head: int) -> None:
         return
     exact = capture.pictures.shape[-1] == capture.length
     cells = "|attention|, cell by cell" if exact else "attention over tiles, as root mean squares"
-    names: dict[tuple[int, int, Kind], str] = {}
+    names: dict[tuple[int, int, str], str] = {}
     for other, similarity in found:
-        layer, index, kind = heads[other]
+        layer, index, name = heads[other]
         shown = math.floor(similarity * 1000 + 1e-3) / 1000  # cut: 1 is said of the same picture alone
-        names[heads[other]] = f"L{layer}{' softmax' * (kind == 'attention')} H{index} · {shown:.3f}"
+        names[heads[other]] = f"{f'L{layer} {KINDS[name].short}'.rstrip()} H{index} · {shown:.3f}"
     st.session_state.alike = None
     st.pills(
         "Heads that read alike",

@@ -10,7 +10,6 @@ import pyarrow as pa
 import streamlit as st
 
 from components.charts import (
-    MEASURES,
     OPEN_SPAN,
     OPEN_WINDOW,
     PICK,
@@ -18,7 +17,6 @@ from components.charts import (
     PICK_QUERY,
     Figure,
     HeadCells,
-    Place,
     Window,
     decay_curves_chart,
     gallery_chart,
@@ -32,7 +30,7 @@ from components.charts import (
     what_is_left,
 )
 from components.charts.window import tiles_of
-from components.ssd import SSDTerms, decay
+from components.ssd import KINDS, MEASURES, Place
 from explorer import hand
 from explorer.address import write_address
 from explorer.facts import head_facts
@@ -103,7 +101,7 @@ def _press() -> None:
 def _move_head(heads: Mapping[Place, int], place: Place, head: int) -> None:
     """Go to another head by the arrow keys: layers down, heads across, as the head map has them."""
     moves = hand.moves("head_map")
-    down = sorted(heads, key=lambda each: (each.layer, each.kind == "attention"))
+    down = list(heads)
     place = down[min(max(down.index(place) + moves.down, 0), len(down) - 1)]
     head = min(max(head + moves.right, 0), heads[place] - 1)
     st.session_state.selection = picked().with_head(place.layer, head, place.kind)
@@ -167,10 +165,11 @@ def _switches(place: Place) -> None:
             "Lock scale: one scale for all heads",
             "Of a kind, in every layer; a weak head is pale on it.",
         )
-        no_dt = place.kind == "attention"
+        kind = KINDS[place.kind]
+        no_dt = kind.times_dt is None
         _toggle(
             "dt",
-            f"Times dt: {'not for softmax heads' if no_dt else 'M·dt, what the scan adds'}",
+            f"Times dt: {f'not for {kind.short} heads' if no_dt else 'M·dt, what the scan adds'}",
             "A dark cell can be pale because its key was never written (dt), is forgotten (decay), or does "
             "not match (content).",
             disabled=no_dt,
@@ -206,29 +205,28 @@ def head_figures(capture: Capture) -> None:
     if picked().view.gallery:
         _gallery(capture, place, head)
     head_panels(capture, place, head, float(of_head["half_life"]))
-    if place.kind == "ssm":
+    if KINDS[place.kind].decay:
         _decay_curves(capture, place, head, float(of_head["half_life"]))
     compute_facts()
 
 
 def _stop_layer() -> None:
     """Go back to the head whose layer was there."""
-    st.session_state.selection = picked().with_head(*st.session_state.get("seen", (0, 0, "ssm")))
+    st.session_state.selection = picked().with_head(*st.session_state.get("seen", (0, 0)))
 
 
 def _head_map(capture: Capture, place: Place, head: int) -> None:
-    measures = {measure.column: measure for measure in MEASURES}
     st.session_state.measure = picked().view.measure
     st.segmented_control(
         "Heads coloured by",
-        list(measures),
+        list(MEASURES),
         key="measure",
-        format_func=lambda column: measures[column].label,
+        format_func=lambda name: MEASURES[name].label,
         on_change=_choose,
         args=("measure",),
         required=True,
     )
-    measure = measures[st.session_state.measure]
+    measure = MEASURES[st.session_state.measure]
     draw(
         head_map_chart(
             capture.measures, measure, (place.layer, place.kind, head), larger=picked().view.large
@@ -240,18 +238,17 @@ def _head_map(capture: Capture, place: Place, head: int) -> None:
     )
     hand.listen("head_map", partial(_move_head, capture.heads, place, head))
     st.caption("Click a cell to see its head, or go there by the arrow keys.")
-    link_to("half-life" if measure.column == "half_life" else "distance", "the head map")
+    link_to("half-life" if measure.name == "half_life" else "distance", "the head map")
 
 
 def _gallery(capture: Capture, place: Place, head: int) -> None:
     """Every head at once."""
-    measures = {measure.column: measure for measure in MEASURES}
     st.session_state.sort = picked().view.sort
     st.segmented_control(
         "Gallery sorted by",
-        ["", *measures],
+        ["", *MEASURES],
         key="sort",
-        format_func=lambda column: measures[column].label if column else "Layer and head",
+        format_func=lambda name: MEASURES[name].label if name else "Layer and head",
         on_change=_choose,
         args=("sort",),
         required=True,
@@ -260,7 +257,7 @@ def _gallery(capture: Capture, place: Place, head: int) -> None:
         capture.pictures,
         capture.measures,
         (place.layer, place.kind, head),
-        sort=measures.get(picked().view.sort),
+        sort=MEASURES.get(picked().view.sort),
         locked=picked().view.locked,
         larger=picked().view.large,
     )
@@ -308,8 +305,9 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
     window = shown_window(capture)
     query = _existing_query(window)
     cells = cells_of(capture, place, head, window, "rms" if view.rms else "mean")
-    with_dt = view.dt and place.kind == "ssm"
-    value: Literal["attention", "attention_dt"] = "attention_dt" if with_dt else "attention"
+    kind = KINDS[place.kind]
+    value = kind.attention_with(dt=view.dt).name
+    with_dt = view.dt and kind.times_dt is not None
     row = cells.row(query)
     key = int(row["j"].iloc[int(row[value].abs().to_numpy().argmax())])
     words = head_in_words(cells, place.layer, head, half_life, query, with_dt=with_dt)
@@ -361,7 +359,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
         export_menu(selection, place, head, cells, panels)
     if as_table:
         st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
-    measure = next(measure for measure in MEASURES if measure.column == view.measure)
+    measure = MEASURES[view.measure]
     live_alt(
         {
             HEAD_MAP: f"Head map: {measure.label.lower()} of every head. Picked: {place}, head {head}.",
@@ -382,32 +380,30 @@ def _what_is_left(capture: Capture, place: Place, head: int, cells: HeadCells) -
     if first <= last:  # the diagonal, where nothing has faded yet
         return ""
     # Decay is largest between the nearest two: each token takes some of it.
-    survival = (
-        float(decay(terms, heads=[head], queries=slice(first, first + 1), keys=slice(last, last + 1)))
-        if isinstance(terms, SSDTerms)
-        else 1.0
-    )
-    if survival > 0.01 and isinstance(terms, SSDTerms):
-        return ""  # as most windows: the picture of the whole text is not needed
+    survival, decay = 1.0, KINDS[place.kind].decay
+    if decay is not None:
+        survival = float(decay.full(terms, heads=[head], queries=[first], keys=[last]))
+        if survival > 0.01:
+            return ""  # as most windows: the picture of the whole text is not needed
     return what_is_left(cells, survival, float(overview(capture.model, capture.prompt, place, head).max()))
 
 
 def _how_to_read(cells: HeadCells, kernel: int) -> str:
     """What a row, a column and a cell are."""
-    softmax = cells.kind == "attention"
+    content, *between, _ = cells.kind.factors
     if not cells.pooled:
         return (
             "Each row is a query position i, each column a key position j that it reads. Zero has the colour "
-            f"of the page. {column_in_words(1 if softmax else kernel)}"
+            f"of the page. {column_in_words(kernel if cells.kind.mixes_before else 1)}"
         )
     what = (
-        f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'attention' if softmax else 'M'}"
+        f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'M' if between else 'attention'}"
     )
-    beside = "of the scores" if softmax else "of content and decay"
+    beside = " and ".join(factor.plural or factor.name for factor in (content, *between))
     return (
-        f"Each cell is a tile of queries and keys: the exact {what} over it, beside the mean {beside}. Drag "
-        "over cells to open them, down to single tokens. Each box below the panels is a tile of the text, "
-        "shaded by what the marked queries read in it."
+        f"Each cell is a tile of queries and keys: the exact {what} over it, beside the mean of {beside}. "
+        "Drag over cells to open them, down to single tokens. Each box below the panels is a tile of the "
+        "text, shaded by what the marked queries read in it."
     )
 
 
@@ -449,7 +445,7 @@ def _decay_curves(capture: Capture, place: Place, head: int, half_life: float) -
         link_to("memory", "decay curves")
     draw(
         decay_curves_chart(
-            survival_table(capture.ssd_terms(place.layer)),
+            survival_table(capture.terms(place)),
             head,
             half_life,
             log=view.log,

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from explorer.resources import bridge, encoded, heads_of, use_threads
+from explorer.resources import bridge, encoded, use_threads
 from explorer.settings import settings
 
 if TYPE_CHECKING:
     from components.bridge import ActivationCache, ModelBridge
     from components.bridge.generation import Generation
-    from components.charts import Place
-    from components.ssd import SoftmaxTerms, SSDTerms
+    from components.ssd import MixerTerms, Place
 
 MOST_NEW_TOKENS = 512
 
@@ -89,18 +88,14 @@ class Continuation:
     @cached_property
     def heads(self) -> dict[Place, int]:
         """How many heads each layer has, by kind."""
-        return heads_of(self.bridge)
+        return self.bridge.heads
 
-    def terms(self, place: Place, *, with_x: bool) -> SSDTerms | SoftmaxTerms:
+    def terms(self, place: Place, *, with_x: bool) -> MixerTerms:
         """Those of a layer over all that has come."""
         return self.made(
             "terms",
             (self.generation.length, place, with_x),
-            lambda: (
-                self.cache().softmax_terms(place.layer)
-                if place.kind == "attention"
-                else self.cache().ssd_terms(place.layer, with_x=with_x)
-            ),
+            lambda: self.cache().terms(place, with_x=with_x),
         )
 
     def stop(self) -> None:
@@ -199,23 +194,13 @@ def _check_room(bridge: ModelBridge, prompt: int, new: int) -> None:
 def gigabytes(bridge: ModelBridge, tokens: int) -> float:
     """Memory that a continuation takes when it has so many tokens.
 
-    Kept of each layer with a mixer, in the model's dtype: what was projected, and the scan's output; of each
-    with softmax attention, queries and keys. In use, in float32, the terms of one layer and the logits of a
-    piece of the prompt.
+    Kept of each layer: that from which its terms follow. In use: the terms of one layer, and the logits of a
+    piece of the prompt in float32.
     """
     from components.bridge.generation import PIECE_TOKENS
 
-    layers = bridge.ssm_layers()
-    mixer: Any = bridge.blocks[layers[0]].mixer.original_component
-    inner = mixer.num_heads * mixer.head_dim
-    terms = inner + 2 * mixer.n_groups * mixer.ssm_state_size + mixer.num_heads
-    attentions: list[Any] = [bridge.blocks[i].attn.original_component for i in bridge.attention_layers()]
-    compared = sum(each.q_proj.out_features + each.k_proj.out_features for each in attentions)
-    kept = (len(layers) * (terms + 2 * inner) + compared) * bridge.model.dtype.itemsize
-    in_use = _ARRAYS_OF_TERMS * terms * 4
+    item = bridge.model.dtype.itemsize
+    layers = [bridge.at(place).bytes_per_token(item) for place in bridge.heads]
+    each_token = sum(each.continued for each in layers) + max(each.all_terms for each in layers)
     logits = 3 * min(tokens, PIECE_TOKENS) * bridge.model.config.vocab_size * 4
-    return float(tokens * (kept + in_use) + logits) / 1e9
-
-
-_ARRAYS_OF_TERMS = 4
-"""Arrays of the size of one layer's terms, in float32, that reading it takes for the moment."""
+    return float(tokens * each_token + logits) / 1e9

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import streamlit as st
@@ -17,7 +16,6 @@ from components.charts import (
     PICK_QUERY,
     Figure,
     HeadCells,
-    Place,
     Window,
     head_cells,
     head_in_words,
@@ -29,7 +27,16 @@ from components.charts import (
 )
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.window import MOST_TILES
-from components.ssd import SoftmaxTerms, SSDTerms, half_life, state_contributions, state_norms, state_shares
+from components.ssd import (
+    KINDS,
+    MEASURES,
+    MixerTerms,
+    Place,
+    SSDTerms,
+    state_contributions,
+    state_norms,
+    state_shares,
+)
 from explorer import hand
 from explorer.address import write_address
 from explorer.facts import tell_faithfulness
@@ -72,7 +79,7 @@ class Moment:
         return self.continuation.tokens()[: self.length]
 
     @property
-    def terms(self) -> SSDTerms | SoftmaxTerms:
+    def terms(self) -> MixerTerms:
         """Those of the layer over all that has come; with x once no more comes, since they take longer."""
         return self.continuation.terms(self.place, with_x=not self.continuation.running)
 
@@ -85,7 +92,7 @@ class Moment:
             "cells",
             (self.length, total, self.place, self.head, window),
             lambda: head_cells(
-                lengthened(self.terms, total),
+                self.terms.lengthened(total),
                 self.head,
                 [*self.tokens, *[" "] * (total - self.length)],
                 window,
@@ -108,28 +115,12 @@ def frame(total: int, prompt: int, time: int) -> Window:
     return Window(range(start, min(start + most, total)), range(total))
 
 
-def lengthened(terms: SSDTerms | SoftmaxTerms, length: int) -> SSDTerms | SoftmaxTerms:
-    """Terms without x of a text that goes on to `length`, with tokens that write and read nothing."""
-    more = length - terms.length
-    if isinstance(terms, SoftmaxTerms):
-        q, k = (F.pad(each, (0, 0, 0, 0, 0, more)) for each in (terms.q, terms.k))
-        return replace(terms, q=q, k=k)
-    return SSDTerms.from_parts(
-        x=F.pad(terms.x[..., :0], (0, 0, 0, 0, 0, more)),
-        B=F.pad(terms.B, (0, 0, 0, 0, 0, more)),
-        C=F.pad(terms.C, (0, 0, 0, 0, 0, more)),
-        dt=F.pad(terms.dt, (0, 0, 0, more)),
-        A=terms.A,
-        D=terms.D,
-    )
-
-
 def rows_until(cells: HeadCells, time: int) -> HeadCells:
     """The same frame, rows after a time being zero, which has the colour of the page."""
     past = (cells.cells["i"] <= time).to_numpy()
     values = {
         name: np.where(past, cells.cells[name], np.float32(0))
-        for name in ("content", "decay", "attention", "attention_dt")
+        for name in (*(factor.name for factor in cells.kind.factors), "attention_dt")
         if name in cells.cells
     }
     return replace(cells, cells=cells.cells.assign(**values))
@@ -166,8 +157,9 @@ def _moment(continuation: Continuation, running: bool) -> None:
         next_token = _next_token(moment)
     described = _panels(moment, running)
     if not running:
-        if place.kind == "ssm":
+        if KINDS[place.kind].has_state:
             _state(moment)
+        if not KINDS[place.kind].note:
             _faithfulness(moment)
         tell_notes(continuation.made("notes", length, lambda: continuation.cache().notes))
     live_alt(
@@ -282,14 +274,16 @@ def _pick_lists(continuation: Continuation, place: Place, head: int) -> None:
 
 def _panels(moment: Moment, running: bool) -> str:
     """The panels up to the shown time, whose row is marked; the same in words."""
-    view, terms = picked().view, moment.terms
-    with_dt = view.dt and moment.place.kind == "ssm"
-    value: Literal["attention", "attention_dt"] = "attention_dt" if with_dt else "attention"
+    view, half_life = picked().view, MEASURES["half_life"].of(moment.terms)
+    kind = KINDS[moment.place.kind]
+    value = kind.attention_with(dt=view.dt).name
+    with_dt = view.dt and kind.times_dt is not None
     whole = moment.cells()
     # Those of all that has come: what is drawn keeps its colour while time goes on.
     limits = {
-        "content": float(whole.cells["content"].abs().max()) or 1.0,
-        "attention": float(whole.cells[value].abs().max()) or 1.0,
+        factor.name: float(whole.cells[value if factor is kind.attention else factor.name].abs().max()) or 1.0
+        for factor in kind.factors
+        if factor.limit is None
     }
     cells = rows_until(whole, moment.time)
     row = cells.row(moment.time)
@@ -298,7 +292,7 @@ def _panels(moment: Moment, running: bool) -> str:
         cells,
         moment.place.layer,
         moment.head,
-        float(half_life(terms)[0, moment.head]) if isinstance(terms, SSDTerms) else math.nan,
+        float(half_life.value[0, moment.head]) if half_life else math.nan,
         moment.time,
         with_dt=with_dt,
     )

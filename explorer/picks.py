@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from components.charts import KINDS, Kind, Place, Window
+from components.charts import Window
+from components.ssd import KINDS, Place
 from explorer.selection import Selection
 
 Option = TypeVar("Option")
@@ -53,7 +54,7 @@ def point_of(points: object) -> Mapping[str, Any]:
     return first if isinstance(first, dict) else {}
 
 
-def head_of(points: object) -> tuple[int, int, Kind] | None:
+def head_of(points: object) -> tuple[int, int, str] | None:
     """The layer, the head and its kind, of the first of a selection's points."""
     layer, head = position_of(points, "layer"), position_of(points, "head")
     kind = next((each for each in KINDS if each == point_of(points).get("kind")), None)

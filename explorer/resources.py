@@ -20,7 +20,7 @@ import pandas as pd
 import streamlit as st
 from jaxtyping import Float32
 
-from components.charts import Place
+from components.ssd import KINDS, Place
 from explorer.costs import Cost, Footprint, measured_rate, remember_run
 from explorer.held import Held
 from explorer.jobs import Report
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from components.bridge import ActivationCache, ModelBridge
-    from components.charts import HeadCells, Spans, SpanSums, Statistic, Window
-    from components.ssd import SoftmaxTerms, SSDTerms
+    from components.charts import HeadCells, Spans, SpanSums, Window
+    from components.ssd import MixerTerms, SSDTerms, Statistic
 
 MODELS_HELD = 2
 """A model can take gigabytes; two allow going back and forth between a pair."""
@@ -60,7 +60,7 @@ class Layer:
     `given`, [1, s, model], what the mixer was given, so that it can run again for the rest.
     """
 
-    terms: SSDTerms | SoftmaxTerms
+    terms: MixerTerms
     given: Tensor | None = None
 
     @property
@@ -91,11 +91,6 @@ class Capture:
     """The `pictures`, if they had to be made while the terms were there."""
 
     @property
-    def layers(self) -> list[int]:
-        """Indices of the layers that hold a mixer."""
-        return [place.layer for place in self.places if place.kind == "ssm"]
-
-    @property
     def length(self) -> int:
         """Number of tokens."""
         return len(self.tokens)
@@ -114,7 +109,7 @@ class Capture:
         of = self.measures.groupby(["layer", "kind"])
         return {place: of.get_group((place.layer, place.kind)) for place in self.places}
 
-    def terms(self, place: Place) -> SSDTerms | SoftmaxTerms:
+    def terms(self, place: Place) -> MixerTerms:
         """The terms of one layer, without x. If they are not held any more the prompt runs once more."""
         return layer_of(self.model, self.prompt, place).terms
 
@@ -209,7 +204,7 @@ def cost(model: str, prompt: str, _report: Report = untold) -> Cost:
         for some in (RATE_TOKENS, MORE_RATE_TOKENS):
             began, beginning = time.monotonic(), ids[:, :some]
             kept = _run(model, beginning, every, matrix_inputs, untold)
-            measure_table({place: _terms(kept, place) for place in every})
+            measure_table({place: kept.terms(place) for place in every})
             if time.monotonic() - began > SLOW_SECONDS:
                 break
         _remember(model, began, beginning.shape[1])  # the last one: the first run of all takes longer
@@ -255,44 +250,15 @@ def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
         spans=spans_of(texts),
         places=every,
         measures=measures,
-        kernel=_kernel(model),
+        kernel=bridge(model).blocks[bridge(model).ssm_layers()[0]].mixer.kernel,
         notes=tuple(notes),
         small=pictures,
     )
 
 
-def _kernel(model: str) -> int:
-    loaded = bridge(model)
-    convolution: Any = loaded.blocks[loaded.ssm_layers()[0]].mixer.conv1d.original_component
-    return int(convolution.kernel_size[0])
-
-
 def places(model: str) -> tuple[Place, ...]:
     """The layers of a model that hold heads, by kind."""
-    return places_of(bridge(model))
-
-
-def places_of(loaded: ModelBridge) -> tuple[Place, ...]:
-    """Those of a model that is at hand."""
-    mixers, attentions = loaded.ssm_layers(), loaded.attention_layers()
-    return tuple(sorted([Place(i) for i in mixers] + [Place(i, "attention") for i in attentions], key=_order))
-
-
-def heads_of(loaded: ModelBridge) -> dict[Place, int]:
-    """How many heads each layer of a model has, by kind."""
-
-    def count(place: Place) -> int:
-        block = loaded.blocks[place.layer]
-        if place.kind == "attention":
-            return int(block.attn.q_proj.out_features) // int(block.attn.head_dim)
-        return int(block.mixer.A_log.shape[0])
-
-    return {place: count(place) for place in places_of(loaded)}
-
-
-def _order(place: Place) -> tuple[int, bool]:
-    """Down the model; of a layer with both, the mixer first."""
-    return place.layer, place.kind == "attention"
+    return tuple(bridge(model).heads)
 
 
 def layer_of(model: str, prompt: str, place: Place, _report: Report = untold) -> Layer:
@@ -328,13 +294,13 @@ def cells_of(capture: Capture, place: Place, head: int, window: Window, statisti
     """What a window shows of one head, as `head_cells`."""
     from components.charts import head_cells
 
-    if place.kind == "attention":
-        return _softmax_cells(capture.model, capture.prompt, place, head, window, statistic, capture.tokens)
+    if not KINDS[place.kind].separates:
+        return _kept_cells(capture.model, capture.prompt, place, head, window, statistic, capture.tokens)
     return head_cells(capture.terms(place), head, capture.tokens, window, statistic=statistic)
 
 
 @st.cache_resource(max_entries=CAPTURES_HELD, show_spinner="Comparing every query with every key before it")
-def _softmax_cells(
+def _kept_cells(
     model: str,
     prompt: str,
     place: Place,
@@ -343,7 +309,7 @@ def _softmax_cells(
     statistic: Statistic,
     _tokens: Sequence[str],
 ) -> HeadCells:
-    """A softmax does not separate: a picture of a long text takes work for every pair of its tokens."""
+    """Where attention does not separate, a picture of a long text takes work for every pair of its tokens."""
     from components.charts import head_cells
 
     terms = layer_of(model, prompt, place).terms
@@ -414,12 +380,6 @@ def _remember(model: str, began: float, tokens: int) -> None:
         remember_run(model, time.monotonic() - began, tokens)
 
 
-def _terms(kept: ActivationCache, place: Place) -> SSDTerms | SoftmaxTerms:
-    if place.kind == "attention":
-        return kept.softmax_terms(place.layer)
-    return kept.ssd_terms(place.layer, with_x=False)
-
-
 def _hold(
     model: str, prompt: str, wanted: Sequence[Place], report: Report
 ) -> tuple[dict[Place, Layer], ActivationCache]:
@@ -430,8 +390,8 @@ def _hold(
     held = {}
     for place in wanted:
         report(f"Reading {place}", None)
-        given = kept[f"blocks.{place.layer}.mixer.hook_in"] if place.kind == "ssm" else None
-        held[place] = Layer(_terms(kept, place), given)
+        given = kept.get(bridge(model).at(place).hook_in.name)
+        held[place] = Layer(kept.terms(place), given)
         _held().put((model, prompt, place), held[place], held[place].nbytes)
     return held, kept
 
@@ -450,13 +410,13 @@ def _summaries(
     found = []
     for place in wanted:
         report(f"Reading {place}", None)
-        terms = _terms(kept, place)
+        terms = kept.terms(place)
         tiles = gallery_tiles(terms.heads * len(places(model)))
         found.append((measure_table({place: terms}), _small_pictures(terms, tiles)))
     return found, kept
 
 
-def _small_pictures(terms: SSDTerms | SoftmaxTerms, tiles: int) -> Float32[np.ndarray, "head tile tile"]:
+def _small_pictures(terms: MixerTerms, tiles: int) -> Float32[np.ndarray, "head tile tile"]:
     from components.charts import attention_tiles
 
     return attention_tiles(terms, tiles)
@@ -472,7 +432,7 @@ def _run(
     use_threads(model_bridge.model.num_parameters() * ids.shape[1])
     depth = len(model_bridge.blocks)
     read = 0
-    kept_of = {f"blocks.{layer}.{'attn' if kind == 'attention' else 'mixer'}" for layer, kind in wanted}
+    kept_of = {model_bridge.at(place).hook_in.name.removesuffix(".hook_in") for place in wanted}
 
     def tell(tensor: Tensor, hook: HookPoint) -> None:
         nonlocal read

@@ -10,9 +10,11 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
 
-from components.charts import KINDS, MEASURES, Kind, Place, Window
+from components.charts import Window
 from components.demo.presets import PRESETS, Preset
 from components.models.catalogue import DEMO
+from components.ssd import KINDS, MEASURES, Place
+from components.ssd.kinds import FORMER_NAMES
 
 LONGEST_LINK = 2_000
 """Characters; longer links are cut by some mail programs and servers."""
@@ -25,7 +27,7 @@ OF_A_TEXT = ("layer", "kind", "head", "query", "window", "span")
 class View:
     """How the picked head is shown.
 
-    `measure`: column of the measure that colours the head map; `sort`: of the one that sorts the gallery, ""
+    `measure`: name of the measure that colours the head map; `sort`: of the one that sorts the gallery, ""
     for layers and heads in their order. `dt`: attention times dt, the reconstruction form. `rms`: root mean
     square of the tiles of a long text, instead of their mean. `locked`: one colour scale for all heads.
     `symlog`: colours by the logarithm of attention, of either sign. `read_by`: what reads the span, instead
@@ -35,7 +37,7 @@ class View:
     `large`: larger type, for a projector.
     """
 
-    measure: str = MEASURES[0].column
+    measure: str = next(iter(MEASURES))
     sort: str = ""
     dt: bool = False
     rms: bool = False
@@ -68,7 +70,7 @@ class Selection:
     query: int | None = None
     view: View = View()
     windows: tuple[Window, ...] = ()
-    kind: Kind = "ssm"
+    kind: str = Place(0).kind
     span: range | None = None
 
     @property
@@ -80,12 +82,12 @@ class Selection:
         """The same prompt and head in another model."""
         return replace(self, model=model)
 
-    def look_for(self, layer: int, head: int, kind: Kind) -> str:
+    def look_for(self, layer: int, head: int, kind: str) -> str:
         """What the preset says of a head: that of M in the embedded model, where it was checked; else ""."""
         preset = self.preset
         if preset is None or self.model != DEMO or self.view.dt:
             return ""
-        return preset.look_for if (layer, head, kind) == (preset.layer, preset.head, "ssm") else ""
+        return preset.look_for if (layer, head, kind) == (preset.layer, preset.head, Place(0).kind) else ""
 
     def with_preset(self, preset: Preset) -> Selection:
         """The preset's prompt, with the same model; in the embedded one, also where to look in it."""
@@ -98,7 +100,7 @@ class Selection:
         """Another prompt, seen through the same head; query, span and windows belong to the old text."""
         return replace(self, prompt=prompt, query=None, span=None, windows=())
 
-    def with_head(self, layer: int, head: int, kind: Kind = "ssm") -> Selection:
+    def with_head(self, layer: int, head: int, kind: str = Place(0).kind) -> Selection:
         """Another head on the same text."""
         return replace(self, layer=layer, head=head, kind=kind)
 
@@ -238,6 +240,7 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
         else:
             unread.append(name)
     kind = parameters.get("kind", Selection.kind)
+    kind = FORMER_NAMES.get(kind, kind)
     if kind not in KINDS:
         unread.append("kind")
         kind = Selection.kind
@@ -253,7 +256,7 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
     columns: dict[str, Any] = {}
     for name, default in (("measure", View.measure), ("sort", View.sort)):
         columns[name] = parameters.get(name, default)
-        if columns[name] not in {default, *(each.column for each in MEASURES)}:
+        if columns[name] not in {default, *MEASURES}:
             unread.append(name)
             columns[name] = default
     switches = [name for name in parameters.get("view", "").split(",") if name]

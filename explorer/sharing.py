@@ -9,7 +9,8 @@ import numpy as np
 import streamlit as st
 from jaxtyping import Float32
 
-from components.charts import Figure, HeadCells, Place
+from components.charts import Figure, HeadCells
+from components.ssd import Place
 from explorer import exports, resources
 from explorer.selection import LONGEST_LINK, Selection, link
 
@@ -43,7 +44,7 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
     if not menu.open:
         return
     with menu:
-        with_dt = selection.view.dt and place.kind == "ssm"
+        with_dt = selection.view.dt and cells.kind.times_dt is not None
         notes = resources.capture(selection.model, selection.prompt).notes
         provenance = exports.provenance_of(
             resources.bridge(selection.model),
@@ -59,7 +60,7 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
         title = f"{str(place).capitalize()}, head {head} · Mamba-2 Explorer"
 
         def matrix() -> Float32[np.ndarray, "query key"]:
-            return cells.matrix(cells.cells["attention_dt" if with_dt else "attention"])
+            return cells.matrix(cells.cells[cells.kind.attention_with(dt=with_dt).name])
 
         files: dict[str, tuple[str, str, Callable[[], bytes]]] = {
             "SVG": ("svg", "image/svg+xml", partial(exports.picture_svg, picture, dark)),

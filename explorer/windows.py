@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from components.charts import Place, Window, in_figures, overview_picture, strongest_tile
+from components.charts import Window, in_figures, overview_picture, strongest_tile
+from components.ssd import Place
 from explorer.picks import picked
 from explorer.resources import Capture, overview
 from explorer.whole_number import tell_repair, whole_number

@@ -5,6 +5,7 @@ from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.generation import Generation, Step
+from components.bridge.heads import HeadsBridge
 from components.bridge.hook_point import HookPoint
 from components.bridge.model_bridge import ModelBridge
 from components.bridge.softmax_attention import SoftmaxAttentionBridge
@@ -17,6 +18,7 @@ __all__ = [
     "GatedRMSNormBridge",
     "GeneralizedComponent",
     "Generation",
+    "HeadsBridge",
     "HookPoint",
     "ModelBridge",
     "SSM2MixerBridge",

@@ -12,7 +12,7 @@ from torch import Tensor
 from components.bridge.attention_record import PATTERN
 from components.bridge.hook_point import Run
 from components.bridge.mixer_record import MixerRecord, gated
-from components.ssd import SoftmaxTerms, SSDTerms, effective_attention, reconstruct
+from components.ssd import MixerTerms, Place, SoftmaxTerms, SSDTerms, effective_attention, reconstruct
 
 
 class ActivationCache(Mapping[str, Tensor]):
@@ -77,6 +77,15 @@ class ActivationCache(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         return f"ActivationCache with {len(self)} hooks of {self._layers} layers"
+
+    def terms(self, place: Place, *, with_x: bool = False) -> MixerTerms:
+        """The terms of a layer's heads of one kind; those of a mixer without x, unless it is asked for.
+
+        Errors as for `ssd_terms` and `softmax_terms`, of which it is one.
+        """
+        if place.kind == SoftmaxTerms.kind:
+            return self.softmax_terms(place.layer)
+        return self.ssd_terms(place.layer, with_x=with_x)
 
     def ssd_terms(self, layer: int, *, with_x: bool = True) -> SSDTerms:
         """The terms of one layer, in float32 with the cumulative decay in float64.

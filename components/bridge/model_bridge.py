@@ -24,6 +24,7 @@ from components.bridge.embedding import EmbeddingBridge
 from components.bridge.families import layers_of
 from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.generation import Generation
+from components.bridge.heads import HeadsBridge
 from components.bridge.hook_point import HookFunction, HookPoint, Run, running
 from components.bridge.mixer_record import records_for
 from components.bridge.offload import turn_of
@@ -31,6 +32,7 @@ from components.bridge.prompts import Ids, Prompt, ids_and_mask, one_row, requir
 from components.bridge.sampling import generation_settings
 from components.bridge.ssm_block import SSMBlockBridge
 from components.bridge.wrappable import refuse_compiled, require_wrappable
+from components.ssd import Place
 
 NamesFilter = str | Sequence[str] | Callable[[str], bool] | None
 ForwardHooks = Iterable[tuple[str | Callable[[str], bool], HookFunction]]
@@ -86,6 +88,20 @@ class ModelBridge:
     def attention_layers(self) -> list[int]:
         """Indices of the layers that hold softmax attention, as some layers of hybrids do."""
         return [i for i, block in enumerate(self.blocks) if "attn" in block.real_components]
+
+    @property
+    def heads(self) -> dict[Place, int]:
+        """How many heads each layer has, by kind, down the model."""
+        parts = [(i, part) for i, block in enumerate(self.blocks) for part in block.with_heads]
+        found = {Place(i, part.kind): part.heads for i, part in parts}
+        return {place: found[place] for place in sorted(found, key=lambda place: place.order)}
+
+    def at(self, place: Place) -> HeadsBridge:
+        """The component that has a layer's heads of one kind; IndexError if there is none."""
+        for part in self.blocks[place.layer].with_heads:
+            if part.kind == place.kind:
+                return part
+        raise IndexError(f"This model has no heads at {place}.")
 
     def to_tokens(self, prompt: Prompt) -> Int64[Tensor, "batch seq"]:
         """Token ids of a prompt, padded on the left where texts differ in length."""

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from components.bridge.attention_record import PATTERN
-from components.bridge.generalized_component import GeneralizedComponent, Removable
+from components.bridge.generalized_component import Removable
+from components.bridge.heads import BytesPerToken, HeadsBridge
 from components.bridge.hook_point import HookPoint, Run, run_at
 from components.ssd import softmax_attention
 
 
-class SoftmaxAttentionBridge(GeneralizedComponent):
+class SoftmaxAttentionBridge(HeadsBridge):
     """Wraps a softmax attention layer without reimplementing it.
 
     hook_in and hook_out [b, s, width] are what the layer is given and gives. hook_pattern [b, heads, s, keys]
@@ -28,9 +29,21 @@ class SoftmaxAttentionBridge(GeneralizedComponent):
     pattern · v; what is written above the diagonal is left out.
     """
 
+    kind = "softmax"
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.hook_pattern = HookPoint(f"{self.name}.{PATTERN}", position_dim=2)
+
+    @property
+    def heads(self) -> int:
+        """How many."""
+        return int(self.q_proj.out_features) // int(self.head_dim)
+
+    def bytes_per_token(self, itemsize: int) -> BytesPerToken:
+        """Its q and k are kept, are the terms, and stand in memory once more while they are read."""
+        compared = (self.q_proj.out_features + self.k_proj.out_features) * itemsize
+        return BytesPerToken(compared, 0, compared, scratch=2 * compared, continued=compared, all_terms=0)
 
     def _attach(self, module: nn.Module) -> list[Removable]:
         return [_Observation(module, self.hook_pattern), *super()._attach(module)]

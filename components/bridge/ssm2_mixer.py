@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent, Removable, show_input
+from components.bridge.heads import BytesPerToken, HeadsBridge
 from components.bridge.hook_point import Conversion, HookPoint, Run, run_at
 from components.bridge.mixer_record import MixerRecord, MixerStep, gated, has_norm
 from components.ssd import content, decay, effective_attention, reconstruct, ssm_state, ssm_states
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from components.bridge.activation_cache import ActivationCache
 
 
-class SSM2MixerBridge(GeneralizedComponent):
+_SCRATCH = 8
+"""Arrays of the size of B and C, in float32, that reading a layer takes for the moment."""
+_ARRAYS_OF_TERMS = 4
+"""Arrays of the size of a layer's terms, x among them, in float32, that reading those takes."""
+
+
+class SSM2MixerBridge(HeadsBridge):
     """Wraps a Mamba-2 mixer without reimplementing it.
 
     `in_proj`, `out_proj`, the inner norm and the mixer itself run as modules, and their hooks are PyTorch's.
@@ -31,6 +38,8 @@ class SSM2MixerBridge(GeneralizedComponent):
     recurrent state does not know such edits, so a run that has edited a mixer computes y from the edited
     terms in every later step too.
     """
+
+    kind = "mamba2"
 
     hook_aliases: ClassVar[Mapping[str, str]] = {
         "hook_conv": "conv1d.hook_out",
@@ -88,6 +97,31 @@ class SSM2MixerBridge(GeneralizedComponent):
         """
         terms = cache.ssd_terms(layer_idx)
         return ssm_states(terms) if time_step is None else ssm_state(terms, time_step)
+
+    @property
+    def heads(self) -> int:
+        """How many."""
+        return int(self.A_log.shape[0])
+
+    @property
+    def kernel(self) -> int:
+        """Positions that the convolution before the scan mixes: each one and those just before it."""
+        convolution: Any = self.conv1d.original_component
+        return int(convolution.kernel_size[0])
+
+    def bytes_per_token(self, itemsize: int) -> BytesPerToken:
+        """B, C and dt are kept; the terms have them in float32, and the cumulative decay in float64."""
+        mixer: Any = self.original_component
+        grouped, inner = 2 * mixer.n_groups * mixer.ssm_state_size, mixer.num_heads * mixer.head_dim
+        with_x = inner + grouped + mixer.num_heads
+        return BytesPerToken(
+            projected=(grouped + mixer.num_heads) * itemsize,
+            given=mixer.hidden_size * itemsize,
+            terms=(grouped + mixer.num_heads) * 4 + mixer.num_heads * 8,
+            scratch=_SCRATCH * grouped * 4,
+            continued=(with_x + 2 * inner) * itemsize,  # what was projected, and the scan's output
+            all_terms=_ARRAYS_OF_TERMS * with_x * 4,
+        )
 
     @property
     def _key(self) -> str:

@@ -7,6 +7,7 @@ from torch import nn
 
 from components.bridge.families import Family, is_mamba2_mixer, is_softmax_attention, place
 from components.bridge.generalized_component import GeneralizedComponent
+from components.bridge.heads import HeadsBridge
 from components.bridge.softmax_attention import SoftmaxAttentionBridge
 from components.bridge.ssm2_mixer import SSM2MixerBridge
 
@@ -35,6 +36,11 @@ class SSMBlockBridge(GeneralizedComponent):
         if attention := place(layer, family.attention, is_softmax_attention):
             inside["attn"] = SoftmaxAttentionBridge(attention, config)
         super().__init__(name, config, inside)
+
+    @property
+    def with_heads(self) -> list[HeadsBridge]:
+        """The components that have heads, one for each kind."""
+        return [part for _, part in self.real_components.values() if isinstance(part, HeadsBridge)]
 
     def __getattr__(self, name: str) -> Any:
         if name in ("mixer", "attn") and name not in self.__dict__.get("submodules", {}):

@@ -1,13 +1,16 @@
 """Tidy tables in, Altair charts out. Nothing here knows of models or pages."""
 
 from components.charts.alike import Alike, heads_like
-from components.charts.decay_curves import decay_curves_chart
+from components.charts.cells import HeadCells, head_cells, row_table
+from components.charts.decay_curves import decay_curves_chart, survival_table
 from components.charts.figure import Figure
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
-from components.charts.head_map import MEASURES, PICK, Measure, head_map_chart
+from components.charts.head_map import PICK, head_map_chart
+from components.charts.heads_table import measure_table
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.overview import overview_picture
 from components.charts.panels import OPEN_SPAN, OPEN_WINDOW, PICK_QUERY, panels_chart
+from components.charts.span_sums import SpanSums, span_sums
 from components.charts.spans import Spans, in_words, spans_of
 from components.charts.state import (
     state_norm_chart,
@@ -15,29 +18,12 @@ from components.charts.state import (
     state_shares_chart,
     state_shares_table,
 )
-from components.charts.tables import (
-    KINDS,
-    HeadCells,
-    Kind,
-    Place,
-    SpanSums,
-    Statistic,
-    attention_tiles,
-    head_cells,
-    locked_limits,
-    measure_table,
-    row_table,
-    span_sums,
-    strongest_tile,
-    survival_table,
-)
+from components.charts.tiles import attention_tiles, locked_limits, strongest_tile
 from components.charts.tokens import visible_tokens
 from components.charts.window import Window, in_figures
 from components.charts.words import exactness, head_in_words, power_of_ten, span_in_words, what_is_left
 
 __all__ = [
-    "KINDS",
-    "MEASURES",
     "OPEN_SPAN",
     "OPEN_WINDOW",
     "PICK",
@@ -46,12 +32,8 @@ __all__ = [
     "Alike",
     "Figure",
     "HeadCells",
-    "Kind",
-    "Measure",
-    "Place",
     "SpanSums",
     "Spans",
-    "Statistic",
     "Window",
     "attention_tiles",
     "decay_curves_chart",

@@ -6,15 +6,44 @@ from functools import cache
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, QUIET
 from components.charts.figure import Figure, built, rows_of, scene, scene_param
+from components.charts.window import MOST_TILES
+from components.ssd import MEASURES, MixerTerms, kind_of
+
+MOST_LAGS = MOST_TILES
+"""Points of a decay curve."""
 
 _HEIGHT = 260
 _LEAST_LOG = 1e-3
 """Where the logarithmic axis ends."""
+
+
+def survival_table(terms: MixerTerms, key: int = 0) -> pd.DataFrame:
+    """One row per head and lag: `survival` L of what position `key` wrote, `lag` tokens later.
+
+    Of more than MOST_LAGS tokens, lags that are evenly spread on a logarithmic axis. `half_life` repeats the
+    head's, in tokens. ValueError for a kind of heads in which nothing decays.
+    """
+    decay, half_life = kind_of(terms).decay, MEASURES["half_life"].of(terms)
+    if decay is None or half_life is None:
+        raise ValueError(f"Nothing decays in heads of {kind_of(terms).words}.")
+    lags = _spread(terms.length - key)
+    survival = decay.full(terms, keys=[key], queries=(key + lags).tolist())[0, :, :, 0].cpu().numpy()
+    heads, count = survival.shape
+    return pd.DataFrame(
+        {
+            "head": np.repeat(np.arange(heads, dtype=np.int16), count),
+            "lag": np.tile(lags.astype(np.int32), heads),
+            "survival": survival.ravel(),
+            "half_life": np.repeat(half_life.value[0].cpu().numpy(), count),
+        }
+    )
 
 
 def decay_curves_chart(
@@ -127,3 +156,10 @@ def _chart(log: bool, log_time: bool, larger: bool) -> dict[str, Any]:
         )
         .properties(height=_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )
+
+
+def _spread(count: int) -> Int[np.ndarray, " lag"]:
+    """Lags from zero to count − 1: all, or MOST_LAGS of them at most, ever farther apart."""
+    if count <= MOST_LAGS:
+        return np.arange(count)
+    return np.unique(np.concatenate([[0], np.geomspace(1, count - 1, MOST_LAGS - 1).round()]).astype(int))

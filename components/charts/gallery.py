@@ -9,6 +9,7 @@ so that equal pictures are drawn equally wherever they stand.
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from math import isqrt
 from typing import Any
@@ -21,9 +22,10 @@ from jaxtyping import Float32, Int, Shaped, UInt8
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, glaze_levels, glaze_palette
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
-from components.charts.head_map import TOLD, TOOLTIP, Measure, row_labels, rows_are
+from components.charts.head_map import is_named, named_kinds, rows_are, told, tooltip
+from components.charts.heads_table import row_labels
 from components.charts.picture import png_address
-from components.charts.tables import Kind
+from components.ssd import KINDS, MEASURES, Measure
 
 PICK_FROM_GALLERY = "gallery_head"
 """Name of the point selection; it holds `layer`, `kind` and `head` of the clicked picture."""
@@ -44,8 +46,6 @@ _TYPES: dict[str, Any] = {
     "kind": "category",
     "head": np.int16,
     "place": np.int16,
-    "mean_distance": np.float32,
-    "half_life": np.float32,
 }
 
 
@@ -57,7 +57,7 @@ def gallery_tiles(heads: int) -> int:
 def gallery_chart(
     pictures: Float32[np.ndarray, "head tile tile"],
     measures: pd.DataFrame,
-    picked: tuple[int, Kind, int],
+    picked: tuple[int, str, int],
     *,
     sort: Measure | None = None,
     locked: bool = False,
@@ -69,7 +69,7 @@ def gallery_chart(
     or, with `sort`, row by row from the head with the most of that measure to the least. Each has full colour
     at its own largest or, if `locked`, at the largest of its kind. `larger` type is for a projector.
     """
-    heads = measures[["layer", "kind", "head", "mean_distance", "half_life"]].reset_index(drop=True)
+    heads = measures[["layer", "kind", "head", *MEASURES]].reset_index(drop=True)
     row, layers = row_labels(heads)
     across = int(heads["head"].max()) + 1
     place = row.to_numpy() * across + heads["head"].to_numpy()
@@ -77,13 +77,13 @@ def gallery_chart(
         across = _columns(len(heads), across)
         place = np.empty(len(heads), dtype=np.int64)
         # A head without the measure comes last.
-        place[np.argsort(-measures[sort.column].to_numpy(), kind="stable")] = np.arange(len(heads))
+        place[np.argsort(-measures[sort.name].to_numpy(), kind="stable")] = np.arange(len(heads))
     strengths = _strengths(pictures, measures["kind"].to_numpy() if locked else None)
     tiles = _magnified(glaze_levels(strengths), gallery_tiles(len(heads)))
     dots = tiles.shape[-1]
     address = png_address(_mosaic(tiles, place, across), glaze_palette())
     # Small types: beside the image, these rows are most of what a page is sent.
-    heads = heads.assign(place=place).astype(_TYPES)
+    heads = heads.assign(place=place).astype(_TYPES | dict.fromkeys(MEASURES, np.float32))
     is_picked = (heads[["layer", "kind", "head"]] == list(picked)).all(axis=1)
     filled = np.bincount(place // across)
     tables = {
@@ -96,8 +96,7 @@ def gallery_chart(
     }
     if sort is None:
         tables["layers"] = pd.DataFrame({"layer": layers})
-    with_softmax = bool((measures["kind"] == "attention").any())
-    return Figure(_chart(sort is not None, with_softmax, larger), tables)
+    return Figure(_chart(sort is not None, named_kinds(measures), larger), tables)
 
 
 def _columns(heads: int, per_layer: int) -> int:
@@ -151,7 +150,7 @@ def _lines(filled: Int[np.ndarray, " row"]) -> pd.DataFrame:
 
 
 @cache
-def _chart(in_order: bool, with_softmax: bool, larger: bool) -> dict[str, Any]:
+def _chart(in_order: bool, named: tuple[str, ...], larger: bool) -> dict[str, Any]:
     """The specification in this look; pictures that stand `in_order` of a measure have names, not axes."""
     scale = type_scale(larger)
     pick = alt.selection_point(
@@ -159,7 +158,7 @@ def _chart(in_order: bool, with_softmax: bool, larger: bool) -> dict[str, Any]:
     )
     corner: dict[str, Any] = {
         "x": alt.X("left:Q", scale=_cells("across"), axis=None if in_order else _heads(scale)),
-        "y": alt.Y("top:Q", scale=_cells("down"), axis=None if in_order else _layers(scale, with_softmax)),
+        "y": alt.Y("top:Q", scale=_cells("down"), axis=None if in_order else _layers(scale, named)),
     }
     area = {**corner, "x2": "right", "y2": "bottom"}
     picture = (
@@ -179,12 +178,12 @@ def _chart(in_order: bool, with_softmax: bool, larger: bool) -> dict[str, Any]:
     feeler = (
         _placed("heads")
         .mark_rect(opacity=0, cursor="pointer")
-        .encode(**area, tooltip=[*TOOLTIP])
+        .encode(**area, tooltip=tooltip())
         .add_params(pick)
     )
     frame = _placed("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**area)
     labels = _names(scale).encode(**corner) if in_order else undrawn("layers")
-    rings = [_rings(scale).encode(**corner)] if with_softmax else []
+    rings = [_rings(scale).encode(**corner)] if named else []
     params = [
         *(scene_param(name) for name in ("across", "down", "dots")),
         alt.param(name="side", expr=f"clamp(floor(width / across), 1, {_MOST_SIDE * scale})"),
@@ -215,8 +214,8 @@ def _heads(scale: float) -> alt.Axis:
     )
 
 
-def _layers(scale: float, with_softmax: bool) -> alt.Axis:
-    return _numbers(rows_are(with_softmax), "down", "layers[floor(datum.value)]", scale, orient="left")
+def _layers(scale: float, named: tuple[str, ...]) -> alt.Axis:
+    return _numbers(rows_are(named), "down", "layers[floor(datum.value)]", scale, orient="left")
 
 
 def _numbers(title: str, count: str, label: str, scale: float, **options: Any) -> alt.Axis:
@@ -241,19 +240,18 @@ def _placed(table: str) -> alt.Chart:
         right="datum.left + 1",
         top="floor(datum.place / across)",
         bottom="datum.top + 1",
-        **TOLD,
+        **told(),
     )
     return placed
 
 
 def _names(scale: float) -> alt.Chart:
     """Layer and head in the empty upper triangle of each picture, if that has room for them."""
+    labels = json.dumps({kind.name: f" {kind.short}".rstrip() for kind in KINDS.values()})
     names: alt.Chart = (
         _placed("heads")
         .transform_filter(f"side >= {_LEAST_NAMED * scale}")
-        .transform_calculate(
-            name="'L' + datum.layer + (datum.kind === 'attention' ? ' softmax' : '') + ' H' + datum.head"
-        )
+        .transform_calculate(name=f"'L' + datum.layer + {labels}[datum.kind] + ' H' + datum.head")
         .mark_text(
             align="right",
             baseline="top",
@@ -269,10 +267,10 @@ def _names(scale: float) -> alt.Chart:
 
 
 def _rings(scale: float) -> alt.Chart:
-    """A ring, as in the head map, in softmax pictures that have no room for a name."""
+    """A ring, as in the head map, in pictures of a kind that is named and that have no room for a name."""
     rings: alt.Chart = (
         _placed("heads")
-        .transform_filter(f"datum.kind === 'attention' && side < {_LEAST_NAMED * scale}")
+        .transform_filter(f"{is_named()} && side < {_LEAST_NAMED * scale}")
         .mark_point(
             size=alt.ExprRef("min(0.06 * side * side, 40)"),
             xOffset=alt.ExprRef("side * 0.72"),

@@ -1,12 +1,13 @@
 """The head map: one cell per layer and head, coloured by a measure; a click picks the head.
 
-A layer of a hybrid may hold softmax attention, alone or beside its mixer: it has a row of its own, and rings
-in its cells.
+A layer of a hybrid may hold heads of several kinds: each kind has a row of its own, and those other than
+Mamba-2 have rings in their cells.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -24,8 +25,9 @@ from components.charts.axes import (
 )
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.heads_table import row_labels
 from components.charts.spread import spread_of
-from components.charts.tables import Kind
+from components.ssd import KINDS, MEASURES, Measure
 
 PICK = "head"
 """Name of the point selection; it holds `layer`, `kind` and `head` of the clicked cell."""
@@ -33,57 +35,39 @@ PICK = "head"
 _CELL_HEIGHT, _LEAST_HEIGHT, _MOST_HEIGHT = 26, 104, 416
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A figure per head that the map can show: its column in a `measure_table`, its name and its meaning."""
-
-    column: str
-    label: str
-    meaning: str
+def tooltip() -> list[alt.Tooltip]:
+    """What is told of a head that is pointed at."""
+    figures = [alt.Tooltip(f"{name}_told:N", title=each.label.lower()) for name, each in MEASURES.items()]
+    return [alt.Tooltip("layer:O"), alt.Tooltip("what:N", title="kind"), alt.Tooltip("head:O"), *figures]
 
 
-MEASURES = (
-    Measure(
-        "mean_distance", "Mean distance", "Tokens between a query and what it reads, weighted by |attention|."
-    ),
-    Measure("half_life", "Half-life", "Tokens after which half of what was written is left, at the mean dt."),
-)
+def told() -> dict[str, str]:
+    """Vega expressions for it: the kind of a head in words, and its figures."""
+    words = json.dumps({kind.name: kind.words for kind in KINDS.values()})
+    figures = {
+        f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '.3~r') : 'none'" for name in MEASURES
+    }
+    return {"what": f"{words}[datum.kind]", **figures}
 
 
-TOOLTIP = (
-    alt.Tooltip("layer:O"),
-    alt.Tooltip("what:N", title="kind"),
-    alt.Tooltip("head:O"),
-    alt.Tooltip("mean_distance:Q", title="mean distance", format=".3~r"),
-    alt.Tooltip("halved:N", title="half-life"),
-)
-"""What is told of a head that is pointed at."""
-TOLD = {
-    "what": "datum.kind === 'attention' ? 'softmax attention' : 'Mamba-2'",
-    "halved": "datum.kind === 'attention' ? 'none' : format(datum.half_life, '.3~r')",
-}
-"""Vega expressions for it: the kind of a head in words, and its half-life."""
+def named_kinds(measures: pd.DataFrame) -> tuple[str, ...]:
+    """Short names of the kinds among some heads, without the one that goes without saying."""
+    present = set(measures["kind"].unique())
+    return tuple(kind.short for kind in KINDS.values() if kind.short and kind.name in present)
 
 
-def row_labels(measures: pd.DataFrame) -> tuple[pd.Series[int], list[str]]:
-    """The row of each head, and the names of the rows: a layer's heads of one kind have a row.
-
-    Down the model, of a layer with both kinds the mixer first; as "7", or "7 softmax".
-    """
-    pairs = list(zip(measures["layer"].tolist(), measures["kind"].tolist(), strict=True))
-    places = sorted(set(pairs), key=lambda place: (place[0], place[1] == "attention"))
-    order = {place: row for row, place in enumerate(places)}
-    row = pd.Series([order[place] for place in pairs], measures.index)
-    return row, [f"{layer} softmax" if kind == "attention" else str(layer) for layer, kind in places]
+def is_named() -> str:
+    """Vega expression: whether a head is of a kind that is named."""
+    return f"indexof({json.dumps([kind.name for kind in KINDS.values() if kind.short])}, datum.kind) >= 0"
 
 
-def rows_are(with_softmax: bool) -> str:
+def rows_are(named: Sequence[str]) -> str:
     """The title of the rows; it explains the rings, since there may be no room for every label."""
-    return "layer (○ softmax)" if with_softmax else "layer"
+    return f"layer (○ {', '.join(named)})" if named else "layer"
 
 
 def head_map_chart(
-    measures: pd.DataFrame, measure: Measure, picked: tuple[int, Kind, int], *, larger: bool = False
+    measures: pd.DataFrame, measure: Measure, picked: tuple[int, str, int], *, larger: bool = False
 ) -> Figure:
     """Layers down, heads across; `measures` is a `measure_table`, `picked` the framed (layer, kind, head).
 
@@ -92,7 +76,7 @@ def head_map_chart(
     selection, so a click beside the cells takes nothing away.
     `larger` type is for a projector.
     """
-    values = measures[measure.column]
+    values = measures[measure.name]
     spread = spread_of(values)
     row, labels = row_labels(measures)
     layer, kind, head = picked
@@ -100,34 +84,34 @@ def head_map_chart(
     tables = {
         "scene": scene(low=spread.low, high=spread.high, bend=spread.bend, endless=spread.endless),
         "ticks": pd.DataFrame({"value": spread.ticks}),
-        "heads": measures.assign(row=row, shown=values.clip(upper=spread.high).where(values.notna(), None)),
+        "heads": measures[["layer", "kind", "head", *MEASURES]].assign(
+            row=row, shown=values.clip(upper=spread.high).where(values.notna(), None)
+        ),
         "rows": pd.DataFrame({"label": labels}),
         "picked": pd.DataFrame({"row": at[:1], "head": head}),
     }
-    with_softmax = bool((measures["kind"] == "attention").any())
-    return Figure(_chart(measure.label, len(labels), with_softmax, larger), tables)
+    named = named_kinds(measures)
+    return Figure(_chart(measure.label, measure.unit, len(labels), named, larger), tables)
 
 
 @cache
-def _chart(label: str, rows: int, with_softmax: bool, larger: bool) -> dict[str, Any]:
+def _chart(label: str, unit: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
     pick = alt.selection_point(
         name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
     )
     place = {
         "x": alt.X("head:O", axis=readable_axis("head", scale, labelAngle=0)),
-        "y": alt.Y(
-            "row:O", axis=readable_axis(rows_are(with_softmax), scale, labelExpr="labels[datum.value]")
-        ),
+        "y": alt.Y("row:O", axis=readable_axis(rows_are(named), scale, labelExpr="labels[datum.value]")),
     }
-    heads = rows_of("heads").transform_calculate(**TOLD)
+    heads = rows_of("heads").transform_calculate(**told())
     hollow = (
         heads.transform_filter("!isValid(datum.shown)")
         .mark_rect(cursor="pointer", fill="transparent", stroke=FAINT, strokeWidth=1)
-        .encode(**place, tooltip=[*TOOLTIP])
+        .encode(**place, tooltip=tooltip())
     )
     rings = (
-        heads.transform_filter("datum.kind === 'attention'")
+        heads.transform_filter(is_named())
         .mark_point(
             size=alt.ExprRef("min(60, 0.16 * pow(min(bandwidth('x'), bandwidth('y')), 2))"),
             fill=BACKGROUND,
@@ -136,7 +120,7 @@ def _chart(label: str, rows: int, with_softmax: bool, larger: bool) -> dict[str,
             opacity=1,
             cursor="pointer",
         )
-        .encode(**place, tooltip=[*TOOLTIP])
+        .encode(**place, tooltip=tooltip())
     )
     cells = (
         heads.transform_filter("isValid(datum.shown)")
@@ -147,7 +131,7 @@ def _chart(label: str, rows: int, with_softmax: bool, larger: bool) -> dict[str,
                 "shown:Q",
                 scale=graded("low", "high", "bend"),
                 legend=alt.Legend(
-                    title=f"{label.lower()}, tokens",
+                    title=f"{label.lower()}, {unit}",
                     orient="top",
                     direction="horizontal",
                     gradientLength=180,
@@ -163,7 +147,7 @@ def _chart(label: str, rows: int, with_softmax: bool, larger: bool) -> dict[str,
                     **LEGIBLE,
                 ),
             ),
-            tooltip=[*TOOLTIP],
+            tooltip=tooltip(),
         )
         .add_params(pick)
     )

@@ -14,10 +14,10 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
+from components.charts.cells import tile_table
 from components.charts.colours import ACCENT, FAINT, INK, QUIET, diverging
 from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
 from components.charts.slots import along_text, pooled, slot_labels, slot_params, slot_places, slots_of
-from components.charts.tables import tile_table
 from components.charts.window import tiles_of
 
 _NORM_HEIGHT, _SHARE_HEIGHT = 220, 170

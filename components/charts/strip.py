@@ -15,9 +15,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from components.charts.cells import HeadCells
 from components.charts.colours import ACCENT, QUIET, letters_on
 from components.charts.figure import rows_of
-from components.charts.tables import HeadCells
 from components.charts.window import Window, in_figures, tiles_of
 
 ACROSS = (32, 42, 54, 70, 90, 116, 150, 194, 250, 320)

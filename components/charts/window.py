@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypedDict
 
 from components.ssd import tile_edges
 
@@ -12,6 +13,13 @@ MOST_TILES = 128
 
 TILE_LABEL_STEP = 8
 """Rows and columns of tiles to one label: positions are evenly spread, so a few tell them all."""
+
+
+class Slices(TypedDict):
+    """Positions as the functions of `components.ssd` take them."""
+
+    queries: slice
+    keys: slice
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,19 @@ class Window:
     def pooled(self) -> bool:
         """Whether some tile is larger than a token."""
         return max(len(self.queries), len(self.keys)) > MOST_TILES
+
+    @property
+    def slices(self) -> Slices:
+        """Its positions as the functions of `components.ssd` take them."""
+        return {
+            "queries": slice(self.queries.start, self.queries.stop),
+            "keys": slice(self.keys.start, self.keys.stop),
+        }
+
+    @property
+    def tiles(self) -> int | None:
+        """Into how many tiles its queries and keys are cut at most; None if each is one token."""
+        return MOST_TILES if self.pooled else None
 
     @property
     def on_diagonal(self) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from components.charts.tables import HeadCells, SpanSums
+from components.charts.cells import HeadCells
+from components.charts.span_sums import SpanSums
 from components.charts.window import in_figures
 
 
@@ -17,19 +18,19 @@ def head_in_words(
     """One plain sentence, such as "Layer 2, head 5 halves every 6.1 tokens; 31 % of its weight is negative;
     'have' reads 'map' most (+0.42)."
 
-    `half_life` is in tokens; softmax attention has none, and no sign. The negative part is Σ|M < 0| / Σ|M|
-    over all cells, and `query` reads most where |M| is largest, or, `with_dt`, where |M·dt| is. Of a pooled
-    window it names positions, and the statistic; signs within a tile are not told, since a mean hides them.
+    `half_life` is in tokens, of a Mamba-2 head. Where attention has a sign, the negative part is
+    Σ|M < 0| / Σ|M| over all cells. `query` reads most where |M| is largest, or, `with_dt`, where |M·dt| is.
+    Of a pooled window it names positions, and the statistic; signs within a tile are not told, since a mean
+    hides them.
     """
     value = "attention_dt" if with_dt else "attention"
     weight = cells.cells[value].abs().astype("float64")
     total = float(weight.sum())
-    parts = [f"Layer {layer}, head {head} {_half_life(half_life)}"]
-    if cells.kind == "attention":
-        parts = []
-    elif total == 0:
+    short = cells.kind.short
+    parts = [] if short else [f"Layer {layer}, head {head} {_half_life(half_life)}"]
+    if total == 0:
         parts.append("it has no weight here")
-    elif not cells.pooled:
+    elif not cells.pooled and cells.kind.attention.signed:
         negative = float(weight[cells.cells[value] < 0].sum())
         parts.append(f"{_percent(negative / total)} of its weight is negative")
     row = cells.row(query)
@@ -43,7 +44,7 @@ def head_in_words(
         if cells.pooled:
             figure = f"{'RMS' if cells.statistic == 'rms' else 'mean'} {figure}"
         parts.append(f"{_reader(cells, cell)} {_read(cells, cell)} most ({figure})")
-    beginning = f"In layer {layer}, softmax head {head}, " if cells.kind == "attention" else ""
+    beginning = f"In layer {layer}, {short} head {head}, " if short else ""
     return f"{beginning}{'; '.join(parts)}."
 
 
@@ -60,7 +61,7 @@ def span_in_words(span: SpanSums, cells: HeadCells) -> str:
     else:
         who = f"'{tile['text']}' at {tile['start']:,}"
     shown = _signed(figure)
-    if cells.kind == "attention":
+    if not cells.kind.attention.signed:
         shown = shown.lstrip("+")
     return (
         f"They are read most by {who} ({shown})."
@@ -79,12 +80,12 @@ def what_is_left(cells: HeadCells, survival: float, largest: float) -> str:
     """A sentence for a window in which a head reads next to nothing; "" for any other.
 
     `survival` is the largest decay in the window, and `largest` the head's largest attention in the whole
-    text. Of softmax attention, in which nothing decays, it is about the rows' shares.
+    text. Where rows sum to one, as in softmax attention, it is about their shares.
     """
     most = float(cells.cells["attention"].abs().max())
     if most > _LITTLE * largest:
         return ""
-    if cells.kind == "attention":
+    if cells.kind.rows_sum_to_one:
         what = {"rms": "root mean square of a tile", "mean": "mean of a tile"}[cells.statistic]
         return (
             "These queries read next to nothing here: the largest "

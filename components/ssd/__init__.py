@@ -1,13 +1,22 @@
-"""The mathematics of one layer, Mamba-2 or softmax: tensors in, tensors out. Glossary: `terms`."""
+"""The mathematics of one layer, whatever its kind: tensors in, tensors out. Glossary: `terms`."""
 
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.edited import EditedRows
-from components.ssd.measures import MEASURED_ROWS, Estimate, half_life, mean_distance
+from components.ssd.kinds import (
+    KINDS,
+    Factor,
+    Kind,
+    MixerTerms,
+    Place,
+    Statistic,
+    attention_of,
+    kind_of,
+)
+from components.ssd.measures import MEASURED_ROWS, MEASURES, Estimate, Measure, half_life, mean_distance
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
 from components.ssd.softmax import (
     SoftmaxTerms,
-    attention_of,
     pooled_scores,
     pooled_softmax,
     scores,
@@ -17,16 +26,25 @@ from components.ssd.state import state_contributions, state_norms, state_shares
 from components.ssd.terms import SSDTerms
 
 __all__ = [
+    "KINDS",
     "MEASURED_ROWS",
+    "MEASURES",
     "EditedRows",
     "Estimate",
+    "Factor",
+    "Kind",
+    "Measure",
+    "MixerTerms",
+    "Place",
     "SSDTerms",
     "SoftmaxTerms",
+    "Statistic",
     "attention_of",
     "content",
     "decay",
     "effective_attention",
     "half_life",
+    "kind_of",
     "mean_distance",
     "pooled_attention",
     "pooled_content",

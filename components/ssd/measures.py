@@ -1,15 +1,16 @@
-"""One figure per head: how far it looks, how long it remembers."""
+"""One figure per head: how far it looks, how long it remembers. A measure is one entry of `MEASURES`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from components.ssd.softmax import SoftmaxTerms, attention_of
+from components.ssd.kinds import MixerTerms, attention_of
 from components.ssd.terms import SSDTerms
 
 MEASURED_ROWS = 256
@@ -17,6 +18,14 @@ MEASURED_ROWS = 256
 
 _ROOM = 2**25
 """Bytes of the rows of M that stand in memory at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A figure per head, and its standard error: zero where it is exact."""
+
+    value: Float32[Tensor, "batch head"]
+    error: Float32[Tensor, "batch head"]
 
 
 def half_life(terms: SSDTerms) -> Float32[Tensor, "batch head"]:
@@ -30,15 +39,7 @@ def half_life(terms: SSDTerms) -> Float32[Tensor, "batch head"]:
     return math.log(2) / (terms.A.abs() * terms.dt.mean(dim=1))
 
 
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """A figure per head, and its standard error: zero where it is exact."""
-
-    value: Float32[Tensor, "batch head"]
-    error: Float32[Tensor, "batch head"]
-
-
-def mean_distance(terms: SSDTerms | SoftmaxTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
+def mean_distance(terms: MixerTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
     """Tokens between a query and what it reads: mean over i of Σ_j p[i,j]·(i − j), p = |M| over its row sum.
 
     Of softmax attention, M is its pattern P. Source: DeciMamba, arXiv 2406.14528, section 4. Rows that read
@@ -67,10 +68,50 @@ def mean_distance(terms: SSDTerms | SoftmaxTerms, *, rows: int = MEASURED_ROWS) 
     return Estimate(mean, error)
 
 
-def _distances(terms: SSDTerms | SoftmaxTerms, queries: list[int]) -> Float32[Tensor, "batch head query"]:
+def _distances(terms: MixerTerms, queries: list[int]) -> Float32[Tensor, "batch head query"]:
     """Mean distance of what each of these queries reads; NaN if it reads nothing."""
     weight = attention_of(terms, queries=queries, keys=slice(0, queries[-1] + 1)).abs_()
     read = weight.sum(dim=-1)
     positions = torch.arange(weight.shape[-1], device=weight.device)
     lags = torch.tensor(queries, device=weight.device)[:, None] - positions
     return weight.mul_(lags).sum(dim=-1) / read
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of every head that a map of heads can be coloured by."""
+
+    name: str
+    label: str
+    meaning: str
+    """A sentence."""
+    of: Callable[[MixerTerms], Estimate | None]
+    """Of the terms of one layer; None where heads of this kind have no such figure."""
+    unit: str = "tokens"
+
+
+def _half_life(terms: MixerTerms) -> Estimate | None:
+    if not isinstance(terms, SSDTerms):
+        return None
+    exact = half_life(terms)
+    return Estimate(exact, torch.zeros_like(exact))
+
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure(
+            "mean_distance",
+            "Mean distance",
+            "Tokens between a query and what it reads, weighted by |attention|.",
+            mean_distance,
+        ),
+        Measure(
+            "half_life",
+            "Half-life",
+            "Tokens after which half of what was written is left, at the mean dt.",
+            _half_life,
+        ),
+    )
+}
+"""By name; the first colours the map that a page opens with."""

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
-from components.ssd.attention import content, effective_attention, position_range, resolve
+from components.ssd.attention import content, position_range, resolve
 from components.ssd.edited import EditedRows, put_rows
 from components.ssd.pooling import pooled_content, tile_edges
 from components.ssd.terms import SSDTerms
@@ -41,6 +43,8 @@ class SoftmaxTerms:
     in the run that these terms are of; P has them wherever it is asked for.
     """
 
+    kind: ClassVar[str] = "softmax"
+
     q: Float[Tensor, "batch seq head dim"]
     k: Float[Tensor, "batch seq group dim"]
     scale: float
@@ -51,6 +55,11 @@ class SoftmaxTerms:
         """The same numbers, through which no gradient passes."""
         edited = tuple(rows.detached() for rows in self.edited)
         return replace(self, q=self.q.detach(), k=self.k.detach(), edited=edited)
+
+    def lengthened(self, length: int) -> SoftmaxTerms:
+        """Those of a text that goes on to `length` with tokens that read nothing and are not read."""
+        q, k = (F.pad(each, (0, 0, 0, 0, 0, length - self.length)) for each in (self.q, self.k))
+        return replace(self, q=q, k=k)
 
     @property
     def batch(self) -> int:
@@ -171,19 +180,6 @@ def pooled_scores(
         alone = _alone(terms, head)
         out[:, place] = pooled_content(alone, tiles=tiles, queries=queries, keys=keys)[:, 0]
     return out
-
-
-def attention_of(
-    terms: SSDTerms | SoftmaxTerms,
-    *,
-    heads: slice | Sequence[int] | None = None,
-    queries: slice | Sequence[int] | None = None,
-    keys: slice | Sequence[int] | None = None,
-) -> Float32[Tensor, "batch heads queries keys"]:
-    """What queries read: M of a Mamba-2 layer, P of softmax attention. Arguments as for either."""
-    if isinstance(terms, SoftmaxTerms):
-        return softmax_attention(terms, heads=heads, queries=queries, keys=keys)
-    return effective_attention(terms, heads=heads, queries=queries, keys=keys)
 
 
 def _rows(

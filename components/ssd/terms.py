@@ -20,11 +20,12 @@ Query position i reads key position j ≤ i. Head h reads group h // (heads / gr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
+from torch.nn import functional as F
 
 from components.ssd.edited import EditedRows
 
@@ -40,6 +41,8 @@ class SSDTerms:
     `edited_decay` and `edited_attention` are rows of L and M that hooks replaced in the run that these terms
     are of. L and M have them wherever they are asked for; a state does not follow from them.
     """
+
+    kind: ClassVar[str] = "mamba2"
 
     x: Float32[Tensor, "batch seq head dim"]
     B: Float32[Tensor, "batch seq group state"]
@@ -102,6 +105,18 @@ class SSDTerms:
             **tensors,
             edited_decay=tuple(rows.detached() for rows in self.edited_decay),
             edited_attention=tuple(rows.detached() for rows in self.edited_attention),
+        )
+
+    def lengthened(self, length: int) -> SSDTerms:
+        """Those, without x, of a text that goes on to `length` with tokens that write and read nothing."""
+        more = length - self.length
+        return SSDTerms.from_parts(
+            x=F.pad(self.x[..., :0], (0, 0, 0, 0, 0, more)),
+            B=F.pad(self.B, (0, 0, 0, 0, 0, more)),
+            C=F.pad(self.C, (0, 0, 0, 0, 0, more)),
+            dt=F.pad(self.dt, (0, 0, 0, more)),
+            A=self.A,
+            D=self.D,
         )
 
     def check_state(self) -> None:

@@ -137,7 +137,7 @@ with told:
         with notice:
             tell()
         st.stop()
-    state.selection, beyond = fitted(picked(), resources.heads_of(resources.bridge(model)))
+    state.selection, beyond = fitted(picked(), resources.bridge(model).heads)
     with notice:
         tell(beyond)
 

@@ -103,7 +103,7 @@ write_address(picked(), passage)  # what was picked is there after a reload, and
 with st.spinner("Running the example through the embedded model"):
     example = capture(DEMO, PROMPT)
     swapped = capture(DEMO, PROMPT.replace(*SWAP))
-    errors = {layer: faithfulness(DEMO, PROMPT, layer) for layer in example.layers}
+    errors = {layer: faithfulness(DEMO, PROMPT, layer) for layer in [place.layer for place in example.places]}
 tolerance = max(below for _, below in errors.values())
 
 tokens, terms = example.tokens, example.ssd_terms(LAYER)
@@ -274,7 +274,7 @@ figure.altair_chart(
     f"{lowest_cell['attention']:.3g} at key {lowest_cell['j']} {lowest_cell['key']}.",
 )
 
-first_layer = min(example.layers)
+first_layer = min([place.layer for place in example.places])
 before, after = example.ssd_terms(first_layer).B[0], swapped.ssd_terms(first_layer).B[0]
 changes = ((after - before).norm(dim=(-1, -2)) / before.norm(dim=(-1, -2))).tolist()
 changed = [place for place, change in enumerate(changes) if change > 1e-6]

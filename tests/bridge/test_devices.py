@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from components.bridge import ModelBridge
-from components.charts import Place, Window, head_cells, measure_table
-from components.ssd import effective_attention, pooled_attention, softmax_attention
+from components.charts import Window, head_cells, measure_table
+from components.ssd import Place, effective_attention, pooled_attention, softmax_attention
 from tests.families import FAMILY_CASES, FamilyCase
 from tests.tiny import random_ids, relative
 
@@ -65,7 +65,7 @@ def test_tables_of_a_picture() -> None:
     bridge = on(case, "cuda", torch.bfloat16)
     _, cache = bridge.run_with_cache(random_ids(0, 1, 200))
     layers = {Place(i): cache.ssd_terms(i, with_x=False) for i in case.mixers}
-    layers |= {Place(i, "attention"): cache.softmax_terms(i) for i in case.attentions}
+    layers |= {Place(i, "softmax"): cache.softmax_terms(i) for i in case.attentions}
     assert not measure_table(layers)["mean_distance"].isna().any()
     for terms in layers.values():
         for window in (Window.whole(200), Window(range(50, 90), range(10, 60))):

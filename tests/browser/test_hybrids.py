@@ -37,7 +37,7 @@ def test_a_click_on_a_softmax_cell_shows_its_pattern(explorer: Explorer, hybrid:
     explorer.click_head(layer, 2, "softmax attention")
     assert explorer.picked() == f"Layer {layer}, softmax attention, head 2"
     parameters = explorer.parameters()
-    assert (parameters["layer"], parameters["head"], parameters["kind"]) == (str(layer), "2", "attention")
+    assert (parameters["layer"], parameters["head"], parameters["kind"]) == (str(layer), "2", "softmax")
     expect(explorer.page.get_by_test_id("stVegaLiteChart")).to_have_count(2)  # nothing decays
     shown = Panels(explorer.pixels().image[:300])  # above the text and the bars
     assert shown.coloured(0) > 500  # scores have two signs
@@ -53,7 +53,7 @@ def test_a_click_on_a_softmax_cell_shows_its_pattern(explorer: Explorer, hybrid:
 
 def test_a_brush_and_a_press_in_the_pattern(explorer: Explorer, hybrid: str) -> None:
     layer = CASE.attentions[0]
-    link = {"model": hybrid, "layer": layer, "head": 0, "kind": "attention"}
+    link = {"model": hybrid, "layer": layer, "head": 0, "kind": "softmax"}
     explorer.open("?" + urlencode(link), last="panels")
     explorer.point(1, 0.1, 0.5)
     explorer.page.mouse.down()
@@ -71,7 +71,7 @@ def test_a_brush_and_a_press_in_the_pattern(explorer: Explorer, hybrid: str) -> 
 
 
 def test_the_gallery_holds_both_kinds(explorer: Explorer, hybrid: str, tmp_path: Path) -> None:
-    link = {"model": hybrid, "layer": CASE.attentions[0], "head": 0, "kind": "attention", "view": "gallery"}
+    link = {"model": hybrid, "layer": CASE.attentions[0], "head": 0, "kind": "softmax", "view": "gallery"}
     explorer.open("?" + urlencode(link), last="panels")
     chart = explorer.page.get_by_test_id("stVegaLiteChart").nth(1)
     expect(chart).to_be_visible()

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.charts import Alike, Place, attention_tiles, heads_like
+from components.charts import Alike, attention_tiles, heads_like
+from components.ssd import Place
 from tests.charts.conftest import random_softmax, random_terms
 
 
@@ -64,6 +65,6 @@ def test_heads_that_read_nothing_or_elsewhere_are_like_none() -> None:
 
 
 def test_heads_of_both_kinds_can_be_compared() -> None:
-    terms = {Place(0): random_terms(40), Place(0, "attention"): random_softmax(40)}
+    terms = {Place(0): random_terms(40), Place(0, "softmax"): random_softmax(40)}
     every = np.concatenate([attention_tiles(each, 8) for each in terms.values()])
     assert 0 < heads_like(every, 0)[0].similarity < 1

@@ -10,14 +10,11 @@ import pytest
 from PIL import Image
 
 from components.charts import (
-    MEASURES,
     OPEN_WINDOW,
     PICK,
     PICK_QUERY,
     Figure,
     HeadCells,
-    Measure,
-    Place,
     Window,
     decay_curves_chart,
     head_cells,
@@ -38,8 +35,10 @@ from components.charts.colours import (
 )
 from components.charts.picture import png_address
 from components.charts.strip import ACROSS, LETTER, letters_across, lines_of, text_columns
-from components.ssd import SSDTerms
+from components.ssd import MEASURES, Measure, Place, SSDTerms
 from tests.charts.conftest import random_terms
+
+DISTANCE = MEASURES["mean_distance"]
 
 
 def cells_of(length: int, head: int = 0, window: Window | None = None) -> HeadCells:
@@ -97,7 +96,7 @@ def test_every_head_and_text_has_the_same_chart() -> None:
     with_span = [panels_chart(cells, with_bars=True, span=span).chart for span in spans]
     assert with_span[0] is with_span[1] is panels_chart(cells, pointed=(8, 3), with_bars=True).chart
     measures = measure_table({Place(0): terms})
-    heads = [head_map_chart(measures, MEASURES[0], (0, "ssm", head)) for head in (0, 1)]
+    heads = [head_map_chart(measures, DISTANCE, (0, "mamba2", head)) for head in (0, 1)]
     assert heads[0].chart is heads[1].chart
 
 
@@ -107,7 +106,7 @@ def test_every_table_that_a_chart_names_is_there() -> None:
         panels(9)[1],
         panels_chart(cells_of(9), with_bars=True),
         decay_curves_chart(survival_table(terms), 0, 2.0),
-        head_map_chart(measure_table({Place(0): terms}), MEASURES[0], (0, "ssm", 0)),
+        head_map_chart(measure_table({Place(0): terms}), DISTANCE, (0, "mamba2", 0)),
     ):
         named = {layer["data"]["name"] for layer in figure.chart["layer"] if "name" in layer["data"]}
         assert named == set(figure.tables)
@@ -378,9 +377,9 @@ def test_logarithmic_colours_show_weak_values_of_either_sign() -> None:
     assert opaque[1] > 1.2 * opaque[0]
 
 
-@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.column)
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda measure: measure.name)
 def test_head_map_frames_the_picked_head(terms: SSDTerms, measure: Measure) -> None:
-    figure = head_map_chart(measure_table({Place(1): terms, Place(3): terms}), measure, (3, "ssm", 2))
+    figure = head_map_chart(measure_table({Place(1): terms, Place(3): terms}), measure, (3, "mamba2", 2))
     assert figure.tables["picked"].to_dict("records") == [{"row": 1, "head": 2}]
     pick = next(p for p in figure.chart["params"] if p["name"] == PICK)
     assert pick["select"]["fields"] == ["layer", "kind", "head"]
@@ -391,8 +390,8 @@ def test_head_map_takes_heads_that_never_decay(terms: SSDTerms) -> None:
     measures = measure_table({Place(0): terms})
     measures.loc[0, "half_life"] = np.inf
     measures.loc[1, "mean_distance"] = np.nan
-    for measure in MEASURES:
-        figure = head_map_chart(measures, measure, (0, "ssm", 0))
+    for measure in MEASURES.values():
+        figure = head_map_chart(measures, measure, (0, "mamba2", 0))
         assert np.isfinite([fact(figure, "low"), fact(figure, "high")]).all()
         assert np.isfinite(figure.tables["heads"]["shown"].dropna()).all()
 
@@ -434,7 +433,7 @@ def test_larger_type_is_larger_everywhere(terms: SSDTerms) -> None:
     measures, survival = measure_table({Place(0): terms}), survival_table(terms)
     cells = cells_of(9)
     for small, large in (
-        (head_map_chart(measures, MEASURES[0], (0, "ssm", 0), larger=larger) for larger in (False, True)),
+        (head_map_chart(measures, DISTANCE, (0, "mamba2", 0), larger=larger) for larger in (False, True)),
         (decay_curves_chart(survival, 0, 2.0, larger=larger) for larger in (False, True)),
         (panels_chart(cells, with_bars=True, larger=larger) for larger in (False, True)),
     ):

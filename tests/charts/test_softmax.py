@@ -11,11 +11,7 @@ import torch
 import vl_convert
 
 from components.charts import (
-    MEASURES,
     Figure,
-    Measure,
-    Place,
-    Statistic,
     Window,
     attention_tiles,
     gallery_chart,
@@ -28,6 +24,7 @@ from components.charts import (
     row_table,
     strongest_tile,
 )
+from components.charts.cells import HeadCells
 from components.charts.colours import (
     amount_levels,
     amount_palette,
@@ -36,15 +33,23 @@ from components.charts.colours import (
     glaze_levels,
     glaze_palette,
 )
-from components.charts.tables import HeadCells
 from components.charts.window import tiles_of
-from components.ssd import SoftmaxTerms, effective_attention, half_life, mean_distance
+from components.ssd import (
+    MEASURES,
+    Measure,
+    Place,
+    SoftmaxTerms,
+    Statistic,
+    effective_attention,
+    half_life,
+    mean_distance,
+)
 from tests.charts.conftest import random_softmax, random_terms
 from tests.charts.test_charts import WINDOWS, drawn, fact
 from tests.charts.test_gallery import drawn as picture_at
 
 TOKENS = [f"t{k}" for k in range(400)]
-DISTANCE, HALF_LIFE = MEASURES
+DISTANCE, HALF_LIFE = MEASURES.values()
 
 
 def patterns(terms: SoftmaxTerms) -> tuple[np.ndarray, np.ndarray]:
@@ -64,9 +69,9 @@ def hybrid() -> dict[Place, SoftmaxTerms]:
     softmax = random_softmax(20)
     return {
         Place(0): random_terms(20, 6),
-        Place(5, "attention"): softmax,
+        Place(5, "softmax"): softmax,
         Place(5): random_terms(21, 6),
-        Place(2, "attention"): random_softmax(19),
+        Place(2, "softmax"): random_softmax(19),
     }
 
 
@@ -76,7 +81,7 @@ def test_cells_are_scores_and_the_pattern() -> None:
     at = (cells.cells["i"], cells.cells["j"])
     np.testing.assert_allclose(cells.cells["content"], E[1][at], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(cells.cells["attention"], P[1][at], rtol=1e-5)
-    assert (cells.kind, cells.unsigned) == ("attention", True)
+    assert (cells.kind.name, cells.unsigned) == ("softmax", True)
     assert not {"decay", "dt", "attention_dt"} & {*cells.cells, *cells.keys}
 
 
@@ -121,7 +126,7 @@ def test_the_strongest_tile_is_that_of_the_largest_rms() -> None:
 def test_locked_limits_are_the_largest_of_all_that_is_given() -> None:
     terms, other, mixer = random_softmax(9), random_softmax(7), random_terms(9)
     of = [patterns(each) for each in (terms, other)]
-    alike = {Place(1, "attention"): terms, Place(3, "attention"): other}
+    alike = {Place(1, "softmax"): terms, Place(3, "softmax"): other}
     expected = {"content": max(np.abs(E).max() for E, _ in of), "attention": 1.0}
     assert locked_limits(alike, with_dt=True) == pytest.approx(expected, rel=1e-5)
     both = locked_limits({**alike, Place(3): mixer})
@@ -133,13 +138,13 @@ def test_measures_tell_the_kind_of_each_head() -> None:
     measures = measure_table(layers)
     places = list(zip(measures["layer"], measures["kind"], measures["head"], strict=True))
     assert places == [(*place, head) for place, terms in layers.items() for head in range(terms.heads)]
-    of_softmax = measures[measures["kind"] == "attention"]
+    of_softmax = measures[measures["kind"] == "softmax"]
     assert of_softmax["half_life"].isna().all()
-    P = patterns(layers[Place(5, "attention")])[1]
+    P = patterns(layers[Place(5, "softmax")])[1]
     distance = (P * (np.arange(20)[:, None] - np.arange(20))).sum(axis=2).mean(axis=1)
     found = of_softmax.loc[of_softmax["layer"] == 5, "mean_distance"]
     np.testing.assert_allclose(found, distance, rtol=1e-5)
-    mixer = measures[(measures["layer"] == 5) & (measures["kind"] == "ssm")]
+    mixer = measures[(measures["layer"] == 5) & (measures["kind"] == "mamba2")]
     np.testing.assert_array_equal(mixer["half_life"], half_life(layers[Place(5)])[0])
     np.testing.assert_array_equal(mixer["mean_distance"], mean_distance(layers[Place(5)]).value[0])
 
@@ -191,8 +196,8 @@ def test_every_table_that_a_chart_names_is_there() -> None:
     for figure in (
         panels_chart(cells_of(9)),
         panels_chart(cells_of(9), with_bars=True),
-        *(head_map_chart(measures, measure, (5, "attention", 1)) for measure in MEASURES),
-        *(gallery_chart(pictures, measures, (5, "ssm", 1), sort=sort) for sort in (None, HALF_LIFE)),
+        *(head_map_chart(measures, measure, (5, "softmax", 1)) for measure in MEASURES.values()),
+        *(gallery_chart(pictures, measures, (5, "mamba2", 1), sort=sort) for sort in (None, HALF_LIFE)),
     ):
         alt.LayerChart.from_dict(figure.specification())
         named = {layer["data"]["name"] for layer in figure.chart["layer"] if "name" in layer["data"]}
@@ -216,25 +221,25 @@ def rows_of_map(figure: Figure) -> dict[str, list[int]]:
     return {label: heads.loc[heads["row"] == row, "head"].tolist() for row, label in labels.items()}
 
 
-@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.column)
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda measure: measure.name)
 def test_the_head_map_has_a_row_for_each_kind(measure: Measure) -> None:
-    figure = head_map_chart(measure_table(hybrid()), measure, (5, "attention", 3))
+    figure = head_map_chart(measure_table(hybrid()), measure, (5, "softmax", 3))
     six, four = [*range(6)], [*range(4)]
     assert rows_of_map(figure) == {"0": six, "2 softmax": four, "5": six, "5 softmax": four}
     assert figure.tables["picked"].to_dict("records") == [{"row": 3, "head": 3}]
     heads = figure.tables["heads"]
     hollow = heads["shown"].isna()
-    assert hollow.equals((heads["kind"] == "attention") & (measure is HALF_LIFE))
+    assert hollow.equals((heads["kind"] == "softmax") & (measure is HALF_LIFE))
 
 
 def test_a_model_without_softmax_attention_is_told_nothing_of_it() -> None:
-    mixers = {place: terms for place, terms in hybrid().items() if place.kind == "ssm"}
+    mixers = {place: terms for place, terms in hybrid().items() if place.kind == "mamba2"}
     for layers, told in ((mixers, False), (hybrid(), True)):
         measures = measure_table(layers)
         pictures = np.ones((len(measures), 4, 4), dtype=np.float32)
         for figure in (
-            head_map_chart(measures, DISTANCE, (0, "ssm", 0)),
-            gallery_chart(pictures, measures, (0, "ssm", 0)),
+            head_map_chart(measures, DISTANCE, (0, "mamba2", 0)),
+            gallery_chart(pictures, measures, (0, "mamba2", 0)),
         ):
             assert ('"layer (○ softmax)"' in json.dumps(figure.chart, ensure_ascii=False)) == told
 
@@ -244,9 +249,10 @@ def svg(figure: Figure) -> str:
 
 
 def test_cells_are_drawn_whether_or_not_their_head_has_the_measure() -> None:
-    for measure in MEASURES:
+    for measure in MEASURES.values():
         cells = re.findall(
-            r'aria-label="head: [^"]+"', svg(head_map_chart(measure_table(hybrid()), measure, (0, "ssm", 0)))
+            r'aria-label="head: [^"]+"',
+            svg(head_map_chart(measure_table(hybrid()), measure, (0, "mamba2", 0))),
         )
         told = [cell for cell in cells if "kind: " in cell]
         softmax = [cell for cell in told if "kind: softmax attention" in cell]
@@ -259,9 +265,9 @@ def test_pictures_of_both_kinds_stand_in_rows_of_their_own() -> None:
     layers = hybrid()
     measures = measure_table(layers)
     pictures = np.concatenate([attention_tiles(terms, 19) for terms in layers.values()])
-    rms = np.sqrt(np.square(patterns(layers[Place(2, "attention")])[1]))
+    rms = np.sqrt(np.square(patterns(layers[Place(2, "softmax")])[1]))
     np.testing.assert_allclose(pictures[-4:], rms, rtol=1e-4, atol=1e-6)
-    figure = gallery_chart(pictures, measures, (2, "attention", 1))
+    figure = gallery_chart(pictures, measures, (2, "softmax", 1))
     assert figure.tables["layers"]["layer"].tolist() == ["0", "2 softmax", "5", "5 softmax"]
     assert figure.tables["picked"]["place"].tolist() == [6 + 1]
     times = fact(figure, "dots") // 19
@@ -273,9 +279,9 @@ def test_pictures_of_both_kinds_stand_in_rows_of_their_own() -> None:
 
 def test_hairlines_leave_out_what_is_not_there() -> None:
     measures = measure_table(hybrid())
-    lines = gallery_chart(np.ones((len(measures), 4, 4), dtype=np.float32), measures, (0, "ssm", 0)).tables[
-        "lines"
-    ]
+    lines = gallery_chart(
+        np.ones((len(measures), 4, 4), dtype=np.float32), measures, (0, "mamba2", 0)
+    ).tables["lines"]
     level, upright = lines[lines["top"] == lines["bottom"]], lines[lines["left"] == lines["right"]]
     # Rows of 6, 4, 6 and 4: the hairline between two of them is as long as the longer.
     assert level["right"].tolist() == [6, 6, 6, 6, 4]
@@ -288,14 +294,14 @@ def test_a_locked_gallery_has_a_scale_for_each_kind(locked: bool) -> None:
     measures = pd.DataFrame(
         {
             "layer": [0, 0, 0],
-            "kind": ["ssm", "attention", "attention"],
+            "kind": ["mamba2", "softmax", "softmax"],
             "head": [0, 0, 1],
             "half_life": [1.0, np.nan, np.nan],
             "mean_distance": [1.0, 2.0, 3.0],
         }
     )
     pictures = np.array([8.0, 1.0, 0.25], dtype=np.float32)[:, None, None] * np.ones((3, 4, 4), np.float32)
-    figure = gallery_chart(pictures, measures, (0, "ssm", 0), locked=locked)
+    figure = gallery_chart(pictures, measures, (0, "mamba2", 0), locked=locked)
     strengths = {(0, 0): 1, (1, 0): 1, (1, 1): 0.25 if locked else 1}
     for place, strength in strengths.items():
         expected = glaze_palette()[glaze_levels(np.full((1, 1), strength, np.float32))][0, 0]
@@ -304,17 +310,17 @@ def test_a_locked_gallery_has_a_scale_for_each_kind(locked: bool) -> None:
 
 @pytest.mark.parametrize("sort", [None, DISTANCE])
 def test_small_pictures_of_softmax_are_marked_with_a_ring(sort: Measure | None) -> None:
-    measures = measure_table({Place(0): random_terms(5, 20), Place(1, "attention"): random_softmax(5, 20)})
+    measures = measure_table({Place(0): random_terms(5, 20), Place(1, "softmax"): random_softmax(5, 20)})
     pictures = np.ones((40, 4, 4), dtype=np.float32)
-    drawing = svg(gallery_chart(pictures, measures, (0, "ssm", 0), sort=sort))
+    drawing = svg(gallery_chart(pictures, measures, (0, "mamba2", 0), sort=sort))
     rings = re.search(r'<g class="mark-symbol role-mark [^"]*"[^>]*>(.*?)</g>', drawing)
     assert rings is not None
     assert rings.group(1).count("<path") == 20
 
 
 def test_large_pictures_of_softmax_are_named() -> None:
-    measures = measure_table({Place(0): random_terms(5, 2), Place(1, "attention"): random_softmax(5, 2)})
-    drawing = svg(gallery_chart(np.ones((4, 4, 4), np.float32), measures, (0, "ssm", 0), sort=DISTANCE))
+    measures = measure_table({Place(0): random_terms(5, 2), Place(1, "softmax"): random_softmax(5, 2)})
+    drawing = svg(gallery_chart(np.ones((4, 4, 4), np.float32), measures, (0, "mamba2", 0), sort=DISTANCE))
     for head in (0, 1):
         assert f">L1 softmax H{head}<" in drawing
         assert f">L0 H{head}<" in drawing

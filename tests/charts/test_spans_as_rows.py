@@ -22,7 +22,7 @@ def tiled_means(sums: np.ndarray, edges: list[tuple[int, int]], first: int) -> n
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("kind", ["ssm", "dt", "softmax"])
+@pytest.mark.parametrize("kind", ["mamba2", "dt", "softmax"])
 @pytest.mark.parametrize("read_by", [False, True])
 def test_sums_are_those_of_the_matrix(length: int, kind: str, read_by: bool) -> None:
     terms = random_softmax(length) if kind == "softmax" else random_terms(length)

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.bridge import matrix_inputs
-from components.charts import MEASURES, Figure, Measure, Place, head_map_chart, measure_table
+from components.charts import Figure, head_map_chart, measure_table
 from components.charts.spread import Spread, spread_of
 from components.demo.presets import PRESETS
 from components.models import load_bridge
+from components.ssd import MEASURES, Measure, Place
 
 INF, NAN = np.inf, np.nan
 
@@ -100,10 +101,10 @@ def colours(figure: Figure) -> dict[tuple[int, int], np.ndarray]:
     return {(int(layer), int(head)): np.array(list(map(int, rgb))) for head, layer, *rgb in cells}
 
 
-@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.column)
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda measure: measure.name)
 def test_heads_can_be_told_apart_at_5000_tokens(measures: pd.DataFrame, measure: Measure) -> None:
-    found = colours(head_map_chart(measures, measure, (0, "ssm", 0)))
-    values = {(row.layer, row.head): getattr(row, measure.column) for row in measures.itertuples()}
+    found = colours(head_map_chart(measures, measure, (0, "mamba2", 0)))
+    values = {(row.layer, row.head): getattr(row, measure.name) for row in measures.itertuples()}
     assert found.keys() == values.keys()
     apart = [
         (one, other)

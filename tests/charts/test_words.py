@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from components.charts import HeadCells, Statistic, Window, exactness, head_cells, head_in_words, what_is_left
-from components.ssd import SSDTerms, effective_attention
+from components.charts import HeadCells, Window, exactness, head_cells, head_in_words, what_is_left
+from components.ssd import KINDS, SSDTerms, Statistic, effective_attention
 from tests.charts.conftest import random_softmax, random_terms
 
 
@@ -28,7 +28,7 @@ def table(values: list[float]) -> HeadCells:
             "attention_dt": np.array(values, dtype=np.float32) * np.array([1, 10, 1])[columns],
         }
     )
-    return HeadCells(Window.whole(length), "mean", positions, positions, cells)
+    return HeadCells(Window.whole(length), "mean", positions, positions, cells, KINDS["mamba2"])
 
 
 def test_the_caption_says_half_life_signs_and_the_most_read_key() -> None:

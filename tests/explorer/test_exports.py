@@ -20,7 +20,6 @@ from PIL import Image
 from components.bridge import ModelBridge
 from components.charts import (
     Figure,
-    Statistic,
     Window,
     decay_curves_chart,
     head_cells,
@@ -31,7 +30,7 @@ from components.charts import (
 from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
 from components.models import load_bridge
-from components.ssd import SSDTerms, effective_attention, pooled_attention
+from components.ssd import SSDTerms, Statistic, effective_attention, pooled_attention
 from explorer.exports import (
     PIXELS_PER_UNIT,
     WIDTH,

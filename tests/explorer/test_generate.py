@@ -15,10 +15,10 @@ import torch
 from streamlit.testing.v1 import AppTest
 from transformers import AutoTokenizer
 
-from components.charts import Place, Window, head_cells, visible_tokens
+from components.charts import Window, head_cells, visible_tokens
 from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
-from components.ssd import softmax_attention
+from components.ssd import Place, softmax_attention
 from explorer import generating, motion, resources
 from explorer.settings import settings
 from tests.explorer.conftest import ROOT
@@ -376,9 +376,9 @@ def test_a_hybrid_offers_its_heads_of_both_kinds(page: AppTest, folder: Path, fa
     assert sorted(page.selectbox(key="motion_layer").options) == sorted([*map(str, case.mixers), *softmax])
     assert len(page.get("vega_lite_chart")) == len(CHARTS)
     assert any("rebuilds the model's own scan output" in each.value for each in page.markdown)
-    page.selectbox(key="motion_layer").set_value(Place(case.attentions[0], "attention")).run()
+    page.selectbox(key="motion_layer").set_value(Place(case.attentions[0], "softmax")).run()
     assert not page.exception
-    assert page.session_state.selection.kind == "attention"
+    assert page.session_state.selection.kind == "softmax"
     continuation = page.session_state.continuation
     terms = continuation.cache().softmax_terms(case.attentions[0])
     assert terms.length == continuation.generation.length

@@ -12,8 +12,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from components.charts import Place
-from components.ssd import mean_distance, pooled_softmax, softmax_attention
+from components.ssd import Place, mean_distance, pooled_softmax, softmax_attention
 from explorer import exports, resources
 from explorer.selection import Selection, query_of, selection_of
 from tests.explorer.conftest import GOLDEN, ROOT
@@ -58,11 +57,11 @@ def table(page: AppTest, chart: int, of: str) -> pd.DataFrame:
 def test_the_head_map_holds_both_kinds(case: FamilyCase, hybrid: str) -> None:
     page = opened(Selection(hybrid, PROMPT, case.mixers[0], 3))
     heads = table(page, 0, "heads")
-    assert sorted(set(heads.loc[heads["kind"] == "ssm", "layer"])) == case.mixers
-    softmax = heads[heads["kind"] == "attention"]
+    assert sorted(set(heads.loc[heads["kind"] == "mamba2", "layer"])) == case.mixers
+    softmax = heads[heads["kind"] == "softmax"]
     assert sorted(set(softmax["layer"])) == case.attentions
     assert softmax["half_life"].isna().all()
-    terms = resources.capture(hybrid, PROMPT).terms(Place(case.attentions[0], "attention"))
+    terms = resources.capture(hybrid, PROMPT).terms(Place(case.attentions[0], "softmax"))
     expected = mean_distance(terms).value[0].numpy()
     np.testing.assert_allclose(
         softmax.loc[softmax["layer"] == case.attentions[0], "mean_distance"], expected, rtol=1e-6
@@ -73,9 +72,9 @@ def test_the_head_map_holds_both_kinds(case: FamilyCase, hybrid: str) -> None:
 
 def test_a_softmax_head_is_drawn_from_its_queries_and_keys(case: FamilyCase, hybrid: str) -> None:
     layer = case.attentions[-1]
-    page = opened(Selection(hybrid, PROMPT, layer, 2, kind="attention"))
+    page = opened(Selection(hybrid, PROMPT, layer, 2, kind="softmax"))
     assert page.subheader[0].value == f"Layer {layer}, softmax attention, head 2"
-    assert "attention" in page.query_params["kind"]
+    assert "softmax" in page.query_params["kind"]
     assert len(page.get("vega_lite_chart")) == 2  # nothing decays
     _, cache = resources.bridge(hybrid).run_with_cache(PROMPT)
     pattern = cache[f"blocks.{layer}.attn.hook_pattern"][0, 2]
@@ -94,23 +93,23 @@ def test_a_softmax_head_is_drawn_from_its_queries_and_keys(case: FamilyCase, hyb
 
 def test_from_one_kind_to_the_other_and_back(case: FamilyCase, hybrid: str) -> None:
     page = opened(Selection(hybrid, PROMPT, case.mixers[0], 1))
-    for kind, layer in (("attention", case.attentions[0]), ("ssm", case.mixers[-1])):
+    for kind, layer in (("softmax", case.attentions[0]), ("mamba2", case.mixers[-1])):
         page.session_state.lists = True
         page.run()
         page.selectbox(key="layer").set_value(Place(layer, kind)).run()
         assert not page.exception
         assert str(Place(layer, kind)).capitalize() in page.subheader[0].value
-        assert len(page.get("vega_lite_chart")) == (3 if kind == "ssm" else 2)
+        assert len(page.get("vega_lite_chart")) == (3 if kind == "mamba2" else 2)
 
 
 def test_all_views_of_a_long_text(case: FamilyCase, hybrid: str) -> None:
     layer, prompt = case.attentions[0], " ".join([PROMPT] * 12)
     view = {"gallery": True, "locked": True, "rms": True, "dt": True, "large": True}
-    selection = Selection(hybrid, prompt, layer, 0, kind="attention").with_view(**view)
+    selection = Selection(hybrid, prompt, layer, 0, kind="softmax").with_view(**view)
     page = opened(selection)
     capture = resources.capture(hybrid, prompt)
     assert capture.length > 128
-    tiles = pooled_softmax(capture.terms(Place(layer, "attention")), heads=[0], statistic="rms")[0, 0]
+    tiles = pooled_softmax(capture.terms(Place(layer, "softmax")), heads=[0], statistic="rms")[0, 0]
     assert table(page, 2, "cells")["attention"].max() == pytest.approx(float(tiles.max()), rel=1e-5)
     assert table(page, 1, "heads")["kind"].tolist() == capture.measures["kind"].tolist()
     page.button(key="strongest").click().run()
@@ -127,7 +126,7 @@ def test_the_program_of_an_export_makes_the_same_matrix(
     for prompt in (PROMPT, " ".join([PROMPT] * 12)):
         capture = resources.capture(hybrid, prompt)
         cells = head_cells(
-            capture.terms(Place(layer, "attention")), 1, capture.tokens, Window.whole(capture.length)
+            capture.terms(Place(layer, "softmax")), 1, capture.tokens, Window.whole(capture.length)
         )
         provenance = exports.provenance_of(
             resources.bridge(hybrid), hybrid, prompt, cells, layer=layer, head=1
@@ -136,13 +135,13 @@ def test_the_program_of_an_export_makes_the_same_matrix(
         exec(exports.snippet(provenance), made)
         np.testing.assert_allclose(made["attention"], cells.matrix(cells.cells["attention"]), atol=1e-6)
         csv = exports.matrix_csv(made["attention"], provenance).decode("utf-8-sig")
-        assert '# kind: "attention"' in csv
+        assert '# kind: "softmax"' in csv
         assert exports.file_name(provenance, "csv").endswith(f"-layer{layer}-softmax-head1.csv")
 
 
 def test_the_kind_travels_in_the_link() -> None:
-    selection = Selection("demo", PROMPT, 2, 1, kind="attention")
-    assert query_of(selection)["kind"] == "attention"
+    selection = Selection("demo", PROMPT, 2, 1, kind="softmax")
+    assert query_of(selection)["kind"] == "softmax"
     assert "kind" not in query_of(selection.with_head(2, 1))
     found, unread = selection_of(query_of(selection), "demo")
     assert (found, unread) == (selection, [])
@@ -151,7 +150,7 @@ def test_the_kind_travels_in_the_link() -> None:
 
 def test_a_layer_is_held_with_what_it_compares_and_no_more(case: FamilyCase, hybrid: str) -> None:
     resources.capture(hybrid, PROMPT)
-    layer = resources.layer_of(hybrid, PROMPT, Place(case.attentions[0], "attention"))
+    layer = resources.layer_of(hybrid, PROMPT, Place(case.attentions[0], "softmax"))
     assert layer.given is None
     tensors = [layer.terms.q, layer.terms.k]
     assert layer.nbytes == sum(each.nbytes for each in tensors)
@@ -161,7 +160,7 @@ def test_a_layer_is_held_with_what_it_compares_and_no_more(case: FamilyCase, hyb
 
 
 def test_json_of_the_chart_names_no_decay(case: FamilyCase, hybrid: str) -> None:
-    page = opened(Selection(hybrid, PROMPT, case.attentions[0], 0, kind="attention"))
+    page = opened(Selection(hybrid, PROMPT, case.attentions[0], 0, kind="softmax"))
     assert "decay" not in json.dumps(json.loads(page.get("vega_lite_chart")[1].proto.spec)).replace(
         "Nothing decays", ""
     )

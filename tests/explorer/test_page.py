@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from components.charts import Place, Window, strongest_tile
+from components.charts import Window, strongest_tile
 from components.demo.presets import PRESETS
+from components.ssd import Place
 from explorer import resources
 from explorer.picks import span_of, window_of
 from explorer.settings import settings
@@ -80,7 +81,7 @@ def test_a_head_that_the_model_lacks_becomes_the_nearest_one(page: AppTest) -> N
     page.run()
     assert not page.exception
     capture = resources.capture("demo", PRESETS[0].prompt)
-    last = max(capture.layers)
+    last = max(place.layer for place in capture.places)
     assert page.subheader[0].value == f"Layer {last}, head {capture.ssd_terms(last).heads - 1}"
 
 

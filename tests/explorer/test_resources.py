@@ -9,9 +9,9 @@ import pytest
 import streamlit as st
 import torch
 
-from components.charts import Place, Window, locked_limits
+from components.charts import Window, locked_limits
 from components.models import ModelLoadError, load_bridge
-from components.ssd import effective_attention
+from components.ssd import Place, effective_attention
 from explorer import costs, resources
 from explorer.jobs import StoppedError
 from explorer.resources import capture
@@ -28,7 +28,7 @@ def test_a_long_text_is_held_whole_and_exact() -> None:
     shown = capture("demo", LONG)
     _, cache = load_bridge("demo").run_with_cache(LONG)
     assert shown.length == len(shown.tokens) == cache.ssd_terms(0).length
-    for layer in shown.layers:
+    for layer, _ in shown.places:
         whole = effective_attention(cache.ssd_terms(layer))
         torch.testing.assert_close(effective_attention(shown.ssd_terms(layer)), whole, rtol=1e-5, atol=1e-7)
 

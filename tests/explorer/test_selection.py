@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.charts import MEASURES, Place, Window
+from components.charts import Window
 from components.demo.presets import PRESETS
+from components.ssd import MEASURES, Place
 from explorer.selection import (
     LONGEST_LINK,
     SWITCHES,
@@ -23,7 +24,7 @@ from explorer.selection import (
 
 VIEWS = st.builds(
     View,
-    measure=st.sampled_from([measure.column for measure in MEASURES]),
+    measure=st.sampled_from([measure.name for measure in MEASURES.values()]),
     **dict.fromkeys(SWITCHES, st.booleans()),
 )
 SELECTIONS = st.builds(
@@ -111,7 +112,7 @@ def test_a_preset_goes_by_name_and_a_prompt_by_its_text() -> None:
 
 
 def test_what_is_out_of_range_is_fitted_and_named() -> None:
-    heads = {Place(0): 4, Place(2): 2, Place(1, "attention"): 3}
+    heads = {Place(0): 4, Place(2): 2, Place(1, "softmax"): 3}
     wild = Selection(
         "demo",
         "text",
@@ -126,7 +127,7 @@ def test_what_is_out_of_range_is_fitted_and_named() -> None:
     assert found.windows == (Window(range(6), range(6)),)
     assert names == ["layer", "head", "query", "window", "span"]
     assert fitted(found, heads, 6) == (found, [])
-    assert fitted(wild.with_head(0, 0, "attention"), heads, 6)[0].kind == "attention"
+    assert fitted(wild.with_head(0, 0, "softmax"), heads, 6)[0].kind == "softmax"
 
 
 def test_a_text_too_long_for_a_link_goes_by_its_key() -> None:

@@ -20,7 +20,8 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 from websockets.sync.client import ClientConnection, connect
 
-from components.charts import KINDS, Window
+from components.charts import Window
+from components.ssd import KINDS
 from explorer.picks import head_of, point_of, position_of, window_of
 from explorer.wire import CHARTS, FORMS, checked
 from tests.explorer.conftest import ROOT
@@ -40,7 +41,9 @@ FIELDS = (
     "span_stop",
     "stamp",
 )
-POINTS = st.dictionaries(st.sampled_from(FIELDS), SCALARS | st.integers(0, 9) | st.sampled_from(KINDS) | JSON)
+POINTS = st.dictionaries(
+    st.sampled_from(FIELDS), SCALARS | st.integers(0, 9) | st.sampled_from(list(KINDS)) | JSON
+)
 
 
 @given(JSON | st.lists(POINTS))
@@ -62,7 +65,7 @@ def test_whatever_a_selection_holds_is_a_pick_or_nothing(points: Any) -> None:
 @pytest.mark.parametrize("value", [-1, 1.5, float("nan"), float("inf"), 10**400, True, "3", None, [3], {}])
 def test_what_counts_nothing_is_no_position(value: Any) -> None:
     assert position_of([{"i": value}], "i") is None
-    assert head_of([{"layer": value, "head": 0, "kind": "ssm"}]) is None
+    assert head_of([{"layer": value, "head": 0, "kind": "mamba2"}]) is None
 
 
 def identifier(key: str) -> str:

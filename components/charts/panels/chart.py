@@ -1,7 +1,7 @@
 """The linked panels of one head, content C·Bᵀ ∘ decay L = attention M, above the text itself.
 
-A head of softmax attention has two of them, scores and attention; words about it stand in the place of the
-third, so that the panels of all heads are of one size.
+Each factor of the head's kind has one. A head of softmax attention has two of them, scores and attention;
+words about it stand in the place of the third, so that the panels of all heads are of one size.
 
 All stand in one Vega view: one view has one width, which follows the page (charts joined by `hconcat` cannot
 follow it), and what is pointed at in one place can be marked in all of them without a rerun. A panel is a
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, type_scale
+from components.charts.cells import HeadCells
 from components.charts.colours import (
     amount_levels,
     amount_palette,
@@ -30,12 +31,13 @@ from components.charts.colours import (
 from components.charts.figure import Figure, built, read, scene, scene_param, undrawn
 from components.charts.panels.bars import bar_params, bars
 from components.charts.panels.geometry import FEWEST_SLOTS, ROOM_ABOVE, places
-from components.charts.panels.layers import PANELS, Layers
+from components.charts.panels.layers import Layers
 from components.charts.panels.pointer import brushed, ground, pointed_at, selections, text_brush, window_brush
 from components.charts.picture import png_address
+from components.charts.span_sums import SpanSums
 from components.charts.strip import ACROSS, strip, strip_table, text_columns
-from components.charts.tables import HeadCells, Kind, SpanSums
 from components.charts.window import TILE_LABEL_STEP, in_figures
+from components.ssd import KINDS, Factor, Kind
 
 
 def panels_chart(
@@ -61,12 +63,11 @@ def panels_chart(
     A press in a row of a panel or on a token of the text is the selection `PICK_QUERY`, a brush in a panel is
     `OPEN_WINDOW`, one over the text `OPEN_SPAN`.
     """
-    panels = PANELS[cells.kind]
-    values = {name: cells.cells[name] for name in panels}
-    if with_dt:
-        values["attention"] = cells.cells["attention_dt"]
-    full = {name: float(values[name].abs().max()) or 1.0 for name in panels} | dict(limits or {})
-    full["decay"] = 1.0
+    factors = cells.kind.factors
+    values = {factor.name: cells.cells[factor.name] for factor in factors}
+    values["attention"] = cells.cells[cells.kind.attention_with(dt=with_dt).name]
+    full = {name: float(column.abs().max()) or 1.0 for name, column in values.items()} | dict(limits or {})
+    full |= {factor.name: factor.limit for factor in factors if factor.limit is not None}
     row, key = (-1, -1)
     if pointed is not None:
         row, key = cells.row_of(pointed[0]), cells.column_of(pointed[1])
@@ -86,8 +87,7 @@ def panels_chart(
             note=_note(cells),
             statistic="RMS" if cells.statistic == "rms" else "mean",
             longest=max(map(text_columns, columns["label"])),
-            content_limit=full["content"],
-            attention_limit=full["attention"],
+            **{f"{factor.name}_limit": full[factor.name] for factor in factors if factor.limit is None},
             dt_limit=float(columns["dt"].max() if with_dt else 0) or 1.0,
             kept_row=row,
             kept_key=key,
@@ -112,8 +112,9 @@ def panels_chart(
         "text": text,
         "pictures": pd.DataFrame(
             [
-                {"place": place} | _picture(cells, name, values[name], full[name], logarithmic)
-                for place, name in enumerate(panels)
+                {"place": place}
+                | _picture(cells, factor, values[factor.name], full[factor.name], logarithmic)
+                for place, factor in enumerate(factors)
             ]
         ),
     }
@@ -123,7 +124,7 @@ def panels_chart(
         if span is not None:
             sums[: len(span.sums)] = span.sums
         tables["bars"] = pd.DataFrame({"slot": np.arange(slots, dtype=np.int16), "sum": sums})
-    return Figure(_chart(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger), tables)
+    return Figure(_chart(cells.kind.name, with_dt, cells.unsigned, with_bars, logarithmic, larger), tables)
 
 
 def _labelled(tiles: pd.DataFrame, pooled: bool) -> pd.DataFrame:
@@ -165,13 +166,13 @@ def _span_facts(cells: HeadCells, span: SpanSums | None) -> dict[str, Any]:
 
 
 def _picture(
-    cells: HeadCells, name: str, values: pd.Series[float], limit: float, logarithmic: bool
+    cells: HeadCells, factor: Factor, values: pd.Series[float], limit: float, logarithmic: bool
 ) -> dict[str, str]:
     """One panel as a picture for either theme, transparent above the diagonal."""
     matrix = cells.matrix(values)
     if logarithmic:
         matrix, limit = strength(matrix, limit), 1.0
-    if name == "decay" or (name == "attention" and cells.unsigned):
+    if cells.unsigned if factor is cells.kind.attention else not factor.signed:
         levels, palette = amount_levels(matrix / np.float32(limit)), amount_palette
     else:
         levels, palette = diverging_levels(matrix, limit), diverging_palette
@@ -180,10 +181,10 @@ def _picture(
 
 @cache
 def _chart(
-    kind: Kind, with_dt: bool, unsigned: bool, with_bars: bool, logarithmic: bool, larger: bool
+    name: str, with_dt: bool, unsigned: bool, with_bars: bool, logarithmic: bool, larger: bool
 ) -> dict[str, Any]:
     """The specification of the view in this look."""
-    scale = type_scale(larger)
+    scale, kind = type_scale(larger), KINDS[name]
     layers = Layers(kind, with_dt, unsigned, logarithmic, scale)
     feeler, *feelers = layers.feelers()
     panels = len(layers.panels)
@@ -237,7 +238,7 @@ def _chart(
 
 _SCENE = (
     *("rows", "columns", "row_slots", "key_slots", "head_room", "step", "note", "statistic", "longest"),
-    *("content_limit", "attention_limit", "dt_limit", "kept_row", "kept_key", "locked", "logarithmic"),
+    *("dt_limit", "kept_row", "kept_key", "locked", "logarithmic"),
     *("span_start", "span_stop", "span_title", "span_place", "span_text"),
     *("span_from", "span_to", "read_by", "sums_low", "sums_high"),
 )
@@ -262,10 +263,11 @@ def _of_tables(kind: Kind, with_bars: bool) -> list[alt.Parameter]:
         "key_starts": ("keys", "i"),
         "key_stops": ("keys", "stop"),
         "tops_of_keys": ("keys", "top"),
-        **{f"{name}s": ("cells", name) for name in PANELS[kind]},
+        **{f"{factor.name}s": ("cells", factor.name) for factor in kind.factors},
     }
-    if kind == "ssm":
+    if kind.step_size is not None:
         lists["dts"] = ("keys", "dt")
     # Without bars there are no sums.
     sums = read("sums", "bars", "sum") if with_bars else alt.param(name="sums", expr="[]")
-    return [*map(scene_param, _SCENE), *(read(name, *column) for name, column in lists.items()), sums]
+    facts = [*_SCENE, *(f"{factor.name}_limit" for factor in kind.factors if factor.limit is None)]
+    return [*map(scene_param, facts), *(read(name, *column) for name, column in lists.items()), sums]

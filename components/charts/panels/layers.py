@@ -29,27 +29,7 @@ from components.charts.panels.geometry import (
     label_limit,
     label_size,
 )
-from components.charts.tables import Kind
-
-PANELS: dict[Kind, tuple[str, ...]] = {
-    "ssm": ("content", "decay", "attention"),
-    "attention": ("content", "attention"),
-}
-_TITLES = {
-    "ssm": ("content  C·Bᵀ", "decay  L", "attention  M"),
-    "attention": ("scores  q·k", "attention  softmax"),
-}
-_TITLE_WITH_DT = "attention  M·dt"
-_OPERATORS = {"ssm": ("∘", "="), "attention": ("→",)}
-_ABOUT_SOFTMAX = (
-    "Each row of scores, scaled q·k,",
-    "becomes a distribution over its",
-    "keys: no sign, and a sum of one.",
-    "",
-    "Nothing decays: all keys are kept,",
-    "and one far away can weigh as much",
-    "as the one before.",
-)
+from components.ssd import Factor, Kind
 
 
 def across(field: str) -> alt.X:
@@ -73,9 +53,10 @@ class Layers:
     def __init__(self, kind: Kind, with_dt: bool, unsigned: bool, logarithmic: bool, scale: float) -> None:
         self.kind, self.with_dt, self.unsigned, self.scale = kind, with_dt, unsigned, scale
         self.logarithmic = logarithmic
-        self.panels = PANELS[kind]
+        self.panels = [factor.name for factor in kind.factors]
         self.places = [{"place": place} for place in range(len(self.panels))]
-        self.attention_title = "attention·dt" if with_dt else "attention"
+        self.attention = kind.attention_with(dt=with_dt)
+        self.attention_title = self.attention.label or self.attention.name
 
     def strength(self, value: str, limit: str) -> str:
         """Vega expression: how far a value is on the scale of colours that is full at `limit`."""
@@ -87,12 +68,12 @@ class Layers:
 
     def legends(self) -> list[alt.Chart]:
         """The colour bars of the panels, beside their titles. What carries them is invisible."""
-        return [self._legend(name, place) for place, name in enumerate(self.panels)]
+        return [self._legend(factor, place) for place, factor in enumerate(self.kind.factors)]
 
-    def _legend(self, name: str, place: int) -> alt.Chart:
-        limit = "1" if name == "decay" else f"{name}_limit"
-        colours = {"content": diverging(), "decay": amount()}.get(name, self.attention_colours())
-        unsigned = name == "decay" or (name == "attention" and self.unsigned)
+    def _legend(self, factor: Factor, place: int) -> alt.Chart:
+        limit = f"{factor.name}_limit" if factor.limit is None else f"{factor.limit:g}"
+        unsigned = self.unsigned if factor is self.kind.attention else not factor.signed
+        colours = amount() if unsigned else diverging()
         # In a triangle it ends above the cells.
         length = f"clamp(side - {62 * self.scale + 20}, 50, {120 * self.scale})"
         value = value_at_expr("datum.value", limit, logarithmic=self.logarithmic)
@@ -279,7 +260,7 @@ class Layers:
                 key="key_places[key]",
                 key_text="key_texts[key]",
                 **{name: f"{name}s[cell]" for name in self.panels},
-                **({"dt": "dts[key]"} if self.kind == "ssm" else {}),
+                **({"dt": "dts[key]"} if self.kind.step_size else {}),
                 left="lefts[datum.place]",
                 x="datum.left + side * key / key_slots",
                 x_end="datum.x + side / key_slots",
@@ -339,21 +320,16 @@ class Layers:
 
     def _figures(self) -> list[alt.Tooltip]:
         """The numbers of the shown cell."""
-        attention = alt.Tooltip("attention:Q", title=self.attention_title, format=".3~g")
-        if self.kind == "attention":
-            return [alt.Tooltip("content:Q", title="score", format=".3~g"), attention]
-        return [
-            alt.Tooltip("content:Q", format=".3~g"),
-            alt.Tooltip("decay:Q", format=".3~g"),
-            alt.Tooltip("dt:Q", title="dt of key", format=".3~g"),
-            attention,
-        ]
+        *factors, _ = self.kind.factors
+        names = {factor.name: factor.label or factor.name for factor in factors}
+        names |= {"dt": "dt of key"} if self.kind.step_size else {}
+        names |= {"attention": self.attention_title}
+        return [alt.Tooltip(f"{name}:Q", title=title, format=".3~g") for name, title in names.items()]
 
     def words(self) -> list[alt.Chart]:
         """Titles, operators and the figures of the shown cell, in the empty upper triangles or above."""
-        names = list(_TITLES[self.kind])
-        names[-1] = _TITLE_WITH_DT if self.with_dt else names[-1]
-        operators = _OPERATORS[self.kind]
+        *factors, _ = self.kind.factors
+        names, operators = [factor.title for factor in (*factors, self.attention)], self.kind.operators
         titles = [
             {
                 "place": place,
@@ -389,7 +365,7 @@ class Layers:
             ),
             self._between(gaps, 60.0, 34.0),
             *([self._between([{"place": 1, "text": "· dt"}], 34.0, 20.0)] if self.with_dt else []),
-            *(self._about() if self.kind == "attention" else []),
+            *(self._about() if self.kind.about else []),
             self._beside(
                 notes,
                 12,
@@ -434,7 +410,7 @@ class Layers:
 
     def _about(self) -> list[alt.Chart]:
         """Words in the place of a third panel."""
-        rows = [{"line": line, "text": text} for line, text in enumerate(_ABOUT_SOFTMAX)]
+        rows = [{"line": line, "text": text} for line, text in enumerate(self.kind.about)]
         words: alt.Chart = (
             inline(rows)
             .transform_calculate(

@@ -7,8 +7,6 @@ from transformers import PreTrainedTokenizerFast
 
 from components.bridge.tokens import encode, token_texts
 from components.charts import (
-    Place,
-    Statistic,
     Window,
     head_cells,
     locked_limits,
@@ -18,12 +16,14 @@ from components.charts import (
     survival_table,
     visible_tokens,
 )
+from components.charts.cells import tile_text
 from components.charts.strip import _shortened, text_columns
-from components.charts.tables import tile_text
 from components.charts.tokens import joined
 from components.charts.window import MOST_TILES, tiles_of
 from components.ssd import (
+    Place,
     SSDTerms,
+    Statistic,
     content,
     decay,
     effective_attention,

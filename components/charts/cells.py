@@ -1,0 +1,157 @@
+"""One head through a window of a text: a row for each cell of its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
+
+from components.charts.tokens import joined_labels
+from components.charts.window import Window, in_figures, tiles_of
+from components.ssd import Kind, MixerTerms, Statistic, kind_of
+
+TILE_LETTERS = 60
+"""Of the text of a tile."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeadCells:
+    """One head, seen through a window: a row for each tile of queries, a column for each tile of keys.
+
+    In a window of no more than MOST_TILES tokens each tile is one token. `queries` and `keys` have one row
+    per tile: its positions `start` to `stop` − 1, its `text`, ready for display, and of keys the mean `dt`.
+
+    `cells` has one row per cell on or below the diagonal, row by row: `row` and `column`, the first query
+    position `i` and key position `j`, their texts `query` and `key`, `content` C·B, `decay` L, `attention` M,
+    `attention_dt` M·dt, and `dt` of the key. Of larger tiles these are the exact means over the tile, entries
+    above the diagonal counting as zero; if `statistic` is "rms", attention is the root mean square.
+
+    Other kinds of heads have other factors in the place of content and decay, and perhaps no dt: of softmax
+    attention, `content` are the scores and `attention` is the pattern.
+    """
+
+    window: Window
+    statistic: Statistic
+    queries: pd.DataFrame
+    keys: pd.DataFrame
+    cells: pd.DataFrame
+    kind: Kind
+
+    @property
+    def pooled(self) -> bool:
+        """Whether some tile is larger than a token."""
+        return self.window.pooled
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether attention has no sign: of its kind, or as the root mean square of several entries."""
+        return not self.kind.attention.signed or (self.pooled and self.statistic == "rms")
+
+    def row_of(self, query: int) -> int:
+        """The row that holds a query position of the window."""
+        return int(np.searchsorted(self.queries["start"], query, side="right")) - 1
+
+    def column_of(self, key: int) -> int:
+        """The column that holds a key position of the window."""
+        return int(np.searchsorted(self.keys["start"], key, side="right")) - 1
+
+    def row(self, query: int) -> pd.DataFrame:
+        """The cells of the row that holds a query position, by column."""
+        return self.cells[self.cells["row"] == self.row_of(query)]
+
+    def matrix(self, values: pd.Series[float]) -> Float32[np.ndarray, "row column"]:
+        """A column of `cells` as a matrix, zero above the diagonal."""
+        matrix = np.zeros((len(self.queries), len(self.keys)), dtype=np.float32)
+        matrix[self.cells["row"], self.cells["column"]] = values
+        return matrix
+
+
+def head_cells(
+    terms: MixerTerms,
+    head: int,
+    tokens: Sequence[str],
+    window: Window | None = None,
+    *,
+    statistic: Statistic = "mean",
+) -> HeadCells:
+    """What a window shows of one head; by default the whole text. See `HeadCells`.
+
+    `terms` and `tokens` are those of the whole text (one), the latter ready for display. Raises ValueError
+    when nothing of the window is on or below the diagonal.
+    """
+    window = window or Window.whole(terms.length)
+    seen = window.within(terms.length)
+    if seen is None:
+        raise ValueError(
+            f"{window} shows nothing of {terms.length} tokens: no query in it reads a key in it."
+        )
+    rows, columns = tiles_of(seen.queries), tiles_of(seen.keys)
+    read = np.array([part.stop for part in rows])[:, None] > np.array([part.start for part in columns])
+    row, column = np.nonzero(read)
+    kind = kind_of(terms)
+    matrices = {
+        factor.name: factor.of(terms, tiles=seen.tiles, statistic=statistic, heads=[head], **seen.slices)
+        for factor in (*kind.factors, *([kind.times_dt] if kind.times_dt else []))
+    }
+    queries, keys = tile_table(rows, tokens), tile_table(columns, tokens)
+    if kind.step_size is not None:
+        dt = kind.step_size(terms)[0, seen.slices["keys"], head].cpu().numpy()
+        sums = np.add.reduceat(dt, keys["start"].to_numpy() - seen.keys.start)
+        keys["dt"] = (sums / (keys["stop"] - keys["start"])).astype(np.float32)
+    cells: dict[str, Any] = {
+        "row": row.astype(np.int16),
+        "column": column.astype(np.int16),
+        "i": queries["start"].to_numpy()[row],
+        "j": keys["start"].to_numpy()[column],
+        "query": queries["text"].to_numpy()[row],
+        "key": keys["text"].to_numpy()[column],
+        **{name: matrix[0, 0].cpu().numpy()[row, column] for name, matrix in matrices.items()},
+    }
+    if "dt" in keys:
+        cells["dt"] = keys["dt"].to_numpy()[column]
+    return HeadCells(seen, statistic, queries, keys, pd.DataFrame(cells), kind)
+
+
+def tile_table(tiles: Sequence[range], tokens: Sequence[str]) -> pd.DataFrame:
+    """One row per tile: its positions, `start` to `stop` − 1, and how its `text` begins."""
+    return pd.DataFrame(
+        {
+            "start": np.array([tile.start for tile in tiles], dtype=np.int32),
+            "stop": np.array([tile.stop for tile in tiles], dtype=np.int32),
+            "text": pd.Series([tile_text(tokens, tile) for tile in tiles], dtype=object),
+        }
+    )
+
+
+def tile_text(tokens: Sequence[str], tile: range) -> str:
+    """How the text of a tile begins; a tile of one token is that token."""
+    if len(tile) == 1:
+        return tokens[tile.start]
+    # A character is of four tokens at most.
+    text = joined_labels(tokens[tile.start : min(tile.stop, tile.start + 4 * TILE_LETTERS + 4)])
+    return text if len(text) <= TILE_LETTERS else f"{text[:TILE_LETTERS]}…"
+
+
+def row_table(cells: HeadCells, query: int) -> pd.DataFrame:
+    """What the query position `query` reads, one row per key position in their order, with readable names.
+
+    Columns: key position, key token, and what the kind of head has: content, decay, dt, attention,
+    attention·dt; or score, attention. In a pooled window, what the tile of that query reads, one row per tile
+    of keys: their positions, and how their text begins.
+    """
+    *factors, attention = cells.kind.factors
+    last = [attention, *([cells.kind.times_dt] if cells.kind.times_dt else [])]
+    names = {"j": "key position", "key": "key token"}
+    names |= {factor.name: factor.label or factor.name for factor in (*factors, *last)}
+    row = cells.row(query)
+    if cells.pooled:
+        names |= {"j": "key positions", "key": "key text"}
+        ranges = [range(*ends) for ends in zip(cells.keys["start"], cells.keys["stop"], strict=True)]
+        row = row.assign(j=[in_figures(ranges[column]) for column in row["column"]])
+    dt = ["dt"] if "dt" in row else []
+    columns = ["j", "key", *(factor.name for factor in factors), *dt, *(factor.name for factor in last)]
+    return row[columns].rename(columns=names).reset_index(drop=True)

@@ -1,0 +1,41 @@
+"""All heads of a model: a row of figures for each, and the row of a map in which it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from components.ssd import KINDS, MEASURES, MixerTerms, Place
+
+
+def measure_table(layers: Mapping[Place, MixerTerms]) -> pd.DataFrame:
+    """One row per head: `layer`, `kind`, `head`, and each of `MEASURES` by its name, of all text.
+
+    With each its standard error, such as `mean_distance_error`; zero where it is exact. A head without such
+    a figure has NaN: softmax attention does not decay, so it has no half-life. `layers` maps places to the
+    terms of one text.
+    """
+    parts = []
+    for place, terms in layers.items():
+        table = pd.DataFrame({"layer": place.layer, "kind": place.kind, "head": np.arange(terms.heads)})
+        for measure in MEASURES.values():
+            found = measure.of(terms)
+            table[measure.name] = np.float32(np.nan) if found is None else found.value[0].cpu().numpy()
+            table[f"{measure.name}_error"] = np.float32(0) if found is None else found.error[0].cpu().numpy()
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def row_labels(measures: pd.DataFrame) -> tuple[pd.Series[int], list[str]]:
+    """The row of each head, and the names of the rows: a layer's heads of one kind have a row.
+
+    Down the model, in a layer in the order of `KINDS`; as "7", or "7 softmax".
+    """
+    pairs = list(zip(measures["layer"].tolist(), measures["kind"].tolist(), strict=True))
+    order = {kind: rank for rank, kind in enumerate(KINDS)}
+    places = sorted(set(pairs), key=lambda pair: (pair[0], order[pair[1]]))
+    row_of = {pair: row for row, pair in enumerate(places)}
+    row = pd.Series([row_of[pair] for pair in pairs], measures.index)
+    return row, [f"{layer} {KINDS[kind].short}".rstrip() for layer, kind in places]

@@ -1,0 +1,60 @@
+"""Heads over tiles of a text: small pictures of all of it, its strongest tile, and limits of colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float32
+
+from components.charts.window import MOST_TILES, Window, tiles_of
+from components.ssd import MixerTerms, Place, Statistic, kind_of
+
+
+def attention_tiles(
+    terms: MixerTerms, tiles: int, *, heads: Sequence[int] | None = None
+) -> Float32[np.ndarray, "head tile tile"]:
+    """Small pictures of the whole text: the root mean square of attention over tiles, head by head."""
+    attention = kind_of(terms).attention
+    return attention.of(terms, heads=heads, tiles=tiles, statistic="rms")[0].cpu().numpy()
+
+
+def strongest_tile(terms: MixerTerms, head: int, window: Window, *, with_dt: bool = False) -> Window:
+    """The tile of a window with the largest root mean square of attention, or of M·dt.
+
+    Tile maxima cannot be had without building M; the RMS is what is called strongest.
+    """
+    attention = kind_of(terms).attention_with(dt=with_dt)
+    strength = attention.of(terms, tiles=MOST_TILES, statistic="rms", heads=[head], **window.slices)[0, 0]
+    row, column = divmod(int(strength.argmax()), strength.shape[1])
+    return Window(tiles_of(window.queries)[row], tiles_of(window.keys)[column])
+
+
+def locked_limits(
+    layers: Mapping[Place, MixerTerms],
+    window: Window | None = None,
+    *,
+    with_dt: bool = False,
+    statistic: Statistic = "mean",
+) -> dict[str, float]:
+    """Largest |value| of each factor (of M·dt for attention if `with_dt`) over all heads of all given layers.
+
+    In a window, if one is given. `layers` are those of one kind, to their terms (one text). Such limits make
+    the colours of different heads comparable. In a pooled window it is the largest of the tiles. Factors with
+    a limit of their own have none here.
+    """
+    limits: dict[str, float] = {}
+    for terms in layers.values():
+        seen = (window or Window.whole(terms.length)).within(terms.length)
+        kind = kind_of(terms)
+        for factor in kind.factors:
+            if factor.limit is not None:
+                continue
+            limits.setdefault(factor.name, 0.0)
+            if seen is None:
+                continue
+            shown = kind.attention_with(dt=with_dt) if factor is kind.attention else factor
+            heads = range(0, terms.heads, terms.heads_per_group) if factor.per_group else None
+            matrix = shown.of(terms, tiles=seen.tiles, statistic=statistic, heads=heads, **seen.slices)
+            limits[factor.name] = max(limits[factor.name], float(matrix.abs().max()))
+    return limits

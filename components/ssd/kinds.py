@@ -1,0 +1,234 @@
+"""Kinds of heads: which matrices make up the attention of each, and the words by which pages tell of it.
+
+A kind is one entry of `KINDS`. Whatever draws or exports heads asks here, and names no kind itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Float32
+from torch import Tensor
+
+from components.ssd.attention import content, decay, effective_attention
+from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay
+from components.ssd.softmax import pooled_scores, pooled_softmax, scores, softmax_attention
+
+Statistic = Literal["mean", "rms"]
+Indices = slice | Sequence[int] | None
+
+
+@runtime_checkable
+class MixerTerms(Protocol):
+    """What follows from one layer's run over texts, whatever its kind. `SSDTerms` and `SoftmaxTerms` are."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in `KINDS`."""
+
+    @property
+    def batch(self) -> int:
+        """Number of texts."""
+
+    @property
+    def length(self) -> int:
+        """Number of positions."""
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+
+    @property
+    def heads_per_group(self) -> int:
+        """How many heads share what a group has."""
+
+    def lengthened(self, length: int) -> MixerTerms:
+        """Those of a text that goes on to `length` with tokens that write and read nothing."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One of the matrices of a head, [queries, keys], zero above the diagonal."""
+
+    name: str
+    title: str
+    """As it stands above its picture."""
+    full: Callable[..., Float32[Tensor, "batch heads queries keys"]]
+    """Of terms, its entries; `heads`, `queries` and `keys` as for `effective_attention`."""
+    pooled: Callable[..., Float32[Tensor, "batch heads query_tiles key_tiles"]]
+    """Of terms, the exact mean over tiles; arguments as for `pooled_attention`."""
+    exact: tuple[Statistic, ...] = ("mean",)
+    """What `pooled` can be asked for as `statistic`, if it is more than the mean."""
+    signed: bool = True
+    limit: float | None = None
+    """Its largest value; None where it depends on the text."""
+    per_group: bool = False
+    """Whether heads of one group share it."""
+    label: str = ""
+    """Its name in tables, if not `name`."""
+    plural: str = ""
+    """As in "the mean of the scores", if not `name`."""
+
+    def of(
+        self,
+        terms: MixerTerms,
+        *,
+        tiles: int | None = None,
+        statistic: Statistic = "mean",
+        heads: Indices = None,
+        queries: slice | None = None,
+        keys: slice | None = None,
+    ) -> Float32[Tensor, "batch heads rows columns"]:
+        """The matrix over a window, or over its tiles: the statistic where it is exact, else the mean."""
+        at: dict[str, Any] = {"heads": heads, "queries": queries, "keys": keys}
+        if tiles is None:
+            return self.full(terms, **at)
+        if len(self.exact) > 1:
+            at["statistic"] = statistic
+        return self.pooled(terms, tiles=tiles, **at)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of all heads of a kind. The last of its `factors` is named "attention"."""
+
+    name: str
+    words: str
+    """As in a sentence, such as "softmax attention"."""
+    short: str
+    """As in a label, such as "softmax"; "" for the kind that goes without saying."""
+    factors: tuple[Factor, ...]
+    operators: tuple[str, ...]
+    """Between the pictures of the factors."""
+    hooks: tuple[str, ...]
+    """Of a layer, those from which its terms follow."""
+    terms: str
+    """The method of an `ActivationCache` that gives them, as a program calls it."""
+    times_dt: Factor | None = None
+    """Attention times the step size of each key, if writing has one."""
+    step_size: Callable[[Any], Float32[Tensor, "batch seq head"]] | None = None
+    """Of terms: how strongly each position was written."""
+    separates: bool = True
+    """Whether pictures of a long text take time in proportion to it, and not to its square."""
+    has_state: bool = False
+    """Whether a state carries what was written, so that there are norms and shares of it."""
+    mixes_before: bool = False
+    """Whether a convolution mixes neighbouring positions before they are read."""
+    rows_sum_to_one: bool = False
+    about: tuple[str, ...] = ()
+    """Lines in the place of a third picture."""
+    note: str = ""
+    """Where the picture comes from, if no output of the layer is there to compare it with."""
+
+    @property
+    def attention(self) -> Factor:
+        """What the factors make together."""
+        return self.factors[-1]
+
+    def attention_with(self, *, dt: bool) -> Factor:
+        """Attention, or with `dt` attention times dt, where there is a dt."""
+        return self.times_dt if dt and self.times_dt else self.attention
+
+    @property
+    def decay(self) -> Factor | None:
+        """The factor that says what is left of what was written; None where nothing is forgotten."""
+        return next((factor for factor in self.factors if factor.name == "decay"), None)
+
+
+_BOTH: tuple[Statistic, ...] = ("mean", "rms")
+
+MAMBA2 = Kind(
+    name="mamba2",
+    words="Mamba-2",
+    short="",
+    factors=(
+        Factor("content", "content  C·Bᵀ", content, pooled_content, per_group=True),
+        Factor("decay", "decay  L", decay, pooled_decay, signed=False, limit=1.0),
+        Factor("attention", "attention  M", effective_attention, pooled_attention, exact=_BOTH),
+    ),
+    operators=("∘", "="),
+    hooks=("mixer.hook_B", "mixer.hook_C", "mixer.hook_dt"),
+    terms="ssd_terms(layer={layer}, with_x=False)",
+    times_dt=Factor(
+        "attention_dt",
+        "attention  M·dt",
+        partial(effective_attention, include_dt_scaling=True),
+        partial(pooled_attention, include_dt_scaling=True),
+        exact=_BOTH,
+        label="attention·dt",
+    ),
+    step_size=lambda terms: terms.dt,
+    has_state=True,
+    mixes_before=True,
+)
+
+SOFTMAX = Kind(
+    name="softmax",
+    words="softmax attention",
+    short="softmax",
+    factors=(
+        Factor("content", "scores  q·k", scores, pooled_scores, label="score", plural="the scores"),
+        Factor(
+            "attention", "attention  softmax", softmax_attention, pooled_softmax, exact=_BOTH, signed=False
+        ),
+    ),
+    operators=("→",),
+    hooks=("attn.hook_pattern",),
+    terms="softmax_terms(layer={layer})",
+    separates=False,
+    rows_sum_to_one=True,
+    about=(
+        "Each row of scores, scaled q·k,",
+        "becomes a distribution over its",
+        "keys: no sign, and a sum of one.",
+        "",
+        "Nothing decays: all keys are kept,",
+        "and one far away can weigh as much",
+        "as the one before.",
+    ),
+    note="Softmax attention: every row is a distribution over the tokens up to it, and nothing decays. "
+    "It is computed from the queries and keys that the layer itself compared.",
+)
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (MAMBA2, SOFTMAX)}
+"""By name, in the order in which a layer that holds several has them."""
+
+
+FORMER_NAMES = {"ssm": MAMBA2.name, "attention": SOFTMAX.name}
+"""What links of earlier versions call them."""
+
+
+def kind_of(terms: MixerTerms) -> Kind:
+    """The kind whose terms these are."""
+    return KINDS[terms.kind]
+
+
+def attention_of(
+    terms: MixerTerms,
+    *,
+    heads: Indices = None,
+    queries: Indices = None,
+    keys: Indices = None,
+) -> Float32[Tensor, "batch heads queries keys"]:
+    """What queries read: M of a Mamba-2 layer, P of softmax attention. Arguments as for either."""
+    return kind_of(terms).attention.full(terms, heads=heads, queries=queries, keys=keys)
+
+
+class Place(NamedTuple):
+    """A layer's heads of one kind."""
+
+    layer: int
+    kind: str = MAMBA2.name
+
+    def __str__(self) -> str:
+        """As "layer 9" or "layer 9, softmax attention"."""
+        kind = KINDS[self.kind]
+        return f"layer {self.layer}{f', {kind.words}' if kind.short else ''}"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Down the model; in one layer, by kind as in `KINDS`."""
+        return self.layer, list(KINDS).index(self.kind)
