@@ -8,11 +8,12 @@ entry.
 
 import argparse
 import statistics
+from dataclasses import replace
 
 import torch
 
 from benchmarks.measure import median_ratio, print_table, rounds
-from components.ssd import SSDTerms, effective_attention
+from components.ssd import SSDTerms, effective_attention, reference
 
 HEADS, STATE = 24, 128
 
@@ -31,21 +32,14 @@ def random_terms(length: int) -> SSDTerms:
 
 
 def textbook(terms: SSDTerms) -> torch.Tensor:
-    """The formula as it is written: float32 sum, all of L, all of C Bᵀ, then the upper triangle cleared."""
-    cum = (terms.dt * terms.A).cumsum(dim=1).transpose(1, 2)
-    causal = torch.ones(terms.length, terms.length, dtype=torch.bool).tril()
-    L = torch.where(causal, torch.exp(cum[:, :, :, None] - cum[:, :, None, :]), 0.0)
-    B = terms.B.repeat_interleave(HEADS, dim=2)
-    C = terms.C.repeat_interleave(HEADS, dim=2)
-    return L * torch.einsum("bihn,bjhn->bhij", C, B)
+    """The formula as it is written, in float32."""
+    return reference.attention(terms, torch.float32)
 
 
 def error(terms: SSDTerms, head: int) -> tuple[float, float]:
     """Error of ours and of the textbook's for one head, against float64."""
-    cum = (terms.dt[0, :, head].double() * terms.A[head].double()).cumsum(dim=0)
-    truth = (cum[:, None] - cum[None]).tril().exp().tril() * (
-        terms.C[0, :, 0].double() @ terms.B[0, :, 0].double().T
-    )
+    alone = replace(terms, x=terms.x[:, :, [head]], dt=terms.dt[..., [head]], A=terms.A[[head]])
+    truth = reference.attention(alone)[0, 0]
     ours = effective_attention(terms, heads=[head])[0, 0]
     theirs = textbook(terms)[0, head]
     largest = truth.abs().max()

@@ -1,4 +1,7 @@
-"""The mathematics of one layer, whatever its kind: tensors in, tensors out. Glossary: `terms`."""
+"""The mathematics of one layer, whatever its kind: tensors in, tensors out.
+
+Begin with `reference`, which has the formulas as they are written; the glossary is in `terms`.
+"""
 
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.edited import EditedRows

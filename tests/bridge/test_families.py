@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrai
 
 from components.bridge import ActivationCache, ModelBridge
 from components.bridge.families import SUPPORTED
-from components.ssd import softmax_attention
+from components.ssd import SSDTerms, reference, softmax_attention
 from tests.families import FAMILY_CASES, LIMIT, FamilyCase
 from tests.tiny import random_ids, relative
 
@@ -138,15 +138,11 @@ def tilt(hook: str, tensor: Tensor) -> Tensor:
 
 def textbook(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, hook: str) -> Tensor:
     """The scan's output by the formula in float64, with L or M tilted."""
-    x, dt, A, B, C, D = (tensor.double() for tensor in (x, dt, A, B, C, D))
-    heads = x.shape[2] // B.shape[2]
-    cum = (A * dt).cumsum(dim=1).transpose(1, 2)
-    future = torch.ones(x.shape[1], x.shape[1]).triu(1).bool()
-    L = (cum[..., :, None] - cum[..., None, :]).masked_fill(future, -torch.inf).exp()
-    L = tilt(hook, L) if hook == "hook_decay" else L
-    M = L * torch.einsum("bihn,bjhn->bhij", C.repeat_interleave(heads, 2), B.repeat_interleave(heads, 2))
+    terms = SSDTerms.from_parts(x=x, dt=dt, A=A, B=B, C=C, D=D)
+    L = reference.decay(terms)
+    M = reference.content(terms) * (tilt(hook, L) if hook == "hook_decay" else L)
     M = tilt(hook, M) if hook == "hook_attention" else M
-    return (torch.einsum("bhij,bjh,bjhp->bihp", M, dt, x) + D[:, None] * x).float().contiguous()
+    return reference.output(terms, M).float().contiguous()
 
 
 @torch.no_grad()

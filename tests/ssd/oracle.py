@@ -1,10 +1,10 @@
-"""The formulas written out entry by entry in float64, and random terms to try them on."""
+"""The formulas of the reference for some heads, with dt or without, and random terms to try them on."""
 
 from collections.abc import Sequence
 
 import torch
 
-from components.ssd import SSDTerms
+from components.ssd import SSDTerms, reference
 
 HEADS = 8
 
@@ -35,30 +35,17 @@ def random_terms(
 
 
 def naive_decay(terms: SSDTerms, with_dt: bool, heads: Sequence[int] = range(HEADS)) -> torch.Tensor:
-    log = (terms.dt.double() * terms.A.double())[..., list(heads)].cumsum(1).transpose(1, 2)
-    L = (log[..., :, None] - log[..., None, :]).tril().exp().tril()
-    return L * terms.dt.double()[..., list(heads)].transpose(1, 2)[:, :, None] if with_dt else L
+    return reference.decay(terms)[:, list(heads)] * _dt(terms, with_dt, heads)
 
 
 def naive_content(terms: SSDTerms, with_dt: bool, heads: Sequence[int] = range(HEADS)) -> torch.Tensor:
-    group = [h // (HEADS // terms.B.shape[2]) for h in heads]
-    CB = torch.einsum("bihn,bjhn->bhij", terms.C.double()[:, :, group], terms.B.double()[:, :, group]).tril()
-    return CB * terms.dt.double()[..., list(heads)].transpose(1, 2)[:, :, None] if with_dt else CB
+    return reference.content(terms)[:, list(heads)] * _dt(terms, with_dt, heads)
 
 
 def naive_attention(terms: SSDTerms, with_dt: bool, heads: Sequence[int] = range(HEADS)) -> torch.Tensor:
-    return naive_decay(terms, with_dt, heads) * naive_content(terms, False, heads)
+    return reference.attention(terms)[:, list(heads)] * _dt(terms, with_dt, heads)
 
 
-def naive_states(terms: SSDTerms) -> torch.Tensor:
-    """The recurrence, one step at a time."""
-    batch, length, heads, dim = terms.x.shape
-    B = terms.B.double().repeat_interleave(heads // terms.B.shape[2], 2)
-    state = torch.zeros(batch, heads, dim, B.shape[-1], dtype=torch.float64)
-    states = []
-    for i in range(length):
-        dt = terms.dt[:, i, :, None, None].double()
-        write = dt * terms.x[:, i, :, :, None].double() * B[:, i, :, None]
-        state = (dt * terms.A[:, None, None].double()).exp() * state + write
-        states.append(state)
-    return torch.stack(states, 2)
+def _dt(terms: SSDTerms, with_dt: bool, heads: Sequence[int]) -> torch.Tensor | int:
+    """Of each key, for every query; or one."""
+    return terms.dt.double()[..., list(heads)].transpose(1, 2)[:, :, None] if with_dt else 1

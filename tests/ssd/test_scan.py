@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.ssd import effective_attention, reconstruct, ssm_state, ssm_states
-from tests.ssd.oracle import naive_states, random_terms
+from components.ssd import effective_attention, reconstruct, reference, ssm_state, ssm_states
+from tests.ssd.oracle import random_terms
 
 
 @given(
@@ -20,7 +20,7 @@ def test_states_and_outputs_follow_the_recurrence(
     seed: int, length: int, groups: int, decay_strength: float
 ) -> None:
     terms = random_terms(seed, length, groups=groups, decay_strength=decay_strength)
-    states = naive_states(terms)
+    states = reference.states(terms)
     C = terms.C.double().repeat_interleave(8 // groups, 2)
     y = torch.einsum("bhipn,bihn->bihp", states, C)
 

@@ -16,6 +16,7 @@ from components.ssd import (
     mean_distance,
     pooled_scores,
     pooled_softmax,
+    reference,
     scores,
     softmax,
     softmax_attention,
@@ -37,30 +38,11 @@ def random_terms(
     )
 
 
-def textbook(terms: SoftmaxTerms) -> tuple[Tensor, Tensor]:
-    """E and P in float64, entry by entry as the formula has them."""
-    batch, length, heads, _ = terms.q.shape
-    E = torch.zeros(batch, heads, length, length, dtype=torch.float64)
-    P = torch.zeros_like(E)
-    for b in range(batch):
-        for h in range(heads):
-            for i in range(length):
-                if terms.valid is not None and not terms.valid[b, i]:
-                    continue
-                k = terms.k[b, : i + 1, h // terms.heads_per_group].double()
-                row = terms.scale * (k @ terms.q[b, i, h].double())
-                real = torch.ones(i + 1) if terms.valid is None else terms.valid[b, : i + 1]
-                E[b, h, i, : i + 1] = row * real
-                weight = row.exp() * real
-                P[b, h, i, : i + 1] = weight / weight.sum()
-    return E, P
-
-
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize(("length", "padding"), [(1, 0), (7, 0), (70, 0), (70, 9)])
 def test_the_whole_matrix_is_the_textbook_formula(length: int, padding: int, groups: int) -> None:
     terms = random_terms(length, groups=groups, padding=padding)
-    E, P = textbook(terms)
+    E, P = reference.scores(terms), reference.softmax(terms)
     torch.testing.assert_close(softmax_attention(terms), P.float(), rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(scores(terms), E.float(), rtol=1e-5, atol=1e-5)
     assert torch.equal(attention_of(terms), softmax_attention(terms))
@@ -156,7 +138,7 @@ def test_half_precision_is_compared_in_float32() -> None:
 
 def test_mean_distance_is_that_of_the_pattern() -> None:
     terms = random_terms(60, padding=5)
-    _, P = textbook(terms)
+    P = reference.softmax(terms)
     lags = torch.arange(60)[:, None] - torch.arange(60)
     distance = (P * lags).sum(dim=-1)
     found = mean_distance(terms)

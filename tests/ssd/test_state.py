@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.ssd import ssm_state, ssm_states, state_contributions, state_norms, state_shares
-from tests.ssd.oracle import HEADS, naive_decay, naive_states, random_terms
+from components.ssd import reference, ssm_state, ssm_states, state_contributions, state_norms, state_shares
+from tests.ssd.oracle import HEADS, naive_decay, random_terms
 
 TEXTS = {
     "seed": st.integers(0, 2**31),
@@ -22,7 +22,7 @@ TEXTS = {
 @settings(max_examples=40, deadline=None)
 def test_norms_are_those_of_the_states(seed: int, length: int, groups: int, decay_strength: float) -> None:
     terms = random_terms(seed, length, groups=groups, decay_strength=decay_strength)
-    expected = naive_states(terms).flatten(3).norm(dim=-1)
+    expected = reference.states(terms).flatten(3).norm(dim=-1)
     close = {"rtol": 1e-5, "atol": 3e-6 * float(expected.max())}
     torch.testing.assert_close(state_norms(terms).double(), expected, **close)
     torch.testing.assert_close(ssm_states(terms).flatten(3).norm(dim=-1).double(), expected, **close)
@@ -39,7 +39,7 @@ def test_shares_and_contributions_are_those_of_what_each_token_left(
     left = torch.einsum(
         "bhj,bjhp,bjhn->bhjpn", naive_decay(terms, True)[:, :, t, : t + 1], terms.x[:, : t + 1].double(), B
     )
-    state = naive_states(terms)[:, :, t]
+    state = reference.states(terms)[:, :, t]
     square = state.square().sum(dim=(-2, -1))[..., None]
     shares = torch.einsum("bhjpn,bhpn->bhj", left, state) / square.where(square > 0, 1.0)
 
