@@ -1,7 +1,7 @@
 """The formulas as papers write them, in a few lines each. Read this file first.
 
 Everything else in this folder computes the same numbers in less time and memory, and tests compare it with
-what stands here, in float64. Symbols are those of `components.ssd.terms`; query position i reads key position j ≤ i.
+what stands here, in float64. Symbols are those of `components.ssd.terms`; query i reads key j ≤ i.
 
 Sources: Dao & Gu 2024, arXiv 2405.21060 (the recurrence; eq. 6, M = L ∘ C Bᵀ); Vaswani et al. 2017,
 arXiv 1706.03762, eq. 1 (softmax attention).
