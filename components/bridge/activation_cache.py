@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -31,20 +31,22 @@ class ActivationCache(Mapping[str, Tensor]):
         self,
         run: Run,
         aliases: Mapping[str, str],
-        ssm_layers: Sequence[int],
-        attention_layers: Sequence[int],
+        heads: Mapping[Place, int],
         layers: int,
+        to_str_tokens: Callable[[Tensor], list[str]],
     ) -> None:
         self._captured = run.captured
         self._keeps = run.keeps
         self._grad = run.grad
-        mixers = (f"blocks.{layer}.mixer" for layer in ssm_layers)
+        self._ssm_layers = [place.layer for place in heads if place.kind == SSDTerms.kind]
+        self._attention_layers = [place.layer for place in heads if place.kind == SoftmaxTerms.kind]
+        mixers = (f"blocks.{layer}.mixer" for layer in self._ssm_layers)
         self._records = {mixer: run.mixers[mixer] for mixer in mixers if mixer in run.mixers}
         self._attentions = run.attentions
         self._aliases = aliases
-        self._ssm_layers = ssm_layers
-        self._attention_layers = attention_layers
+        self._places = list(heads)
         self._layers = layers
+        self._ids, self._to_str_tokens = run.ids, to_str_tokens
 
     def __getitem__(self, name: str | tuple[str, int]) -> Tensor:
         hook = self._hook(name)
@@ -77,6 +79,22 @@ class ActivationCache(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         return f"ActivationCache with {len(self)} hooks of {self._layers} layers"
+
+    @property
+    def str_tokens(self) -> list[str]:
+        """The text of each position, of a run of one text; ValueError for any other."""
+        if self._ids is None or len(self._ids) != 1:
+            of = "one layer alone" if self._ids is None else f"{len(self._ids)} texts"
+            raise ValueError(f"This cache is of {of}; run one text to see its tokens.")
+        return self._to_str_tokens(self._ids)
+
+    def places_of(self, layer: int) -> list[Place]:
+        """The kinds of heads that a layer holds; IndexError if it holds none."""
+        found = [place for place in self._places if place.layer == layer]
+        if not found:
+            held = ", ".join(map(str, sorted({place.layer for place in self._places})))
+            raise IndexError(f"Layer {layer} holds no heads with attention; these do: {held}.")
+        return found
 
     def terms(self, place: Place, *, with_x: bool = False) -> MixerTerms:
         """The terms of a layer's heads of one kind; those of a mixer without x, unless it is asked for.

@@ -136,6 +136,7 @@ class Generation(Iterator[Step]):
         run, feeds = self._run, len(self._fed)
         seen = replace(
             run,
+            ids=self._all_ids[:, : self._fed[feeds - 1].stop] if feeds else None,
             mixers={
                 name: replace(record, steps=_together(record.steps[:feeds]))
                 for name, record in run.mixers.items()

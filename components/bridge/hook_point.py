@@ -90,7 +90,7 @@ class Run:
     functions by hook name. `keeps`: names of the hooks whose tensors are wanted. `live`: both. `mixers`,
     `attentions`: a record, by the component's name, of those that it has to record. `mask`: 1 at the real
     positions of a padded batch, as far as its prompt goes. `grad`: whether autograd passes through.
-    `positions`: those that the model is being fed now.
+    `positions`: those that the model is being fed now. `ids`: of all texts, as far as they have been fed.
     """
 
     points: Mapping[str, HookPoint]
@@ -101,6 +101,7 @@ class Run:
     mask: Tensor | None = None
     grad: bool = False
     positions: range = range(0)
+    ids: Tensor | None = None
     captured: dict[str, list[Tensor]] = field(default_factory=dict)
     live: Set[str] = field(init=False)
 

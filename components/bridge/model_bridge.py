@@ -235,6 +235,7 @@ class ModelBridge:
                 **{self._cache_name: state},
                 **others,
             )
+            run.ids = continued
             if with_cache:
                 self.step(continued, continued.shape[1] - 1, state, run.mask)
         return (continued, self._cache(run)) if with_cache else continued
@@ -319,9 +320,7 @@ class ModelBridge:
             yield
 
     def _cache(self, run: Run) -> ActivationCache:
-        return ActivationCache(
-            run, self.hook_aliases, self.ssm_layers(), self.attention_layers(), len(self.blocks)
-        )
+        return ActivationCache(run, self.hook_aliases, self.heads, len(self.blocks), self.to_str_tokens)
 
     def _forward(
         self,
@@ -332,7 +331,7 @@ class ModelBridge:
         logits_to_keep: int = 0,
     ) -> Float[Tensor, "batch kept vocab"]:
         ids, mask = self._inputs(prompt, mask)
-        run.mask = mask
+        run.ids, run.mask = ids, mask
         pieces = _pieces(ids.shape[1], piece_tokens, mask)
         kept = ids.shape[1] - logits_to_keep if logits_to_keep else 0
         with self._running(run):

@@ -15,6 +15,7 @@ from components.ssd.kinds import (
     attention_of,
     kind_of,
 )
+from components.ssd.matrix import MatrixTerms, matrix_entries, pooled_entries
 from components.ssd.measures import MEASURED_ROWS, MEASURES, Estimate, Measure, half_life, mean_distance
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
@@ -36,6 +37,7 @@ __all__ = [
     "Estimate",
     "Factor",
     "Kind",
+    "MatrixTerms",
     "Measure",
     "MixerTerms",
     "Place",
@@ -48,10 +50,12 @@ __all__ = [
     "effective_attention",
     "half_life",
     "kind_of",
+    "matrix_entries",
     "mean_distance",
     "pooled_attention",
     "pooled_content",
     "pooled_decay",
+    "pooled_entries",
     "pooled_scores",
     "pooled_softmax",
     "reconstruct",

@@ -14,8 +14,10 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from components.ssd.attention import content, decay, effective_attention
+from components.ssd.matrix import MatrixTerms, matrix_entries, pooled_entries
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay
-from components.ssd.softmax import pooled_scores, pooled_softmax, scores, softmax_attention
+from components.ssd.softmax import SoftmaxTerms, pooled_scores, pooled_softmax, scores, softmax_attention
+from components.ssd.terms import SSDTerms
 
 Statistic = Literal["mean", "rms"]
 Indices = slice | Sequence[int] | None
@@ -103,9 +105,9 @@ class Kind:
     factors: tuple[Factor, ...]
     operators: tuple[str, ...]
     """Between the pictures of the factors."""
-    hooks: tuple[str, ...]
+    hooks: tuple[str, ...] = ()
     """Of a layer, those from which its terms follow."""
-    terms: str
+    terms: str = ""
     """The method of an `ActivationCache` that gives them, as a program calls it."""
     times_dt: Factor | None = None
     """Attention times the step size of each key, if writing has one."""
@@ -141,7 +143,7 @@ class Kind:
 _BOTH: tuple[Statistic, ...] = ("mean", "rms")
 
 MAMBA2 = Kind(
-    name="mamba2",
+    name=SSDTerms.kind,
     words="Mamba-2",
     short="",
     factors=(
@@ -166,7 +168,7 @@ MAMBA2 = Kind(
 )
 
 SOFTMAX = Kind(
-    name="softmax",
+    name=SoftmaxTerms.kind,
     words="softmax attention",
     short="softmax",
     factors=(
@@ -193,7 +195,15 @@ SOFTMAX = Kind(
     "It is computed from the queries and keys that the layer itself compared.",
 )
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (MAMBA2, SOFTMAX)}
+MATRIX = Kind(
+    name=MatrixTerms.kind,
+    words="a given matrix",
+    short="matrix",
+    factors=(Factor("attention", "", matrix_entries, pooled_entries, exact=_BOTH, label="value"),),
+    operators=(),
+)
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (MAMBA2, SOFTMAX, MATRIX)}
 """By name, in the order in which a layer that holds several has them."""
 
 

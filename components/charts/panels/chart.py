@@ -37,7 +37,7 @@ from components.charts.picture import png_address
 from components.charts.span_sums import SpanSums
 from components.charts.strip import ACROSS, strip, strip_table, text_columns
 from components.charts.window import TILE_LABEL_STEP, in_figures
-from components.ssd import KINDS, Factor, Kind
+from components.ssd import Factor, Kind
 
 
 def panels_chart(
@@ -124,7 +124,7 @@ def panels_chart(
         if span is not None:
             sums[: len(span.sums)] = span.sums
         tables["bars"] = pd.DataFrame({"slot": np.arange(slots, dtype=np.int16), "sum": sums})
-    return Figure(_chart(cells.kind.name, with_dt, cells.unsigned, with_bars, logarithmic, larger), tables)
+    return Figure(_chart(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger), tables)
 
 
 def _labelled(tiles: pd.DataFrame, pooled: bool) -> pd.DataFrame:
@@ -181,10 +181,10 @@ def _picture(
 
 @cache
 def _chart(
-    name: str, with_dt: bool, unsigned: bool, with_bars: bool, logarithmic: bool, larger: bool
+    kind: Kind, with_dt: bool, unsigned: bool, with_bars: bool, logarithmic: bool, larger: bool
 ) -> dict[str, Any]:
     """The specification of the view in this look."""
-    scale, kind = type_scale(larger), KINDS[name]
+    scale = type_scale(larger)
     layers = Layers(kind, with_dt, unsigned, logarithmic, scale)
     feeler, *feelers = layers.feelers()
     panels = len(layers.panels)
@@ -218,7 +218,9 @@ def _chart(
             for table in ("scene", "cells", "queries", "keys", *(["bars"] if with_bars else []))
         ),
     ]
-    expressions = places(panels, with_dt, with_bars, scale) | pointed_at(panels) | brushed(panels)
+    expressions = (
+        places(panels, bool(kind.about), with_dt, with_bars, scale) | pointed_at(panels) | brushed(panels)
+    )
     expressions |= bar_params(scale, not unsigned)
     return built(
         alt.LayerChart(layer=drawn)

@@ -59,16 +59,16 @@ def dt_room(with_dt: bool, scale: float) -> float:
     return (DT_HEIGHT + 8) * scale if with_dt else 0.0
 
 
-def places(panels: int, with_dt: bool, with_row: bool, scale: float) -> dict[str, str]:
-    """Parameters by name: sizes and places in pixels, of panels that stand at the places 0, 1 and 2.
+def places(panels: int, about: bool, with_dt: bool, with_row: bool, scale: float) -> dict[str, str]:
+    """Parameters by name: sizes and places in pixels, of up to three panels, at the places 0, 1 and 2.
+
+    Words `about` the kind of head stand at place 2.
 
     `lefts` and `tops` are the upper left corners of the panels, one below the other where it is `stacked`.
     """
     below = dt_room(with_dt, scale)
     step = f"head_room + side * {FILLED} + label_room + {16 * scale}"
-    third = (
-        f"tops[2] + side * {FILLED}" if panels == 3 else f"(stacked ? tops[2] + {ABOUT_HEIGHT * scale} : 0)"
-    )
+    words = f"(stacked ? tops[2] + {ABOUT_HEIGHT * scale} : 0)" if about else "0"
     last = f"tops[{panels - 1}] + side * {FILLED} + label_room + (stacked ? 0 : {below})"
     return {
         "stacked": f"width < {_ABREAST * scale}",
@@ -78,7 +78,7 @@ def places(panels: int, with_dt: bool, with_row: bool, scale: float) -> dict[str
         "tops": f"stacked ? [head_room, head_room + {step}, head_room + 2 * ({step}) + {below}]"
         " : [head_room, head_room, head_room]",
         # below the words too, which a very short text leaves beside its triangles
-        "strip_top": f"max({last}, {third}, tops[{panels - 1}] + {170 * scale}) + {24 * scale}",
+        "strip_top": f"max({last}, {words}, tops[{panels - 1}] + {170 * scale}) + {24 * scale}",
         "across": letters_across(scale),
         "letter": "width / (across * 0.61)",
         "strip_bottom": f"strip_top + data('scene')[0]['lines_' + across] * letter * {LINE}",
@@ -94,5 +94,5 @@ def places(panels: int, with_dt: bool, with_row: bool, scale: float) -> dict[str
 def panel_at(x: str, y: str, panels: int) -> str:
     """The place of the panel in whose part of the view a point is."""
     last = panels - 1
-    down = f"{y} < tops[1] - head_room ? 0 : " + (f"{y} < tops[2] - head_room ? 1 : 2" if last == 2 else "1")
+    down = "".join(f"{y} < tops[{place + 1}] - head_room ? {place} : " for place in range(last)) + str(last)
     return f"(stacked ? ({down}) : clamp(floor({x} / side / {1 + GAP}), 0, {last}))"

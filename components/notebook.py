@@ -1,0 +1,93 @@
+"""In a notebook, one call shows what the page shows. Each returns a chart, which the notebook draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from components.charts import Figure, HeadCells, Window, head_cells, panels_chart, visible_tokens
+from components.ssd import Place, Statistic
+from components.ssd.matrix import MatrixTerms
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from components.bridge import ActivationCache
+
+
+def show_head(
+    cache: ActivationCache,
+    layer: int,
+    head: int,
+    *,
+    kind: str | None = None,
+    query: int | None = None,
+    window: Window | None = None,
+    statistic: Statistic = "mean",
+    with_dt: bool = False,
+    logarithmic: bool = False,
+) -> Figure:
+    """The panels of one head, the text, and what a query reads: `show_head(cache, layer=2, head=2)`.
+
+    `cache` is of a run of one text that kept the terms of the layer, as `run_with_cache` does. `kind` is that
+    of the head in `components.ssd.KINDS`; by default the first that the layer holds. `query` is the position
+    whose row is marked, by default the last. `window` shows a part of the text. Of more than 128 tokens each
+    cell is a tile, of which it shows the mean, or with `statistic="rms"` the root mean square. `with_dt`
+    shows M·dt, and `logarithmic` colours show weak values too.
+
+    Raises IndexError for a layer, head or query that does not exist, ValueError for several texts,
+    RuntimeError naming what the cache lacks.
+    """
+    tokens = cache.str_tokens
+    place = Place(layer, kind) if kind else cache.places_of(layer)[0]
+    terms = cache.terms(place)
+    if not -terms.heads <= head < terms.heads:
+        raise IndexError(f"There is no head {head}: {place} has {terms.heads}, 0 to {terms.heads - 1}.")
+    cells = head_cells(terms, head % terms.heads, visible_tokens(tokens), window, statistic=statistic)
+    return _panels(cells, query, with_dt=with_dt, logarithmic=logarithmic)
+
+
+def show_matrix(
+    tokens: Sequence[str],
+    matrix: Float[Tensor, "query key"] | Float[np.ndarray, "query key"],
+    *,
+    query: int | None = None,
+    logarithmic: bool = False,
+) -> Figure:
+    """Any matrix over the tokens of a text, [query, key], as the page shows attention.
+
+    Entries may have either sign. Of more than 128 tokens each cell is the mean of a tile. Raises ValueError
+    for a matrix that does not fit the tokens, or has entries above the diagonal, NaN or infinity.
+    """
+    given = torch.as_tensor(matrix)
+    if given.shape != (len(tokens), len(tokens)):
+        raise ValueError(
+            f"The matrix is {' × '.join(map(str, given.shape))}, and there are {len(tokens)} tokens. It "
+            "needs a row and a column for each."
+        )
+    cells = head_cells(MatrixTerms.from_matrix(given), 0, visible_tokens(tokens))
+    return _panels(cells, query, logarithmic=logarithmic)
+
+
+def _panels(
+    cells: HeadCells, query: int | None, *, with_dt: bool = False, logarithmic: bool = False
+) -> Figure:
+    """With the row of a query, and in it the key that it reads most."""
+    shown = cells.window.queries
+    query = shown[-1] if query is None else query
+    if query not in shown:
+        raise IndexError(f"There is no query {query} here: the window has {shown[0]} to {shown[-1]}.")
+    row = cells.row(query)
+    value = cells.kind.attention_with(dt=with_dt).name
+    key = int(row["j"].iloc[int(row[value].abs().to_numpy().argmax())])
+    return panels_chart(
+        cells,
+        pointed=(query, key),
+        with_dt=with_dt and cells.kind.times_dt is not None,
+        with_bars=True,
+        logarithmic=logarithmic,
+    )
