@@ -24,7 +24,7 @@ from jaxtyping import Float32
 
 from components.charts import Figure, HeadCells, Window
 from components.charts.colours import FAINT, INK, QUIET
-from components.charts.window import MOST_TILES, tiles_of
+from components.charts.window import MAX_TILES, tiles_of
 from components.ssd import KINDS, Place, Statistic
 from explorer.resources import PIECE_TOKENS
 
@@ -352,7 +352,7 @@ def snippet(provenance: Provenance) -> str:
     terms = kind.terms.format(layer=provenance.layer)
     options = f"\n    include_dt_scaling={provenance.with_dt}," if kind.times_dt else ""
     if is_pooled:
-        options = f"\n    tiles={MOST_TILES},\n    statistic={provenance.statistic!r},{options}"
+        options = f"\n    tiles={MAX_TILES},\n    statistic={provenance.statistic!r},{options}"
     ranges = {name: f"slice({each.start}, {each.stop})" for name, each in _ranges(provenance).items()}
     notes = "".join(f"# {' '.join(note.split())}\n" for note in provenance.notes)
     return f"""\

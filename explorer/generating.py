@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from components.bridge.generation import Generation
     from components.ssd import MixerTerms, Place
 
-MOST_NEW_TOKENS = 512
+MAX_NEW_TOKENS = 512
 
 _BEGUN = 3
 """Tokens that may have begun a character which the next one completes, at most: UTF-8 has four bytes."""
@@ -33,7 +33,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class How:
+class SamplingOptions:
     """How a text is continued. A `temperature` of 0 is greedy; `pace`, at most so many tokens a second."""
 
     new_tokens: int
@@ -49,21 +49,21 @@ class Continuation:
     It begins at once and goes on until it is done, stopped, failed, or unwatched.
     """
 
-    def __init__(self, model: str, prompt: str, how: How) -> None:
+    def __init__(self, model: str, prompt: str, options: SamplingOptions) -> None:
         from components.bridge import ssd_inputs
         from components.bridge.generation import Generation
 
         ids, _ = encoded(model, prompt)
-        self.model, self.prompt, self.how = model, prompt, how
+        self.model, self.prompt, self.options = model, prompt, options
         self.bridge = bridge(model)
-        _check_room(self.bridge, ids.shape[1], how.new_tokens)
+        _check_room(self.bridge, ids.shape[1], options.new_tokens)
         self.generation: Generation = Generation(
             self.bridge,
             ids,
-            max_new_tokens=how.new_tokens,
-            temperature=how.temperature,
-            top_p=how.top_p,
-            seed=how.seed,
+            max_new_tokens=options.new_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            seed=options.seed,
             names_filter=ssd_inputs,
         )
         self.failure: Exception | None = None
@@ -83,7 +83,8 @@ class Continuation:
     @property
     def total(self) -> int:
         """Positions that there will be in the end, or that there are."""
-        return self.generation.prompt_length + self.how.new_tokens if self.running else self.generation.length
+        generation = self.generation
+        return generation.prompt_length + self.options.new_tokens if self.running else generation.length
 
     @cached_property
     def heads(self) -> dict[Place, int]:
@@ -170,9 +171,9 @@ class Continuation:
     def _ends(self, began: float | None = None) -> bool:
         """Whether to stop, after a pause that keeps the pace."""
         pause = 0.0
-        if began is not None and self.how.pace:
+        if began is not None and self.options.pace:
             new = self.generation.length - self.generation.prompt_length
-            pause = began + new / self.how.pace - time.monotonic()
+            pause = began + new / self.options.pace - time.monotonic()
         self.unwatched = time.monotonic() - self._looked > UNWATCHED_SECONDS
         return self._stopped.wait(max(pause, 0)) or self.unwatched
 

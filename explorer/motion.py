@@ -26,7 +26,7 @@ from components.charts import (
     state_shares_table,
 )
 from components.charts.next_token import next_token_chart, next_token_table
-from components.charts.window import MOST_TILES
+from components.charts.window import MAX_TILES
 from components.ssd import (
     KINDS,
     MEASURES,
@@ -107,7 +107,7 @@ def frame(total: int, prompt: int, time: int) -> Window:
     a window further on or back, as often as it takes to hold `time`: a frame that moved with each token could
     not be read.
     """
-    most, last = MOST_TILES, max(total - MOST_TILES, 0)
+    most, last = MAX_TILES, max(total - MAX_TILES, 0)
     start = min(prompt - 1, last)
     beyond, before = max(time + 1 - (start + most), 0), max(start - time, 0)
     start += (math.ceil(beyond / (most // 2)) - math.ceil(before / (most // 2))) * (most // 2)
@@ -129,7 +129,7 @@ def rows_until(cells: HeadCells, time: int) -> HeadCells:
 def in_motion(continuation: Continuation) -> None:
     """Draw a continuation: again and again while it comes, and then with a slider through time."""
     running = continuation.running
-    every = LONG_EVERY_SECONDS if continuation.total > MOST_TILES else EVERY_SECONDS
+    every = LONG_EVERY_SECONDS if continuation.total > MAX_TILES else EVERY_SECONDS
     st.fragment(_moment, run_every=every if running else None, key="motion")(continuation, running)
 
 
@@ -176,7 +176,7 @@ def _moment(continuation: Continuation, running: bool) -> None:
 
 def _status(continuation: Continuation, running: bool, length: int) -> None:
     """How far it is, and why it is no further."""
-    generation, new_tokens = continuation.generation, continuation.how.new_tokens
+    generation, new_tokens = continuation.generation, continuation.options.new_tokens
     new = max(length - generation.prompt_length, 0)
     if continuation.failure is not None:
         st.error(f"The continuation failed after {new:,} tokens.", icon=":material/error:")

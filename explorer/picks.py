@@ -17,7 +17,7 @@ from explorer.selection import Selection
 
 Option = TypeVar("Option")
 
-_MOST = 10**9
+_MAX_POSITION = 10**9
 """Beyond every position of every text."""
 
 
@@ -90,6 +90,6 @@ def window_of(points: object) -> Window | None:
 def position_of(points: object, field: str) -> int | None:
     """What a field of the first of a selection's points counts, from zero."""
     value = point_of(points).get(field)
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_POSITION:
         return int(value) if value == int(value) else None
     return None

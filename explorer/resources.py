@@ -21,8 +21,8 @@ import streamlit as st
 from jaxtyping import Float32
 
 from components.ssd import KINDS, Place
+from explorer.cache_by_bytes import CacheByBytes
 from explorer.costs import Cost, Footprint, measured_rate, remember_run
-from explorer.held import Held
 from explorer.jobs import Report
 from explorer.settings import settings
 
@@ -142,7 +142,7 @@ class Capture:
         return np.concatenate([_small_pictures(self.terms(place), tiles) for place in self.places])
 
 
-def untold(text: str, part: float | None) -> None:
+def no_report(text: str, part: float | None) -> None:
     """The report of work that nobody watches."""
 
 
@@ -168,7 +168,7 @@ def use_threads(work: int | float) -> None:
 
 
 @st.cache_resource(max_entries=MODELS_HELD, show_spinner=False)
-def bridge(model: str, _report: Report = untold) -> ModelBridge:
+def bridge(model: str, _report: Report = no_report) -> ModelBridge:
     """The model, loaded once per process. Raises ModelLoadError, also for one that the settings exclude."""
     from components.models import ModelLoadError, load_bridge
 
@@ -179,7 +179,7 @@ def bridge(model: str, _report: Report = untold) -> ModelBridge:
 
 
 @st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False)
-def encoded(model: str, prompt: str, _report: Report = untold) -> tuple[Tensor, list[str]]:
+def encoded(model: str, prompt: str, _report: Report = no_report) -> tuple[Tensor, list[str]]:
     """Ids [1, s] of a prompt and the text of each token. Errors as for `capture`."""
     settings().check_prompt(prompt)
     _report("Counting the tokens", None)
@@ -188,7 +188,7 @@ def encoded(model: str, prompt: str, _report: Report = untold) -> tuple[Tensor, 
     return ids, bridge(model).to_str_tokens(ids[0])
 
 
-def cost(model: str, prompt: str, _report: Report = untold) -> Cost:
+def cost(model: str, prompt: str, _report: Report = no_report) -> Cost:
     """What running the prompt will take. Errors as for `capture`, and ValueError for more than is free.
 
     The seconds are those of this model's earlier runs; if there was none, of the beginning of this prompt.
@@ -203,7 +203,7 @@ def cost(model: str, prompt: str, _report: Report = untold) -> Cost:
         _report("Measuring how fast this model reads", None)
         for some in (RATE_TOKENS, MORE_RATE_TOKENS):
             began, beginning = time.monotonic(), ids[:, :some]
-            kept = _run(model, beginning, every, matrix_inputs, untold)
+            kept = _run(model, beginning, every, matrix_inputs, no_report)
             measure_table({place: kept.terms(place) for place in every})
             if time.monotonic() - began > SLOW_SECONDS:
                 break
@@ -215,7 +215,7 @@ def cost(model: str, prompt: str, _report: Report = untold) -> Cost:
 
 
 @st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False)
-def capture(model: str, prompt: str, _report: Report = untold) -> Capture:
+def capture(model: str, prompt: str, _report: Report = no_report) -> Capture:
     """Run the prompt through the model, or share what another session has run.
 
     Raises ModelLoadError when there is no such model, and ValueError with a sentence for a prompt
@@ -261,7 +261,7 @@ def places(model: str) -> tuple[Place, ...]:
     return tuple(bridge(model).heads)
 
 
-def layer_of(model: str, prompt: str, place: Place, _report: Report = untold) -> Layer:
+def layer_of(model: str, prompt: str, place: Place, _report: Report = no_report) -> Layer:
     """One layer of a prompt that has been captured; if it is not held, the prompt runs once more for it."""
     found = _held().get((model, prompt, place))
     if found is None:
@@ -363,9 +363,9 @@ def _limits(
 
 
 @st.cache_resource(show_spinner=False)
-def _held() -> Held[Layer]:
+def _held() -> CacheByBytes[Layer]:
     """Layers by model, prompt and place."""
-    return Held(HELD_BYTES)
+    return CacheByBytes(HELD_BYTES)
 
 
 _running = threading.Lock()

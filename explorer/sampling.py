@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from explorer.generating import MOST_NEW_TOKENS, How
+from explorer.generating import MAX_NEW_TOKENS, SamplingOptions
 
 GREEDY, SAMPLED = "Greedy", "Sampled"
 PACES = {"2": 2.0, "6": 6.0, "20": 20.0, "no limit": None}
@@ -64,7 +64,7 @@ class Number:
 
 SETTINGS: dict[str, Choice | Number] = {
     "draws": Choice(GREEDY, (GREEDY, SAMPLED)),
-    "new_tokens": Number(64, 1, MOST_NEW_TOKENS),
+    "new_tokens": Number(64, 1, MAX_NEW_TOKENS),
     "pace": Choice("6", tuple(PACES)),
     "temperature": Number(1.0, 0.1, 3.0, digits=1),
     "top_p": Number(1.0, 0.05, 1.0, digits=2, step=5),
@@ -105,15 +105,15 @@ def query_of_settings(values: Mapping[str, Value]) -> dict[str, str]:
     }
 
 
-def how_of(values: Mapping[str, Value]) -> How:
+def sampling_options(values: Mapping[str, Value]) -> SamplingOptions:
     """What to do by these settings."""
-    how = How(int(values["new_tokens"]), pace=PACES[str(values["pace"])])
+    options = SamplingOptions(int(values["new_tokens"]), pace=PACES[str(values["pace"])])
     if values["draws"] == GREEDY:
-        return how
-    return How(
-        how.new_tokens,
+        return options
+    return SamplingOptions(
+        options.new_tokens,
         temperature=float(values["temperature"]),
         top_p=float(values["top_p"]),
         seed=int(values["seed"]),
-        pace=how.pace,
+        pace=options.pace,
     )

@@ -21,7 +21,7 @@ from components.models.catalogue import CATALOGUE, DEMO
 
 HOSTED_MOST_TOKENS = 2048
 HOSTED_MOST_GIGABYTES = 2.0
-MOST_UPLOAD_KILOBYTES = 1024
+MAX_UPLOAD_KILOBYTES = 1024
 
 CHARACTERS_PER_TOKEN = 16
 """More than texts have per token, so that only what is far too long is refused by its characters."""
@@ -37,7 +37,7 @@ class Settings:
     models: tuple[str, ...] | None = None
     most_tokens: int | None = None
     most_gigabytes: float | None = None
-    most_upload_kilobytes: int = MOST_UPLOAD_KILOBYTES
+    most_upload_kilobytes: int = MAX_UPLOAD_KILOBYTES
 
     @staticmethod
     def from_environment(environment: Mapping[str, str]) -> "Settings":
@@ -50,7 +50,7 @@ class Settings:
             or (HOSTED_MOST_TOKENS if hosted else None),
             most_gigabytes=_amount(environment, "EXPLORER_MAX_GIGABYTES")
             or (HOSTED_MOST_GIGABYTES if hosted else None),
-            most_upload_kilobytes=_count(environment, "EXPLORER_MAX_UPLOAD_KB") or MOST_UPLOAD_KILOBYTES,
+            most_upload_kilobytes=_count(environment, "EXPLORER_MAX_UPLOAD_KB") or MAX_UPLOAD_KILOBYTES,
         )
 
     @property

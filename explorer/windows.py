@@ -14,7 +14,7 @@ from explorer.whole_number import tell_repair, whole_number
 OVERVIEW_WIDTH = 128
 """Pixels of the small picture of the whole text."""
 
-LEAST_OPENED = 64
+MIN_OPENED = 64
 """Tokens around the strongest tile that are opened with it, at least."""
 
 
@@ -105,7 +105,7 @@ def _back_to(depth: int) -> None:
 
 def _open_strongest(capture: Capture, place: Place, head: int, window: Window) -> None:
     tile = strongest_tile(capture.terms(place), head, window, with_dt=picked().view.dt)
-    st.session_state.selection = picked().with_window(tile.around(LEAST_OPENED, capture.length))
+    st.session_state.selection = picked().with_window(tile.around(MIN_OPENED, capture.length))
 
 
 def _choose_window() -> None:

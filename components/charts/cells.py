@@ -22,7 +22,7 @@ TILE_LETTERS = 60
 class HeadCells:
     """One head, seen through a window: a row for each tile of queries, a column for each tile of keys.
 
-    In a window of no more than MOST_TILES tokens each tile is one token. `queries` and `keys` have one row
+    In a window of no more than MAX_TILES tokens each tile is one token. `queries` and `keys` have one row
     per tile: its positions `start` to `stop` − 1, its `text`, ready for display, and of keys the mean `dt`.
 
     `cells` has one row per cell on or below the diagonal, row by row: `row` and `column`, the first query

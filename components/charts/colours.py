@@ -70,16 +70,16 @@ AMOUNT = Ramp(light=("#8fb8ad", "#0f4f49"), dark=("#1d5c54", "#8fe3d3"))
 _PALE = _by_theme("#e3efec", "#20302e")
 
 
-LEAST_PART = 1e-3
+MIN_PART = 1e-3
 """Of a limit: about there logarithmic colours set in, and below they are linear, through zero."""
 
 
 def strength(values: Float32[np.ndarray, "*shape"], limit: float) -> Float32[np.ndarray, "*shape"]:
     """Values on a symmetric-logarithmic scale from −1 to 1, which are ±`limit`; zero stays zero.
 
-    sign(v) · log(1 + |v| / (c · limit)) / log(1 + 1 / c), with c = LEAST_PART: about three powers of ten.
+    sign(v) · log(1 + |v| / (c · limit)) / log(1 + 1 / c), with c = MIN_PART: about three powers of ten.
     """
-    c = np.float32(LEAST_PART)
+    c = np.float32(MIN_PART)
     scaled = np.abs(values) / np.float32(limit) / c
     grown: Float32[np.ndarray, "*shape"] = np.sign(values) * (np.log1p(scaled) / np.log1p(1 / c))
     return grown
@@ -89,7 +89,7 @@ def strength_expr(value: str, limit: str, *, logarithmic: bool) -> str:
     """Vega expression: `strength`, or where colours are not logarithmic the part of the limit."""
     if not logarithmic:
         return f"({value}) / {limit}"
-    grown = f"log(1 + abs({value}) / {limit} / {LEAST_PART}) / log(1 + 1 / {LEAST_PART})"
+    grown = f"log(1 + abs({value}) / {limit} / {MIN_PART}) / log(1 + 1 / {MIN_PART})"
     return f"(({value}) < 0 ? -1 : 1) * {grown}"
 
 
@@ -97,8 +97,8 @@ def value_at_expr(strength: str, limit: str, *, logarithmic: bool) -> str:
     """Vega expression: the value that has a `strength`."""
     if not logarithmic:
         return f"({strength}) * {limit}"
-    grown = f"(pow(1 + 1 / {LEAST_PART}, abs({strength})) - 1)"
-    return f"(({strength}) < 0 ? -1 : 1) * {grown} * {LEAST_PART} * {limit}"
+    grown = f"(pow(1 + 1 / {MIN_PART}, abs({strength})) - 1)"
+    return f"(({strength}) < 0 ? -1 : 1) * {grown} * {MIN_PART} * {limit}"
 
 
 def diverging(limit: str = "1") -> alt.Scale:

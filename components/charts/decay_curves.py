@@ -13,21 +13,21 @@ from jaxtyping import Int
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, QUIET
 from components.charts.figure import Figure, built, rows_of, scene, scene_param
-from components.charts.window import MOST_TILES
+from components.charts.window import MAX_TILES
 from components.ssd import MEASURES, MixerTerms, kind_of
 
-MOST_LAGS = MOST_TILES
+MAX_LAGS = MAX_TILES
 """Points of a decay curve."""
 
 _HEIGHT = 260
-_LEAST_LOG = 1e-3
+_MIN_LOG = 1e-3
 """Where the logarithmic axis ends."""
 
 
 def survival_table(terms: MixerTerms, key: int = 0) -> pd.DataFrame:
     """One row per head and lag: `survival` L of what position `key` wrote, `lag` tokens later.
 
-    Of more than MOST_LAGS tokens, lags that are evenly spread on a logarithmic axis. `half_life` repeats the
+    Of more than MAX_LAGS tokens, lags that are evenly spread on a logarithmic axis. `half_life` repeats the
     head's, in tokens. ValueError for a kind of heads in which nothing decays.
     """
     decay, half_life = kind_of(terms).decay, MEASURES["half_life"].of(terms)
@@ -68,7 +68,7 @@ def decay_curves_chart(
     first = 1 if log_time else 0
     survival = survival[survival["lag"] >= first]
     if log:  # Zero has no logarithm; what is below the axis leaves it through the lower edge.
-        survival = survival.assign(survival=survival["survival"].clip(lower=_LEAST_LOG**2))
+        survival = survival.assign(survival=survival["survival"].clip(lower=_MIN_LOG**2))
     at_last = float(survival.loc[survival["head"] == head, "survival"].iloc[-1])
     below_curve = at_last / 3 if log else at_last - 0.2 if at_last > 0.7 else 0.9
     within = half_life <= last
@@ -93,7 +93,7 @@ def decay_curves_chart(
 @cache
 def _chart(log: bool, log_time: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
-    survivals = alt.Scale(type="log", domain=[_LEAST_LOG, 1]) if log else alt.Scale(domain=[0, 1])
+    survivals = alt.Scale(type="log", domain=[_MIN_LOG, 1]) if log else alt.Scale(domain=[0, 1])
     ticks = [1e-3, 1e-2, 1e-1, 1] if log else [0, 0.25, 0.5, 0.75, 1]
     lags = alt.Scale(
         type="log" if log_time else "linear",
@@ -159,7 +159,7 @@ def _chart(log: bool, log_time: bool, larger: bool) -> dict[str, Any]:
 
 
 def _spread(count: int) -> Int[np.ndarray, " lag"]:
-    """Lags from zero to count − 1: all, or MOST_LAGS of them at most, ever farther apart."""
-    if count <= MOST_LAGS:
+    """Lags from zero to count − 1: all, or MAX_LAGS of them at most, ever farther apart."""
+    if count <= MAX_LAGS:
         return np.arange(count)
-    return np.unique(np.concatenate([[0], np.geomspace(1, count - 1, MOST_LAGS - 1).round()]).astype(int))
+    return np.unique(np.concatenate([[0], np.geomspace(1, count - 1, MAX_LAGS - 1).round()]).astype(int))

@@ -52,7 +52,7 @@ def rows_of(table: str) -> alt.Chart:
     return alt.Chart(alt.NamedData(table))
 
 
-def undrawn(table: str) -> alt.Chart:
+def data_only(table: str) -> alt.Chart:
     """A layer that draws nothing: a table is only there for expressions if something is made of it."""
     nothing: alt.Chart = rows_of(table).transform_filter("false").mark_point()
     return nothing

@@ -21,7 +21,7 @@ from jaxtyping import Float32, Int, Shaped, UInt8
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, glaze_levels, glaze_palette
-from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
 from components.charts.head_map import is_named, named_kinds, rows_are, told, tooltip
 from components.charts.heads_table import row_labels
 from components.charts.picture import png_address
@@ -32,13 +32,13 @@ PICK_FROM_GALLERY = "gallery_head"
 
 _PIXELS = 590_000
 """Pixels that all pictures have together: 576 heads of 32 × 32."""
-_FEWEST_TILES, _MOST_TILES = 8, 64
+_MIN_TILES, _MAX_TILES = 8, 64
 
 _PAGE = 1000
 """Width in pixels of the page for which sorted pictures are put in rows."""
-_MOST_SIDE = 120
+_MAX_SIDE = 120
 """Largest side of a cell in pixels: a few heads do not become posters."""
-_LEAST_NAMED = 70
+_MIN_NAMED = 70
 """Least side in pixels of a cell with room for its name."""
 
 _TYPES: dict[str, Any] = {
@@ -51,7 +51,7 @@ _TYPES: dict[str, Any] = {
 
 def gallery_tiles(heads: int) -> int:
     """Pixels of a side of each picture: those of all `heads` together make an image that is soon sent."""
-    return min(max(isqrt(_PIXELS // heads), _FEWEST_TILES), _MOST_TILES)
+    return min(max(isqrt(_PIXELS // heads), _MIN_TILES), _MAX_TILES)
 
 
 def gallery_chart(
@@ -101,7 +101,7 @@ def gallery_chart(
 
 def _columns(heads: int, per_layer: int) -> int:
     """Pictures in a row when sorted: a layer's, unless they would be too large or too small for the page."""
-    return min(max(per_layer, _PAGE // _MOST_SIDE), _PAGE // (gallery_tiles(heads) + 1), heads)
+    return min(max(per_layer, _PAGE // _MAX_SIDE), _PAGE // (gallery_tiles(heads) + 1), heads)
 
 
 def _strengths(
@@ -182,15 +182,15 @@ def _chart(in_order: bool, named: tuple[str, ...], larger: bool) -> dict[str, An
         .add_params(pick)
     )
     frame = _placed("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**area)
-    labels = _names(scale).encode(**corner) if in_order else undrawn("layers")
+    labels = _names(scale).encode(**corner) if in_order else data_only("layers")
     rings = [_rings(scale).encode(**corner)] if named else []
     params = [
         *(scene_param(name) for name in ("across", "down", "dots")),
-        alt.param(name="side", expr=f"clamp(floor(width / across), 1, {_MOST_SIDE * scale})"),
+        alt.param(name="side", expr=f"clamp(floor(width / across), 1, {_MAX_SIDE * scale})"),
         *([] if in_order else [read("layers", "layers", "layer")]),
     ]
     return built(
-        alt.LayerChart(layer=[picture, lines, labels, *rings, feeler, frame, undrawn("scene")])
+        alt.LayerChart(layer=[picture, lines, labels, *rings, feeler, frame, data_only("scene")])
         .add_params(*params)
         .properties(
             height=1,  # the pictures hang from the top; their height is `side * down`
@@ -250,7 +250,7 @@ def _names(scale: float) -> alt.Chart:
     labels = json.dumps({kind.name: f" {kind.short}".rstrip() for kind in KINDS.values()})
     names: alt.Chart = (
         _placed("heads")
-        .transform_filter(f"side >= {_LEAST_NAMED * scale}")
+        .transform_filter(f"side >= {_MIN_NAMED * scale}")
         .transform_calculate(name=f"'L' + datum.layer + {labels}[datum.kind] + ' H' + datum.head")
         .mark_text(
             align="right",
@@ -270,7 +270,7 @@ def _rings(scale: float) -> alt.Chart:
     """A ring, as in the head map, in pictures of a kind that is named and that have no room for a name."""
     rings: alt.Chart = (
         _placed("heads")
-        .transform_filter(f"{is_named()} && side < {_LEAST_NAMED * scale}")
+        .transform_filter(f"{is_named()} && side < {_MIN_NAMED * scale}")
         .mark_point(
             size=alt.ExprRef("min(0.06 * side * side, 40)"),
             xOffset=alt.ExprRef("side * 0.72"),

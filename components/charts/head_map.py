@@ -24,7 +24,7 @@ from components.charts.axes import (
     type_scale,
 )
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
-from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
 from components.charts.heads_table import row_labels
 from components.charts.spread import spread_of
 from components.ssd import KINDS, MEASURES, Measure
@@ -32,7 +32,7 @@ from components.ssd import KINDS, MEASURES, Measure
 PICK = "head"
 """Name of the point selection; it holds `layer`, `kind` and `head` of the clicked cell."""
 
-_CELL_HEIGHT, _LEAST_HEIGHT, _MOST_HEIGHT = 26, 104, 416
+_CELL_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
 
 
 def tooltip() -> list[alt.Tooltip]:
@@ -153,14 +153,14 @@ def _chart(label: str, unit: str, rows: int, named: tuple[str, ...], larger: boo
     )
     frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**place)
     return built(
-        alt.LayerChart(layer=[cells, hollow, rings, frame, *map(undrawn, ("rows", "ticks", "scene"))])
+        alt.LayerChart(layer=[cells, hollow, rings, frame, *map(data_only, ("rows", "ticks", "scene"))])
         .add_params(
             *map(scene_param, ("low", "high", "bend", "endless")),
             read("labels", "rows", "label"),
             read("ticks", "ticks", "value"),
         )
         .properties(
-            height=min(max(rows * _CELL_HEIGHT * scale, _LEAST_HEIGHT), _MOST_HEIGHT),
+            height=min(max(rows * _CELL_HEIGHT * scale, _MIN_HEIGHT), _MAX_HEIGHT),
             autosize=FILL_WIDTH,
             padding=EDGE,
         )

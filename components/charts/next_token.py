@@ -11,7 +11,7 @@ import pandas as pd
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, AMOUNT, BACKGROUND, INK
-from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
 
 _BAR = 21
 """Height of one bar with its space, in pixels."""
@@ -113,7 +113,7 @@ def _chart(larger: bool) -> dict[str, Any]:
         .otherwise(alt.value(INK)),
     )
     return built(
-        alt.LayerChart(layer=[drawn, written, pointed, undrawn("scene")])
+        alt.LayerChart(layer=[drawn, written, pointed, data_only("scene")])
         .add_params(scene_param("slots"), read("labels", "bars", "token"))
         .properties(height=_BAR * _ROWS * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )

@@ -15,7 +15,7 @@ from components.charts.window import Window
 _ACCENT = (214, 122, 20, 255)
 """Between the accents of a light and of a dark page: a picture does not know which it is on."""
 
-_LEAST_FRAME = 18
+_MIN_FRAME = 18
 """Pixels."""
 
 
@@ -42,5 +42,5 @@ def overview_picture(
 def _seen(positions: range, pixels: float) -> tuple[float, float]:
     """First and last pixel of a range, widened until its frame can be seen: ten tokens in a book, too."""
     first, last = positions.start * pixels, positions.stop * pixels
-    wider = max(_LEAST_FRAME - (last - first), 0) / 2
+    wider = max(_MIN_FRAME - (last - first), 0) / 2
     return first - wider, last + wider

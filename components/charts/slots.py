@@ -13,7 +13,7 @@ from components.charts.window import TILE_LABEL_STEP, in_figures
 
 _WIDTH = 1000
 """Width in pixels for which the labels are thinned out; a chart itself follows the page."""
-_FEWEST_SLOTS = 12
+_MIN_SLOTS = 12
 """A chart is at least this many slots wide, so that the bars of a very short text stay bars."""
 
 
@@ -24,7 +24,7 @@ def pooled(tiles: pd.DataFrame) -> bool:
 
 def slots_of(tiles: pd.DataFrame, larger: bool) -> dict[str, int]:
     """For a "scene": how many tokens or tiles, for how many there is room, one in how many has a label."""
-    slots = max(len(tiles), _FEWEST_SLOTS)
+    slots = max(len(tiles), _MIN_SLOTS)
     # Labels are thinned out evenly here: what Vega drops as overlapping depends on the text.
     every = TILE_LABEL_STEP if pooled(tiles) else ceil(slots * 13 * type_scale(larger) / _WIDTH)
     return {"length": len(tiles), "slots": slots, "every": every}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from components.charts.cells import tile_text
-from components.charts.window import MOST_TILES, Window, in_figures, tiles_of
+from components.charts.window import MAX_TILES, Window, in_figures, tiles_of
 from components.ssd import MixerTerms, kind_of
 
 
@@ -60,7 +60,7 @@ def span_sums(
         raise ValueError(f"{positions} is no span of a text of {terms.length} tokens.")
     queries, keys = (window.queries, positions) if read_by else (positions, window.keys)
     attention, at = kind_of(terms).attention_with(dt=with_dt), Window(queries, keys).slices
-    means = attention.of(terms, tiles=MOST_TILES, heads=[head], **at)[0, 0].cpu().numpy()
+    means = attention.of(terms, tiles=MAX_TILES, heads=[head], **at)[0, 0].cpu().numpy()
     sizes = np.array([len(tile) for tile in tiles_of(positions)], dtype=np.float64)
     summed = means @ sizes if read_by else sizes @ means
     return SpanSums(positions, read_by, summed.astype(np.float32), tile_text(tokens, positions))

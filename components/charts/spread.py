@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-_LEAST_PART = 1e-6
+_MIN_PART = 1e-6
 """Of the largest value: what is smaller is as good as zero."""
 _BEYOND = 0.2
 """How much further than the largest value what is infinite stands, as a part of the way there."""
@@ -37,7 +37,7 @@ def spread_of(values: pd.Series[float]) -> Spread:
     """
     finite = values[values < math.inf]
     low, largest = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    least = max(float(finite[finite > 0].min()) if largest > 0 else 0.0, largest * _LEAST_PART)
+    least = max(float(finite[finite > 0].min()) if largest > 0 else 0.0, largest * _MIN_PART)
     median = float(finite.median()) if len(finite) else 0.5
     bend = 1e3 * (largest or 1.0)
     if 2 * median < low + largest:

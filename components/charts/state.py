@@ -16,7 +16,7 @@ from torch import Tensor
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.cells import tile_table
 from components.charts.colours import ACCENT, FAINT, INK, QUIET, diverging
-from components.charts.figure import Figure, built, read, rows_of, scene, scene_param, undrawn
+from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
 from components.charts.slots import along_text, pooled, slot_labels, slot_params, slot_places, slots_of
 from components.charts.window import tiles_of
 
@@ -29,7 +29,7 @@ def state_norm_table(norms: Float32[Tensor, "1 head seq"], tokens: Sequence[str]
     """One row per head and token: `norm` of the state of `head` after it, and which token it is.
 
     `norms` are `state_norms` of all heads of a layer, `tokens` the text, ready for display. Of more than
-    MOST_TILES tokens, one row per tile, and `norm` is the mean over its tokens. `slot` counts the tokens or
+    MAX_TILES tokens, one row per tile, and `norm` is the mean over its tokens. `slot` counts the tokens or
     tiles, whose positions are `start` to `stop` − 1; `text` is how their text begins. Raises ValueError when
     there are not as many tokens as norms.
     """
@@ -49,7 +49,7 @@ def state_shares_table(
     """One row per key position: the signed `share` of the state that it holds, `left`, the norm of that.
 
     `shares` and `contributions` are the `state_shares` and `state_contributions` of one head, `tokens` the
-    text up to the same position, ready for display. Of more than MOST_TILES tokens, one row per tile with the
+    text up to the same position, ready for display. Of more than MAX_TILES tokens, one row per tile with the
     sums over its tokens. `slot`, `start`, `stop` and `text` as in `state_norm_table`. Raises ValueError when
     there are not as many tokens as shares.
     """
@@ -194,8 +194,8 @@ def _norm_chart(pooled: bool, larger: bool) -> dict[str, Any]:
         ).encode(x=x, y=above),
         now.mark_text(color=ACCENT, text="now", fontWeight="bold", **words).encode(x=x, y=above),
         pointed,
-        undrawn("keys"),
-        undrawn("ticks"),
+        data_only("keys"),
+        data_only("ticks"),
     ]
     return built(
         alt.LayerChart(layer=layers)
@@ -246,7 +246,7 @@ def _shares_chart(pooled: bool, larger: bool) -> dict[str, Any]:
     )
     zero = rows_of("scene").mark_rule(stroke=INK, tooltip=None).encode(y=alt.datum(0))
     return built(
-        alt.LayerChart(layer=[bars, zero, pointed, undrawn("keys")])
+        alt.LayerChart(layer=[bars, zero, pointed, data_only("keys")])
         .add_params(
             *(scene_param(name) for name in ("limit", "low", "high")),
             *slot_params(),

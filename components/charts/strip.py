@@ -27,7 +27,7 @@ letters that are legible in it. Each line is as wide as the view."""
 LETTER, LINE = 0.61, 1.75
 """Advance of a monospace letter and distance of two lines, in font sizes."""
 
-_LEAST_LETTER = 12
+_MIN_LETTER = 12
 """Least font size in pixels, where the view is not narrower than the shortest line."""
 
 _BOX, _SMALL_BOX = 13, 8
@@ -115,7 +115,7 @@ def letters_across(scale: float) -> str:
     fewest, *more = ACROSS
     expression = str(fewest)
     for across in more:
-        expression = f"width >= {across * LETTER * _LEAST_LETTER * scale} ? {across} : ({expression})"
+        expression = f"width >= {across * LETTER * _MIN_LETTER * scale} ? {across} : ({expression})"
     return expression
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float32
 
-from components.charts.window import MOST_TILES, Window, tiles_of
+from components.charts.window import MAX_TILES, Window, tiles_of
 from components.ssd import MixerTerms, Place, Statistic, kind_of
 
 
@@ -25,7 +25,7 @@ def strongest_tile(terms: MixerTerms, head: int, window: Window, *, with_dt: boo
     Tile maxima cannot be had without building M; the RMS is what is called strongest.
     """
     attention = kind_of(terms).attention_with(dt=with_dt)
-    strength = attention.of(terms, tiles=MOST_TILES, statistic="rms", heads=[head], **window.slices)[0, 0]
+    strength = attention.of(terms, tiles=MAX_TILES, statistic="rms", heads=[head], **window.slices)[0, 0]
     row, column = divmod(int(strength.argmax()), strength.shape[1])
     return Window(tiles_of(window.queries)[row], tiles_of(window.keys)[column])
 

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from components.ssd import tile_edges
 
-MOST_TILES = 128
+MAX_TILES = 128
 """Rows and columns of a picture, at most: a browser draws as many without a pause."""
 
 TILE_LABEL_STEP = 8
@@ -37,7 +37,7 @@ class Window:
     @property
     def pooled(self) -> bool:
         """Whether some tile is larger than a token."""
-        return max(len(self.queries), len(self.keys)) > MOST_TILES
+        return max(len(self.queries), len(self.keys)) > MAX_TILES
 
     @property
     def slices(self) -> Slices:
@@ -50,7 +50,7 @@ class Window:
     @property
     def tiles(self) -> int | None:
         """Into how many tiles its queries and keys are cut at most; None if each is one token."""
-        return MOST_TILES if self.pooled else None
+        return MAX_TILES if self.pooled else None
 
     @property
     def on_diagonal(self) -> bool:
@@ -73,8 +73,8 @@ class Window:
 
 
 def tiles_of(positions: range) -> list[range]:
-    """The rows or columns of a picture: at most MOST_TILES, cut as `pooled_attention` cuts them."""
-    edges = (positions.start + tile_edges(len(positions), MOST_TILES)).tolist()
+    """The rows or columns of a picture: at most MAX_TILES, cut as `pooled_attention` cuts them."""
+    edges = (positions.start + tile_edges(len(positions), MAX_TILES)).tolist()
     return [range(*ends) for ends in pairwise(edges)]
 
 

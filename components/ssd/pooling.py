@@ -42,7 +42,7 @@ too: over single entries, a sum of squares that separates has lost half of its d
 DIRECT_BYTES = 2**25
 """Memory of the rows of M that are computed at a time."""
 
-_MOST_LOG = 140.0
+_MAX_LOG = 140.0
 """exp of half of this, times a few thousand, is still a number of float32."""
 
 _ROWS_AT_A_TIME = 32
@@ -422,7 +422,7 @@ def _own_sums(
     row = ((at - middle) * power).exp_().to(own.device, torch.float32).mul_(filled)
     column = ((middle - at) * power).exp_().to(own.device, torch.float32).mul_(weights**power)
     sums = ((own @ column[..., None])[..., 0] * row).sum(dim=1)
-    steep = ((at[:, 0] - least) * power > _MOST_LOG).nonzero()[:, 0]
+    steep = ((at[:, 0] - least) * power > _MAX_LOG).nonzero()[:, 0]
     later = torch.ones(own.shape[1:], dtype=torch.bool, device=at.device).triu(1)
     for some in steep.split(_LEAVES_AT_A_TIME):
         difference = (at[some, :, None] - at[some, None, :]) * power

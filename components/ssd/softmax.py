@@ -29,7 +29,7 @@ BLOCK_BYTES = 2**23
 """Of whole rows of P that stand in memory at a time. Four times as much takes longer: an allocator has such
 blocks no longer at hand, and each comes in fresh pages."""
 
-_MOST_ROWS = 64
+_MAX_ROWS = 64
 """Of one head, whose scores are one product."""
 
 
@@ -190,7 +190,7 @@ def _rows(
         return
     device = terms.q.device
     reached = int(queries.max()) + 1
-    at_a_time = min(max(BLOCK_BYTES // (4 * terms.batch * reached), 1), _MOST_ROWS)
+    at_a_time = min(max(BLOCK_BYTES // (4 * terms.batch * reached), 1), _MAX_ROWS)
     step = max(1, BLOCK_BYTES // (4 * terms.batch * reached * at_a_time))
     padding = None if terms.valid is None else ~terms.valid[:, None]
     for first in range(0, len(heads), step):

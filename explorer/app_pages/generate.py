@@ -7,10 +7,10 @@ import streamlit as st
 from components.models import CATALOGUE, ModelLoadError
 from explorer import jobs, resources
 from explorer.address import tell, write_address
-from explorer.generating import MOST_NEW_TOKENS, Continuation
+from explorer.generating import MAX_NEW_TOKENS, Continuation
 from explorer.motion import in_motion
 from explorer.picks import picked
-from explorer.sampling import GREEDY, PACES, SAMPLED, SETTINGS, how_of
+from explorer.sampling import GREEDY, PACES, SAMPLED, SETTINGS, sampling_options
 from explorer.selection import fitted
 from explorer.settings import settings
 from explorer.waiting import wait_for
@@ -85,7 +85,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         required=True,
         help="Greedy takes the most probable token; sampled draws one.",
     )
-    whole_number("New tokens", 1, MOST_NEW_TOKENS, 64, key="new_tokens", width=130)
+    whole_number("New tokens", 1, MAX_NEW_TOKENS, 64, key="new_tokens", width=130)
     st.selectbox(
         "Tokens per second",
         list(PACES),
@@ -152,7 +152,7 @@ with told:
                 "Counting the tokens",
                 stop_counting,
             )
-            continuation = state.continuation = Continuation(model, prompt, how_of(state.sampling))
+            continuation = state.continuation = Continuation(model, prompt, sampling_options(state.sampling))
         except ValueError as error:
             st.warning("This is not continued.", icon=":material/edit:")
             st.text(str(error))

@@ -19,7 +19,7 @@ from components.charts import (
 from components.charts.cells import tile_text
 from components.charts.strip import _shortened, text_columns
 from components.charts.tokens import joined
-from components.charts.window import MOST_TILES, tiles_of
+from components.charts.window import MAX_TILES, tiles_of
 from components.ssd import (
     Place,
     SSDTerms,
@@ -98,7 +98,7 @@ def test_every_row_and_column_of_a_window_has_a_cell(length: int, ends: list[int
         rows, columns = tiles_of(seen.queries), tiles_of(seen.keys)
         assert rows[0].stop > columns[0].start
         assert rows[-1].stop > columns[-1].start
-        assert max(len(rows), len(columns)) <= MOST_TILES
+        assert max(len(rows), len(columns)) <= MAX_TILES
         assert set(seen.queries) <= set(range(i, i + more_i)) & set(range(length))
         assert set(seen.keys) <= set(range(j, j + more_j))
 

@@ -18,7 +18,7 @@ from components.charts import (
     state_shares_table,
     visible_tokens,
 )
-from components.charts.window import MOST_TILES, tiles_of
+from components.charts.window import MAX_TILES, tiles_of
 from components.ssd import state_contributions, state_norms, state_shares
 from tests.charts.conftest import random_terms
 from tests.charts.test_charts import fact, type_sizes
@@ -76,9 +76,9 @@ def test_tiles_of_a_long_text_hold_mean_norms_and_summed_shares(length: int) -> 
     tokens = words(length)
     table, bars = state_norm_table(norms, tokens), state_shares_table(shares, left, tokens)
     tiles = tiles_of(range(length))
-    assert len(table) == 2 * len(bars) == 2 * MOST_TILES
+    assert len(table) == 2 * len(bars) == 2 * MAX_TILES
     assert bars["share"].sum() == pytest.approx(float(shares.sum()), abs=1e-3)
-    for slot in (0, 77, MOST_TILES - 1):
+    for slot in (0, 77, MAX_TILES - 1):
         tile = slice(tiles[slot].start, tiles[slot].stop)
         (row,) = table[(table["head"] == 1) & (table["slot"] == slot)].to_dict("records")
         assert row["norm"] == pytest.approx(float(norms[0, 1, tile].mean()), rel=1e-5)
@@ -161,8 +161,8 @@ def test_shares_are_drawn_as_they_are_and_zero_is_within_the_axis() -> None:
 
 def test_no_more_marks_than_tiles_and_places_in_figures() -> None:
     for figure in (norm_figure(1000, prompt_length=600), shares_figure(1000)):
-        most = {"norms": 3 * MOST_TILES}
-        assert all(len(table) <= most.get(name, MOST_TILES) for name, table in figure.tables.items())
+        most = {"norms": 3 * MAX_TILES}
+        assert all(len(table) <= most.get(name, MAX_TILES) for name, table in figure.tables.items())
     assert shares_figure(300).tables["shares"]["place"].tolist()[:3] == ["0–1", "2–3", "4–6"]
     assert shares_figure(300).tables["keys"]["label"].tolist()[:3] == ["0", "2", "4"]
 

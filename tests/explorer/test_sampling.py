@@ -2,8 +2,8 @@
 
 import pytest
 
-from explorer.generating import How
-from explorer.sampling import SETTINGS, default_settings, how_of, query_of_settings, settings_of
+from explorer.generating import SamplingOptions
+from explorer.sampling import SETTINGS, default_settings, query_of_settings, sampling_options, settings_of
 
 
 def test_default_settings_are_left_out() -> None:
@@ -23,8 +23,8 @@ def test_settings_survive_their_url() -> None:
     query = query_of_settings(values)
     assert query["pace"] == "no-limit"
     assert settings_of(query) == (values, [], [])
-    assert how_of(values) == How(12, temperature=2.3, top_p=0.35, seed=7, pace=None)
-    assert how_of({**values, "draws": "Greedy"}) == How(12, pace=None)
+    assert sampling_options(values) == SamplingOptions(12, temperature=2.3, top_p=0.35, seed=7, pace=None)
+    assert sampling_options({**values, "draws": "Greedy"}) == SamplingOptions(12, pace=None)
 
 
 @pytest.mark.parametrize(

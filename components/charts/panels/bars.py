@@ -12,7 +12,7 @@ import altair as alt
 from components.charts.axes import readable_axis
 from components.charts.colours import ACCENT, FAINT, INK, QUIET
 from components.charts.figure import rows_of
-from components.charts.panels.geometry import FEWEST_SLOTS, LABEL_LIMIT, ROW_HEIGHT
+from components.charts.panels.geometry import LABEL_LIMIT, MIN_SLOTS, ROW_HEIGHT
 from components.charts.window import TILE_LABEL_STEP
 
 _LABEL_WIDTH = 13
@@ -36,7 +36,7 @@ def bar_params(scale: float, signed: bool) -> dict[str, str]:
         "sums_limit": "max(-sums_low, sums_high) || 1",
         "bar_full": full,
         "bar_count": "summed && read_by ? rows : columns",
-        "bar_slots": f"max(bar_count, {FEWEST_SLOTS})",
+        "bar_slots": f"max(bar_count, {MIN_SLOTS})",
         "bar_step": f"step > 1 ? {TILE_LABEL_STEP} : ceil({_LABEL_WIDTH * scale} * bar_slots / width)",
         "bar_low": bound("low"),
         "bar_top": bound("high"),

@@ -28,9 +28,9 @@ from components.charts.colours import (
     diverging_palette,
     strength,
 )
-from components.charts.figure import Figure, built, read, scene, scene_param, undrawn
+from components.charts.figure import Figure, built, data_only, read, scene, scene_param
 from components.charts.panels.bars import bar_params, bars
-from components.charts.panels.geometry import FEWEST_SLOTS, ROOM_ABOVE, places
+from components.charts.panels.geometry import MIN_SLOTS, ROOM_ABOVE, places
 from components.charts.panels.layers import Layers
 from components.charts.panels.pointer import brushed, ground, pointed_at, selections, text_brush, window_brush
 from components.charts.picture import png_address
@@ -80,8 +80,8 @@ def panels_chart(
         "scene": scene(
             rows=len(rows),
             columns=len(columns),
-            row_slots=max(len(rows), FEWEST_SLOTS),
-            key_slots=max(len(columns), FEWEST_SLOTS),
+            row_slots=max(len(rows), MIN_SLOTS),
+            key_slots=max(len(columns), MIN_SLOTS),
             head_room=0 if cells.window.on_diagonal else ROOM_ABOVE * type_scale(larger),
             step=TILE_LABEL_STEP if cells.pooled else 1,
             note=_note(cells),
@@ -214,7 +214,7 @@ def _chart(
         *window_brush(scale),
         *(text_brush(scale) if with_bars else []),
         *(
-            undrawn(table)
+            data_only(table)
             for table in ("scene", "cells", "queries", "keys", *(["bars"] if with_bars else []))
         ),
     ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from components.charts.strip import LINE, letters_across
 
-FEWEST_SLOTS = 12
+MIN_SLOTS = 12
 """A panel is at least this many slots wide, so that the cells of a very short text do not become posters."""
 
 GAP = 0.14

@@ -1,11 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from explorer.held import Held
+from explorer.cache_by_bytes import CacheByBytes
 
 
 def test_the_least_recently_used_go_first() -> None:
-    held: Held[str] = Held(10)
+    held: CacheByBytes[str] = CacheByBytes(10)
     held.put("a", "A", 4)
     held.put("b", "B", 4)
     assert held.get("a") == "A"
@@ -16,7 +16,7 @@ def test_the_least_recently_used_go_first() -> None:
 
 
 def test_one_that_is_too_large_is_held_alone() -> None:
-    held: Held[str] = Held(10)
+    held: CacheByBytes[str] = CacheByBytes(10)
     held.put("a", "A", 4)
     held.put("b", "B", 40)
     assert (held.get("a"), held.get("b"), held.nbytes) == (None, "B", 40)
@@ -26,7 +26,7 @@ def test_one_that_is_too_large_is_held_alone() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 8))))
 def test_no_more_is_held_than_there_is_room(puts: list[tuple[int, int]]) -> None:
-    held: Held[int] = Held(10)
+    held: CacheByBytes[int] = CacheByBytes(10)
     for key, nbytes in puts:
         held.put(key, nbytes, nbytes)
         assert held.nbytes <= 10

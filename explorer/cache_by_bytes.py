@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
-class Held(Generic[Value]):
+class CacheByBytes(Generic[Value]):
     """Values by key, at most `most` bytes of them; the least recently used go first. For several threads."""
 
     def __init__(self, most: int) -> None:
