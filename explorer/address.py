@@ -18,8 +18,8 @@ from explorer.selection import Selection, selection_of, short_query_of, text_key
 from explorer.settings import settings
 
 NO_TEXT = (
-    "The text of this address is too long for a link, and this browser tab does not have it. So its head, "
-    "row and window are left out too; here is what the page opens with."
+    "This address names a text that is too long for a link, and this browser tab does not have it. The page "
+    "shows its first preset instead, without the head, row and window of that text."
 )
 
 
@@ -63,7 +63,7 @@ def read_address() -> None:
         state.selection = picked().with_model(first_model)
     if unread := [*unread, *unread_settings]:
         told.append(
-            f"The link's {' and '.join(unread)} could not be read; in its place is what the page opens with."
+            f"The link's {' and '.join(unread)} could not be read. The page shows its default instead."
         )
     state.told, state.beyond = told, beyond
     keep_text()

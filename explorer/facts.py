@@ -55,7 +55,7 @@ def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any
         with alike:
             _alike(capture, place, head)
     else:
-        alike.caption("Heads like this one are being looked for.")
+        alike.caption("Looking for heads like this one.")
 
     def compute() -> None:
         if not at_once:

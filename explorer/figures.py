@@ -159,11 +159,15 @@ def _switches(place: Place) -> None:
         _toggle("gallery", "Gallery: small pictures of all heads")
         _toggle("large", "Projector: larger type")
     with st.container(horizontal=True, width="content"):
-        _toggle("symlog", "Log colours: weak values show", "By the logarithm, over three powers of ten.")
+        _toggle(
+            "symlog",
+            "Log colours: weak values show",
+            "Colours follow the logarithm, over three powers of ten.",
+        )
         _toggle(
             "locked",
             "Lock scale: one scale for all heads",
-            "Of a kind, in every layer; a weak head is pale on it.",
+            "All heads of one kind, in every layer, share one scale. A weak head is pale on it.",
         )
         kind = KINDS[place.kind]
         no_dt = kind.times_dt is None
@@ -334,7 +338,7 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
                 "rms",
                 "RMS",
                 "Root mean square of each tile of attention: where a head looks strongest, whatever the "
-                "sign. Without it the mean, in which signs may cancel.",
+                "sign. When off, the mean, in which signs may cancel.",
             )
         if span is not None:
             span_switch()
@@ -420,7 +424,7 @@ def tell_notes(notes: Sequence[str]) -> None:
     if not notes:
         return
     with st.expander(
-        "Some of this model is computed otherwise than expected, by design of its code or by a fault in it. "
+        "Parts of this model are computed in an unexpected way, by design of its code or by a fault in it. "
         "What is shown is what the code computes.",
         icon=":material/info:",
     ):

@@ -189,7 +189,7 @@ def _status(continuation: Continuation, running: bool, length: int) -> None:
     elif generation.ended_itself:
         st.caption(f"Ended by the model after {new:,} of {new_tokens:,} new tokens")
     elif continuation.unwatched:
-        st.caption(f"Stopped after {new:,} of {new_tokens:,} new tokens, since no page was looking")
+        st.caption(f"Stopped after {new:,} of {new_tokens:,} new tokens, because no page was open")
     else:
         st.caption(f"Stopped after {new:,} of {new_tokens:,} new tokens")
 
@@ -209,7 +209,7 @@ def _time(continuation: Continuation, running: bool, length: int) -> int:
         0,
         last,
         key="time",
-        help="Everything below is as it was when this token had been read. The arrow keys go one by one.",
+        help="Everything below is shown as it was after this token. The arrow keys go token by token.",
     )
 
 
@@ -353,7 +353,7 @@ def _state(moment: Moment) -> None:
     table = state_shares_table(shares, left, moment.tokens)
     draw(state_shares_chart(table, larger=larger), key="state_shares", alt=SHARES)
     held = (
-        "Shares sum to one; a negative one is of a token that wrote against the state."
+        "Shares sum to one. A negative share is of a token that wrote against the state."
         if shares.any()
         else "That state is zero: no token holds any of it."
     )

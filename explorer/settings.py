@@ -133,7 +133,7 @@ class Settings:
             )
         if not self.shows_details:
             limits.append(
-                "An unexpected error is told without details, so that it gives away nothing of the server."
+                "Unexpected errors are shown without details, so that they reveal nothing about the server."
             )
         return limits
 
@@ -151,7 +151,7 @@ def settings() -> Settings:
 def _switch(environment: Mapping[str, str], name: str) -> bool:
     value = environment.get(name, "").strip()
     if value not in {"", "0", "1"}:
-        raise ValueError(f'{name} is "{value}". Possible are 1 (on) and 0 (off, as when it is not set).')
+        raise ValueError(f'{name} is "{value}". Set it to 1 (on) or 0 (off, the default).')
     return value == "1"
 
 
@@ -162,7 +162,7 @@ def _models(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     for model in models:
         if model != DEMO and not _HUB_ID.fullmatch(model):
             raise ValueError(
-                f'{name} lists "{model}". Possible are "{DEMO}" and hub ids such as "{CATALOGUE[1].name}", '
+                f'{name} lists "{model}". It can list "{DEMO}" and hub ids such as "{CATALOGUE[1].name}", '
                 "with commas between them."
             )
     return models
@@ -173,7 +173,7 @@ def _count(environment: Mapping[str, str], name: str) -> int | None:
     if not value:
         return None
     if not re.fullmatch("0*[1-9][0-9]{0,8}", value, re.ASCII):
-        raise ValueError(f'{name} is "{value}". Possible is a whole number from 1 on, such as 2048.')
+        raise ValueError(f'{name} is "{value}". Set it to a whole number from 1 on, such as 2048.')
     return int(value)
 
 
@@ -182,5 +182,5 @@ def _amount(environment: Mapping[str, str], name: str) -> float | None:
     if not value:
         return None
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value, re.ASCII) or not float(value):
-        raise ValueError(f'{name} is "{value}". Possible is a number above 0, such as 6 or 0.5.')
+        raise ValueError(f'{name} is "{value}". Set it to a number above 0, such as 6 or 0.5.')
     return float(value)

@@ -27,7 +27,8 @@ def share_menu(selection: Selection) -> None:
     with menu:
         address, cut = link(st.context.url or "", selection)
         st.caption(
-            "Opens this model, prompt, head, row, window and view. The button at its right end copies it."
+            "This link opens this model, prompt, head, row, window and view. Copy it with the button at its "
+            "right."
         )
         st.code(address, language=None, wrap_lines=True)
         if cut:

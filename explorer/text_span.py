@@ -16,7 +16,7 @@ def span_switch() -> None:
         "What reads it",
         key="read_by",
         on_change=_turn,
-        help="The columns of the span, summed: what reads it. Without it the rows: what it reads.",
+        help="On: what reads the span, the sum of its columns. Off: what it reads, the sum of its rows.",
     )
     st.button("Back to one row", key="let_go", icon=":material/close:", on_click=_let_go)
 

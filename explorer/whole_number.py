@@ -23,7 +23,9 @@ def whole_number(
     Without limits for the browser, which would keep what is beyond them in its box and send nothing.
     """
     given = st.session_state.get(key)
-    shown = st.session_state[key] = float(default if given is None else given)
+    shown = float(default if given is None else given)
+    if not isinstance(given, float):  # else leave it alone: what is written here replaces what is being typed
+        st.session_state[key] = shown
     st.number_input(
         label,
         value=None,
@@ -65,7 +67,8 @@ def _take(
     key: str, low: int, high: int, default: int, shown: float, on_change: Callable[[], None] | None
 ) -> None:
     used, sentence = repaired(st.session_state[key], low, high, default)
-    st.session_state[key] = float(used)
+    if used != st.session_state[key]:
+        st.session_state[key] = float(used)
     st.session_state[_said_of(key)] = sentence
     if on_change is not None and used != shown:  # a box that is put away tells its number once more
         on_change()

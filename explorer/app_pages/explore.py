@@ -153,7 +153,9 @@ with model_slot:
         )
         selection = st.session_state.selection = selection.with_model(wanted or "")
     except ModelLoadError as error:
-        st.error("This model cannot be opened. Below is still the one before.", icon=":material/error:")
+        st.error(
+            "This model cannot be opened. The page still shows the previous one.", icon=":material/error:"
+        )
         st.text(str(error))
         if selection.model == wanted:  # it came with the link, so there is none before
             selection = st.session_state.selection = selection.with_model(FIRST_MODEL)
@@ -194,7 +196,7 @@ with prompt_slot:
             with notice:
                 tell()
             st.stop()
-        st.warning("This prompt is not run. Below is still the one before.", icon=":material/edit:")
+        st.warning("This prompt was not run. The page still shows the previous one.", icon=":material/edit:")
         st.text(str(error))
         selection = st.session_state.selection = drawn
     else:
@@ -202,7 +204,9 @@ with prompt_slot:
             if waits:
                 selection = st.session_state.selection = drawn or first_selection(FIRST_MODEL)
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption(f"{waits or 'Stopped.'} Below is still the prompt before.", width="content")
+                st.caption(
+                    f"{waits or 'Stopped.'} The page still shows the previous prompt.", width="content"
+                )
                 st.button("Run the prompt", on_click=agree, icon=":material/play_arrow:")
 
 # Figures

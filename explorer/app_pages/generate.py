@@ -74,7 +74,7 @@ st.text_area(
     height=76,
     max_chars=settings().most_characters,
     on_change=take_prompt,
-    help="The one picked on the page Explore. Below, the model continues it.",
+    help="The prompt of the page Explore. The model continues it below.",
 )
 with st.container(horizontal=True, vertical_alignment="bottom"):
     buttons = st.container(horizontal=True, width="content")
@@ -91,7 +91,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         list(PACES),
         key="pace",
         width=140,
-        help="At most so many, so that one can watch.",
+        help="The most tokens per second, so that you can follow.",
     )
     if state.draws == SAMPLED:
         st.slider(
@@ -101,7 +101,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             step=0.1,
             key="temperature",
             width=120,
-            help="By which logits are divided: below 1, what is probable becomes more so.",
+            help="The logits are divided by it: below 1, probable tokens become more probable.",
         )
         st.slider(
             "Top-p",
@@ -110,7 +110,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             step=0.05,
             key="top_p",
             width=120,
-            help="Only the most probable tokens that together reach this part are drawn from.",
+            help="Draws only from the most probable tokens that together have this probability.",
         )
         whole_number(
             "Seed",
@@ -154,7 +154,7 @@ with told:
             )
             continuation = state.continuation = Continuation(model, prompt, sampling_options(state.sampling))
         except ValueError as error:
-            st.warning("This is not continued.", icon=":material/edit:")
+            st.warning("This prompt cannot be continued.", icon=":material/edit:")
             st.text(str(error))
 with buttons:
     running = continuation is not None and continuation.running
@@ -172,12 +172,12 @@ with buttons:
 if picked().view.large:
     st.html("<style>html { font-size: 20px; }</style>")
 if continuation is None:
-    st.caption("The picked head is shown here while the text goes on: each new token adds a row.")
+    st.caption("While the model writes, the picked head is shown here: each new token adds a row.")
 else:
     if continuation.model != model:
         st.caption(
-            ":material/stop_circle: The model has changed, so this text of the one before was stopped. "
-            "Generate begins anew, with the new one."
+            ":material/stop_circle: You changed the model, so the text of the previous one was stopped. "
+            "Generate starts a text of the new one."
         )
     in_motion(continuation)
 write_address(picked())

@@ -255,7 +255,7 @@ def test_another_model_stops_a_text_and_keeps_it(explorer: Explorer) -> None:
     explorer.type_model(ANOTHER_MODEL)
     expect(page).to_have_url(re.compile("golden"))
     page.get_by_role("link", name="Generate").click()
-    expect(page.get_by_text("The model has changed")).to_be_visible()
+    expect(page.get_by_text("You changed the model")).to_be_visible()
     expect(page.get_by_text(re.compile(r"Stopped after \d+ of 64"))).to_be_visible()
     assert str(page.locator(".st-key-motion_text").inner_text()).startswith(kept)
     assert page.get_by_test_id("stException").count() == 0

@@ -167,7 +167,7 @@ def test_a_long_run_can_be_stopped_and_taken_up_again(explorer: Explorer) -> Non
         asked.click()
     stop.click()
     explorer.settle()
-    expect(explorer.page.get_by_text("Below is still the prompt before")).to_be_visible()
+    expect(explorer.page.get_by_text("The page still shows the previous prompt")).to_be_visible()
     assert explorer.described("panels") == words
     assert len(box.input_value()) == 160_000
     box.fill("Mia is in the tower.")

@@ -279,7 +279,7 @@ def test_a_model_that_cannot_be_opened_keeps_the_text(page: AppTest) -> None:
 def test_unwatched_it_stops(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generating, "UNWATCHED_SECONDS", -1)
     generate(page)
-    assert "since no page was looking" in said(page)
+    assert "because no page was open" in said(page)
 
 
 def test_the_prompt_is_that_of_the_other_page(page: AppTest) -> None:

@@ -253,7 +253,7 @@ def test_a_run_that_takes_long_is_asked_for_first(page: AppTest, monkeypatch: py
     page.text_area(key="prompt").set_value(LONG).run()
     assert not page.exception
     assert described(page, "panels") == before
-    told = next(caption.value for caption in page.caption if "Below is still" in caption.value)
+    told = next(caption.value for caption in page.caption if "previous prompt" in caption.value)
     assert re.match(r"[\d,]+ tokens, about \d+ min and [\d.e-]+ GB of memory\.", told)
     assert page.text_area(key="prompt").value == LONG
     next(button for button in page.button if button.label == "Run the prompt").click().run()

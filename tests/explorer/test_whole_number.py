@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
 
 from explorer.whole_number import repaired
 
@@ -28,3 +29,20 @@ def test_what_is_used_is_always_in_range(typed: float, low: int, more: int) -> N
     used, said = repaired(typed, low, low + more, low)
     assert low <= used <= low + more
     assert bool(said) == (used != typed)
+
+
+def _page() -> None:
+    from explorer.whole_number import tell_repair, whole_number
+
+    whole_number("Number", 1, 512, 64, key="number")
+    tell_repair("number")
+
+
+def test_a_run_leaves_what_is_being_typed_alone() -> None:
+    page = AppTest.from_function(_page).run()
+    assert page.number_input[0].proto.set_value  # the default
+    for typed in (10.0, 11.0):
+        assert not page.run().number_input[0].proto.set_value
+        assert not page.number_input[0].set_value(typed).run().number_input[0].proto.set_value
+    assert page.number_input[0].set_value(600.0).run().number_input[0].proto.set_value  # repaired
+    assert (page.number_input[0].value, len(page.caption)) == (512, 1)
