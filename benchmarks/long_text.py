@@ -26,11 +26,12 @@ def measure(tokens: int) -> dict[str, float]:
     """Seconds and gigabytes at one length."""
     logging.disable()  # of a server that does not run
     from components.charts import Window, head_cells, panels_chart
-    from explorer import resources
+    from explorer import captures, models, pictures
+    from explorer.captures import terms_of
 
     text = text_of_tokens(tokens)
-    resources.bridge("demo")
-    cost = resources.cost("demo", text)
+    models.bridge("demo")
+    cost = captures.cost("demo", text)
     found: dict[str, float] = {"tokens": cost.tokens, "said s": cost.seconds or 0, "said GB": cost.gigabytes}
 
     def timed(name: str, work: Callable[[], object]) -> None:
@@ -39,16 +40,16 @@ def measure(tokens: int) -> dict[str, float]:
         found[name] = time.perf_counter() - began
 
     def drawn(window: Window) -> None:
-        capture = resources.capture("demo", text)
-        panels_chart(head_cells(capture.terms(LAYER), HEAD, capture.tokens, window))
+        capture = captures.capture("demo", text)
+        panels_chart(head_cells(terms_of(capture, LAYER), HEAD, capture.tokens, window))
 
-    found["GB"] = peak_of(lambda: timed("run s", lambda: resources.capture("demo", text))) / 1e3
+    found["GB"] = peak_of(lambda: timed("run s", lambda: captures.capture("demo", text))) / 1e3
     drawn(Window.whole(64))  # Altair makes the specification once
     timed("whole s", lambda: drawn(Window.whole(tokens)))
     middle = range(tokens // 2, tokens // 2 + 1024)
     timed("window s", lambda: drawn(Window(middle, middle)))
     found["faithfulness GB"] = (
-        peak_of(lambda: timed("faithfulness s", lambda: resources.faithfulness("demo", text, LAYER))) / 1e3
+        peak_of(lambda: timed("faithfulness s", lambda: pictures.faithfulness("demo", text, LAYER))) / 1e3
     )
     return found
 

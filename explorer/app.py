@@ -25,7 +25,7 @@ def prepare_first_picture() -> None:
     from components.demo.presets import PRESETS
     from components.models import ModelLoadError
     from components.models.catalogue import DEMO
-    from explorer.resources import capture
+    from explorer.captures import capture
 
     with suppress(ModelLoadError):
         capture(DEMO, PRESETS[0].prompt)

@@ -26,7 +26,7 @@ from components.charts import Figure, HeadCells, Window
 from components.charts.colours import FAINT, INK, QUIET
 from components.charts.window import MAX_TILES, tiles_of
 from components.ssd import KINDS, Place, Statistic
-from explorer.resources import PIECE_TOKENS
+from explorer.captures import PIECE_TOKENS
 
 if TYPE_CHECKING:
     from components.bridge import ModelBridge

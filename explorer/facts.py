@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,9 +11,10 @@ import streamlit as st
 
 from components.charts import exactness, heads_like, in_words, power_of_ten
 from components.ssd import KINDS, MEASURED_ROWS, MEASURES, Measure, Place
+from explorer.captures import Capture
 from explorer.passages import link_to
 from explorer.picks import chosen, picked
-from explorer.resources import Capture, faithfulness
+from explorer.pictures import faithfulness, has_small_pictures, small_pictures
 
 FEW_CELLS = 150_000
 """Of all heads' matrices. Up to here their small pictures are made before the panels: 32 heads of 64 tokens
@@ -39,7 +40,7 @@ def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any
                 _measure(capture, measure, of_head)
     faithful, alike = st.empty(), st.empty()
     cells = capture.length**2 * len(capture.measures)
-    at_once = capture.has_pictures or cells <= FEW_CELLS
+    at_once = has_small_pictures(capture) or cells <= FEW_CELLS
     known = _known_faithfulness(capture)
     if kind.note:
         faithful.caption(kind.note)
@@ -123,7 +124,7 @@ def _alike(capture: Capture, place: Place, head: int) -> None:
     """The heads that read most like this one, each a click away."""
     text = capture.model, capture.prompt
     small = capture.length * len(capture.measures) <= SMALL_PICTURES
-    if not small and not capture.has_pictures and st.session_state.get("alike_of") != text:
+    if not small and not has_small_pictures(capture) and st.session_state.get("alike_of") != text:
         st.button(
             "Find heads like this one",
             key="find_alike",
@@ -133,11 +134,11 @@ def _alike(capture: Capture, place: Place, head: int) -> None:
         )
         return
     heads = list(capture.measures[["layer", "head", "kind"]].itertuples(index=False, name=None))
-    found = heads_like(capture.pictures, heads.index((place.layer, head, place.kind)))
+    found = heads_like(small_pictures(capture), heads.index((place.layer, head, place.kind)))
     if not found:
         st.caption("No other head reads where this one does.")
         return
-    exact = capture.pictures.shape[-1] == capture.length
+    exact = small_pictures(capture).shape[-1] == capture.length
     cells = "|attention|, cell by cell" if exact else "attention over tiles, as root mean squares"
     names: dict[tuple[int, int, str], str] = {}
     for other, similarity in found:
@@ -164,3 +165,16 @@ def _go_to_alike() -> None:
     head = chosen("alike", tuple)
     if head is not None:
         st.session_state.selection = picked().with_head(*head)
+
+
+def tell_notes(notes: Sequence[str]) -> None:
+    """What a reader should know of what the model computed; nothing, if there is nothing."""
+    if not notes:
+        return
+    with st.expander(
+        "Parts of this model are computed in an unexpected way, by design of its code or by a fault in it. "
+        "What is shown is what the code computes.",
+        icon=":material/info:",
+    ):
+        for note in notes:
+            st.text(note)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from explorer.resources import bridge, encoded, use_threads
+from explorer.models import bridge, encoded
 from explorer.settings import settings
+from explorer.threads import use_threads
 
 if TYPE_CHECKING:
     from components.bridge import ActivationCache, ModelBridge

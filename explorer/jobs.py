@@ -15,6 +15,11 @@ from typing import Any
 Report = Callable[[str, float | None], None]
 """Takes what is being done, and the part of it that is done (None where that is not known)."""
 
+
+def no_report(text: str, part: float | None) -> None:
+    """The report of work that nobody watches."""
+
+
 Work = Callable[[Report], Any]
 Callback = Callable[[], None]
 

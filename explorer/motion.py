@@ -39,14 +39,15 @@ from components.ssd import (
 )
 from explorer import hand
 from explorer.address import write_address
-from explorer.facts import tell_faithfulness
-from explorer.figures import draw, head_lists, plain, tell_notes
+from explorer.drawing import draw, plain
+from explorer.facts import tell_faithfulness, tell_notes
 from explorer.generating import Continuation
 from explorer.live_alt import live_alt
+from explorer.maps import head_lists
 from explorer.picks import picked, position_of, pressed
-from explorer.resources import use_threads
 from explorer.selection import nearest_head
 from explorer.settings import settings
+from explorer.threads import use_threads
 
 EVERY_SECONDS, LONG_EVERY_SECONDS = 0.5, 1.0
 """How often a continuation on its way is drawn, and a long one: a browser takes so long for large panels."""

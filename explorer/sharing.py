@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from components.charts import Figure, HeadCells
 from components.ssd import Place
-from explorer import exports, resources
+from explorer import captures, exports, models
 from explorer.selection import LONGEST_LINK, Selection, link
 
 LONGEST_PROGRAM = 20_000
@@ -46,9 +46,9 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
         return
     with menu:
         with_dt = selection.view.dt and cells.kind.times_dt is not None
-        notes = resources.capture(selection.model, selection.prompt).notes
+        notes = captures.capture(selection.model, selection.prompt).notes
         provenance = exports.provenance_of(
-            resources.bridge(selection.model),
+            models.bridge(selection.model),
             selection.model,
             selection.prompt,
             cells,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from explorer.captures import Capture
 from explorer.picks import picked
-from explorer.resources import Capture
 from explorer.whole_number import tell_repair, whole_number
 
 

@@ -7,8 +7,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from components.charts import Window, in_figures, overview_picture, strongest_tile
 from components.ssd import Place
+from explorer.captures import Capture, terms_of
 from explorer.picks import picked
-from explorer.resources import Capture, overview
+from explorer.pictures import overview
 from explorer.whole_number import tell_repair, whole_number
 
 OVERVIEW_WIDTH = 128
@@ -104,7 +105,7 @@ def _back_to(depth: int) -> None:
 
 
 def _open_strongest(capture: Capture, place: Place, head: int, window: Window) -> None:
-    tile = strongest_tile(capture.terms(place), head, window, with_dt=picked().view.dt)
+    tile = strongest_tile(terms_of(capture, place), head, window, with_dt=picked().view.dt)
     st.session_state.selection = picked().with_window(tile.around(MIN_OPENED, capture.length))
 
 

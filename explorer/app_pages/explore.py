@@ -9,9 +9,9 @@ from streamlit.typing import UploadedFile
 from components.demo.presets import PRESETS
 from components.models import CATALOGUE, ModelLoadError
 from components.models.catalogue import DEMO
-from explorer import jobs, resources
+from explorer import captures, jobs, models
 from explorer.address import tell, write_address
-from explorer.figures import head_figures
+from explorer.head_view import head_view
 from explorer.picks import chosen, picked
 from explorer.selection import Selection, first_selection, fitted
 from explorer.settings import settings
@@ -147,7 +147,7 @@ with model_slot:
     try:
         wait_for(
             ("model", wanted or ""),
-            partial(resources.bridge, wanted or ""),
+            partial(models.bridge, wanted or ""),
             "Loading the model",
             stop_loading,
         )
@@ -170,8 +170,8 @@ with prompt_slot:
     waits = ""
     try:
         if len(selection.prompt.encode(errors="replace")) > SHORT_BYTES:
-            wait_for(("cost", *key), partial(resources.cost, *key), "Counting the tokens", stop_running)
-            cost = resources.cost(*key)
+            wait_for(("cost", *key), partial(captures.cost, *key), "Counting the tokens", stop_running)
+            cost = captures.cost(*key)
             known = drawn is not None and key == (drawn.model, drawn.prompt)
             if (cost.seconds or 0) > ASK_SECONDS and not known and st.session_state.get("agreed") != key:
                 waits = f"{cost.in_words()}."
@@ -180,7 +180,7 @@ with prompt_slot:
         if not waits:
             wait_for(
                 ("prompt", *key),
-                partial(resources.capture, *key),
+                partial(captures.capture, *key),
                 "Running the prompt through the model",
                 stop_running,
             )
@@ -211,9 +211,9 @@ with prompt_slot:
 
 # Figures
 
-capture = resources.capture(selection.model, selection.prompt)
+capture = captures.capture(selection.model, selection.prompt)
 selection, beyond = fitted(selection, capture.heads, capture.length)
 st.session_state.selection = st.session_state.drawn = selection
 with notice:
     tell(beyond)
-head_figures(capture)
+head_view(capture)

@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from components.models import CATALOGUE, ModelLoadError
-from explorer import jobs, resources
+from explorer import jobs, models
 from explorer.address import tell, write_address
 from explorer.generating import MAX_NEW_TOKENS, Continuation
 from explorer.motion import in_motion
@@ -129,7 +129,7 @@ told = st.container()
 
 with told:
     try:
-        wait_for(("model", model), partial(resources.bridge, model), "Loading the model", stop_loading)
+        wait_for(("model", model), partial(models.bridge, model), "Loading the model", stop_loading)
     except ModelLoadError as error:
         st.error("This model cannot be opened. Choose another on the page Explore.", icon=":material/error:")
         st.text(str(error))
@@ -137,7 +137,7 @@ with told:
         with notice:
             tell()
         st.stop()
-    state.selection, beyond = fitted(picked(), resources.bridge(model).heads)
+    state.selection, beyond = fitted(picked(), models.bridge(model).heads)
     with notice:
         tell(beyond)
 
@@ -148,7 +148,7 @@ with told:
         try:
             wait_for(
                 ("tokens", model, prompt),
-                partial(resources.encoded, model, prompt),
+                partial(models.encoded, model, prompt),
                 "Counting the tokens",
                 stop_counting,
             )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import altair as alt
 import numpy as np
@@ -20,12 +20,15 @@ from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.colours import ACCENT, NEGATIVE, POSITIVE
 from components.demo.presets import PRESETS
 from components.models.catalogue import DEMO
-from components.ssd import effective_attention
+from components.ssd import Place, SSDTerms, effective_attention
 from explorer.address import tell, write_address
-from explorer.figures import column_in_words, draw
+from explorer.captures import Capture, capture, terms_of
+from explorer.drawing import draw
+from explorer.models import bridge
+from explorer.panels import column_in_words
 from explorer.passages import named_passage, show_passage
 from explorer.picks import picked
-from explorer.resources import bridge, capture, faithfulness
+from explorer.pictures import faithfulness
 
 if TYPE_CHECKING:
     from components.bridge import HookPoint
@@ -70,6 +73,11 @@ def bars(
     return chart
 
 
+def mixer_terms(of: Capture, layer: int) -> SSDTerms:
+    """The terms of a mixer: the embedded model has no other layers."""
+    return cast(SSDTerms, terms_of(of, Place(layer)))
+
+
 def power_of_ten(value: float) -> str:
     """3.1e-07 as LaTeX."""
     mantissa, exponent = f"{value:.0e}".split("e")
@@ -106,7 +114,7 @@ with st.spinner("Running the example through the embedded model"):
     errors = {layer: faithfulness(DEMO, PROMPT, layer) for layer in [place.layer for place in example.places]}
 tolerance = max(below for _, below in errors.values())
 
-tokens, terms = example.tokens, example.ssd_terms(LAYER)
+tokens, terms = example.tokens, mixer_terms(example, LAYER)
 query = len(tokens) - 1
 shown = head_cells(terms, HEAD, tokens)
 cells = shown.cells
@@ -275,7 +283,7 @@ figure.altair_chart(
 )
 
 first_layer = min([place.layer for place in example.places])
-before, after = example.ssd_terms(first_layer).B[0], swapped.ssd_terms(first_layer).B[0]
+before, after = (mixer_terms(each, first_layer).B[0] for each in (example, swapped))
 changes = ((after - before).norm(dim=(-1, -2)) / before.norm(dim=(-1, -2))).tolist()
 changed = [place for place, change in enumerate(changes) if change > 1e-6]
 text, figure = page.columns([5, 6], gap="large")

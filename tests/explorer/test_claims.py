@@ -15,7 +15,9 @@ from components.bridge import ActivationCache
 from components.charts import head_cells
 from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
-from explorer import exports, resources
+from components.ssd import Place
+from explorer import captures, exports, models
+from explorer.captures import terms_of
 from explorer.selection import Selection, first_selection, query_of, selection_of
 from tests.explorer.conftest import GOLDEN, ROOT
 from tests.tiny import tiny_model
@@ -123,16 +125,16 @@ def test_the_page_shows_the_notes_of_a_capture_as_text(page: AppTest) -> None:
 
 @pytest.mark.usefixtures("noted")
 def test_a_long_text_that_is_looked_at_layer_by_layer_has_its_notes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("explorer.resources.HELD_BYTES", 2_000)
-    capture = resources.capture("demo", "word " * 40)
+    monkeypatch.setattr("explorer.captures.HELD_BYTES", 2_000)
+    capture = captures.capture("demo", "word " * 40)
     assert capture.small is not None
     assert set(capture.notes) == set(NOTES)
 
 
 def test_exports_carry_the_notes_and_nothing_where_there_are_none() -> None:
-    bridge = resources.bridge("demo")
-    capture = resources.capture("demo", "one two three")
-    cells = head_cells(capture.ssd_terms(0), 0, capture.tokens)
+    bridge = models.bridge("demo")
+    capture = captures.capture("demo", "one two three")
+    cells = head_cells(terms_of(capture, Place(0)), 0, capture.tokens)
     matrix = cells.matrix(cells.cells["attention"])
 
     def of(notes: list[str]) -> exports.Provenance:

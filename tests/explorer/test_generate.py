@@ -19,7 +19,7 @@ from components.charts import Window, head_cells, visible_tokens
 from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
 from components.ssd import Place, softmax_attention
-from explorer import generating, motion, resources
+from explorer import generating, models, motion
 from explorer.settings import settings
 from tests.explorer.conftest import ROOT
 from tests.families import FAMILY_CASES
@@ -83,7 +83,7 @@ def test_opens_with_the_picked_prompt_and_nothing_generated(page: AppTest) -> No
 def test_greedy_is_the_models_own_generation(page: AppTest) -> None:
     generate(page)
     assert not page.exception
-    model = resources.bridge("demo")
+    model = models.bridge("demo")
     own = model.generate(PRESETS[0].prompt, max_new_tokens=NEW, do_sample=False)
     assert ids(page) == own[0].tolist()
     assert f"{NEW} of {NEW} new tokens" in said(page)
@@ -99,7 +99,7 @@ def test_the_slider_goes_through_time(page: AppTest) -> None:
     page.slider(key="time").set_value(time_shown).run()
     assert not page.exception
     place, head = (page.selectbox(key=f"motion_{name}").value for name in ("layer", "head"))
-    logits, cache = resources.bridge("demo").run_with_cache(ids(page))
+    logits, cache = models.bridge("demo").run_with_cache(ids(page))
     values, likely = logits[0, time_shown].softmax(-1).topk(10)
     bars = table(page, "next_token", "bars")
     assert bars["probability"][:10].tolist() == pytest.approx(values.tolist(), rel=1e-4)
@@ -245,7 +245,7 @@ def test_the_estimate_of_memory_holds_what_is_kept(page: AppTest) -> None:
 
 
 def test_a_failure_is_told_and_what_came_is_kept(page: AppTest) -> None:
-    mixer = resources.bridge("demo").model.backbone.layers[0].mixer
+    mixer = models.bridge("demo").model.backbone.layers[0].mixer
     calls = 0
 
     def fail(*_: object) -> None:
@@ -296,7 +296,7 @@ def test_the_prompt_is_that_of_the_other_page(page: AppTest) -> None:
 def test_a_model_that_decodes_without_its_clamp_says_so(
     page: AppTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mixers = [layer.mixer for layer in resources.bridge("demo").model.backbone.layers]
+    mixers = [layer.mixer for layer in models.bridge("demo").model.backbone.layers]
     for mixer in mixers:
         mixer.time_step_limit = (0.01, 0.02)
     generate(page)
@@ -396,7 +396,7 @@ def test_a_character_that_comes_in_several_tokens_is_named_at_each_once_it_is_co
     page.text_area(key="continued_prompt").set_value("😀中").run()
     generate(page)
     continuation = page.session_state.continuation
-    whole = resources.bridge("demo").to_str_tokens(ids(page))
+    whole = models.bridge("demo").to_str_tokens(ids(page))
     assert whole[:8] == [" ", "<0xF0>", "<0x9F>", "<0x98>", "😀", "<0xE4>", "<0xB8>", "中"]
     first, last = ids(page)[1], ids(page)[7]
     assert continuation.tokens_after(6, [last, first]) == ["中 3/3", "<0xF0>"]

@@ -13,7 +13,8 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from components.ssd import Place, mean_distance, pooled_softmax, softmax_attention
-from explorer import exports, resources
+from explorer import captures, exports, models
+from explorer.captures import terms_of
 from explorer.selection import Selection, query_of, selection_of
 from tests.explorer.conftest import GOLDEN, ROOT
 from tests.families import FAMILY_CASES, FamilyCase
@@ -61,7 +62,7 @@ def test_the_head_map_holds_both_kinds(case: FamilyCase, hybrid: str) -> None:
     softmax = heads[heads["kind"] == "softmax"]
     assert sorted(set(softmax["layer"])) == case.attentions
     assert softmax["half_life"].isna().all()
-    terms = resources.capture(hybrid, PROMPT).terms(Place(case.attentions[0], "softmax"))
+    terms = terms_of(captures.capture(hybrid, PROMPT), Place(case.attentions[0], "softmax"))
     expected = mean_distance(terms).value[0].numpy()
     np.testing.assert_allclose(
         softmax.loc[softmax["layer"] == case.attentions[0], "mean_distance"], expected, rtol=1e-6
@@ -76,7 +77,7 @@ def test_a_softmax_head_is_drawn_from_its_queries_and_keys(case: FamilyCase, hyb
     assert page.subheader[0].value == f"Layer {layer}, softmax attention, head 2"
     assert "softmax" in page.query_params["kind"]
     assert len(page.get("vega_lite_chart")) == 2  # nothing decays
-    _, cache = resources.bridge(hybrid).run_with_cache(PROMPT)
+    _, cache = models.bridge(hybrid).run_with_cache(PROMPT)
     pattern = cache[f"blocks.{layer}.attn.hook_pattern"][0, 2]
     rows, columns = torch.tril_indices(*pattern.shape)
     np.testing.assert_allclose(
@@ -107,9 +108,9 @@ def test_all_views_of_a_long_text(case: FamilyCase, hybrid: str) -> None:
     view = {"gallery": True, "locked": True, "rms": True, "dt": True, "large": True}
     selection = Selection(hybrid, prompt, layer, 0, kind="softmax").with_view(**view)
     page = opened(selection)
-    capture = resources.capture(hybrid, prompt)
+    capture = captures.capture(hybrid, prompt)
     assert capture.length > 128
-    tiles = pooled_softmax(capture.terms(Place(layer, "softmax")), heads=[0], statistic="rms")[0, 0]
+    tiles = pooled_softmax(terms_of(capture, Place(layer, "softmax")), heads=[0], statistic="rms")[0, 0]
     assert table(page, 2, "cells")["attention"].max() == pytest.approx(float(tiles.max()), rel=1e-5)
     assert table(page, 1, "heads")["kind"].tolist() == capture.measures["kind"].tolist()
     page.button(key="strongest").click().run()
@@ -124,13 +125,11 @@ def test_the_program_of_an_export_makes_the_same_matrix(
 
     layer = case.attentions[0]
     for prompt in (PROMPT, " ".join([PROMPT] * 12)):
-        capture = resources.capture(hybrid, prompt)
+        capture = captures.capture(hybrid, prompt)
         cells = head_cells(
-            capture.terms(Place(layer, "softmax")), 1, capture.tokens, Window.whole(capture.length)
+            terms_of(capture, Place(layer, "softmax")), 1, capture.tokens, Window.whole(capture.length)
         )
-        provenance = exports.provenance_of(
-            resources.bridge(hybrid), hybrid, prompt, cells, layer=layer, head=1
-        )
+        provenance = exports.provenance_of(models.bridge(hybrid), hybrid, prompt, cells, layer=layer, head=1)
         made: dict[str, Any] = {}
         exec(exports.snippet(provenance), made)
         np.testing.assert_allclose(made["attention"], cells.matrix(cells.cells["attention"]), atol=1e-6)
@@ -149,8 +148,8 @@ def test_the_kind_travels_in_the_link() -> None:
 
 
 def test_a_layer_is_held_with_what_it_compares_and_no_more(case: FamilyCase, hybrid: str) -> None:
-    resources.capture(hybrid, PROMPT)
-    layer = resources.layer_of(hybrid, PROMPT, Place(case.attentions[0], "softmax"))
+    captures.capture(hybrid, PROMPT)
+    layer = captures.layer_of(hybrid, PROMPT, Place(case.attentions[0], "softmax"))
     assert layer.given is None
     tensors = [layer.terms.q, layer.terms.k]
     assert layer.nbytes == sum(each.nbytes for each in tensors)

@@ -12,8 +12,10 @@ from streamlit.testing.v1 import AppTest
 from components.charts import Window, strongest_tile
 from components.demo.presets import PRESETS
 from components.ssd import Place
-from explorer import resources
+from explorer import captures
+from explorer.captures import terms_of
 from explorer.picks import span_of, window_of
+from explorer.pictures import small_pictures
 from explorer.settings import settings
 from tests.explorer.conftest import ROOT
 
@@ -80,9 +82,9 @@ def test_a_head_that_the_model_lacks_becomes_the_nearest_one(page: AppTest) -> N
     page.session_state.selection = page.session_state.selection.with_head(99, 99)
     page.run()
     assert not page.exception
-    capture = resources.capture("demo", PRESETS[0].prompt)
+    capture = captures.capture("demo", PRESETS[0].prompt)
     last = max(place.layer for place in capture.places)
-    assert page.subheader[0].value == f"Layer {last}, head {capture.ssd_terms(last).heads - 1}"
+    assert page.subheader[0].value == f"Layer {last}, head {terms_of(capture, Place(last)).heads - 1}"
 
 
 def test_every_preset_is_drawn_and_fills_in_its_prompt(page: AppTest) -> None:
@@ -165,7 +167,7 @@ def long(page: AppTest) -> AppTest:
 
 
 def length_of(prompt: str) -> int:
-    return resources.capture("demo", prompt).length
+    return captures.capture("demo", prompt).length
 
 
 def labels(page: AppTest) -> list[str]:
@@ -200,9 +202,9 @@ def test_the_strongest_tile_is_a_click_away_until_tokens_are_single(long: AppTes
     long.button(key="strongest").click().run()
     (window,) = long.session_state.selection.windows
     assert len(window.queries) >= 64
-    capture = resources.capture("demo", LONG)
+    capture = captures.capture("demo", LONG)
     layer, head = map(int, re.findall(r"Layer (\d+), head (\d+)", long.subheader[0].value)[0])
-    tile = strongest_tile(capture.ssd_terms(layer), head, Window.whole(capture.length))
+    tile = strongest_tile(terms_of(capture, Place(layer)), head, Window.whole(capture.length))
     assert set(tile.queries) <= set(window.queries)
     assert set(tile.keys) <= set(window.keys)
     assert "Open the strongest tile (RMS)" not in labels(long)
@@ -249,7 +251,7 @@ def test_a_window_beyond_the_text_shows_the_whole() -> None:
 
 def test_a_run_that_takes_long_is_asked_for_first(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     before = described(page, "panels")
-    monkeypatch.setattr("explorer.resources.measured_rate", lambda *_: 1.0)
+    monkeypatch.setattr("explorer.captures.measured_rate", lambda *_: 1.0)
     page.text_area(key="prompt").set_value(LONG).run()
     assert not page.exception
     assert described(page, "panels") == before
@@ -299,8 +301,8 @@ def test_the_gallery_shows_every_head_and_sorts_them(page: AppTest) -> None:
     heads = {
         dataset.name: pa.ipc.open_stream(dataset.data.data).read_pandas() for dataset in gallery.datasets
     }
-    capture = resources.capture("demo", PRESETS[0].prompt)
-    assert len(heads["heads"]) == len(capture.measures) == len(capture.pictures)
+    capture = captures.capture("demo", PRESETS[0].prompt)
+    assert len(heads["heads"]) == len(capture.measures) == len(small_pictures(capture))
     page.get_by_key("sort").set_value("half_life").run()
     assert not page.exception
     assert {

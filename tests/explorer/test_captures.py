@@ -12,9 +12,10 @@ import torch
 from components.charts import Window, locked_limits
 from components.models import ModelLoadError, load_bridge
 from components.ssd import Place, effective_attention
-from explorer import costs, resources
+from explorer import captures, costs, models, pictures
+from explorer.captures import capture, holds, terms_of
 from explorer.jobs import StoppedError
-from explorer.resources import capture
+from explorer.pictures import small_pictures
 
 LONG = "abc " * 200
 
@@ -30,11 +31,13 @@ def test_a_long_text_is_held_whole_and_exact() -> None:
     assert shown.length == len(shown.tokens) == cache.ssd_terms(0).length
     for layer, _ in shown.places:
         whole = effective_attention(cache.ssd_terms(layer))
-        torch.testing.assert_close(effective_attention(shown.ssd_terms(layer)), whole, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(
+            effective_attention(terms_of(shown, Place(layer))), whole, rtol=1e-5, atol=1e-7
+        )
 
 
 def test_a_layer_holds_no_more_than_it_needs() -> None:
-    layer = resources.layer_of("demo", LONG, capture("demo", LONG).places[0])
+    layer = captures.layer_of("demo", LONG, capture("demo", LONG).places[0])
     terms = layer.terms
     held = [terms.B, terms.C, terms.dt, terms.A, terms.D, terms.cum_log_decay, layer.given]
     assert layer.nbytes == sum(tensor.numel() * tensor.element_size() for tensor in held)
@@ -45,91 +48,91 @@ def test_a_layer_holds_no_more_than_it_needs() -> None:
 
 def runs_of(monkeypatch: pytest.MonkeyPatch) -> list[set[Place]]:
     """The layers that are kept of each run from now on."""
-    runs, run = [], resources._run
+    runs, run = [], captures._run
 
     def watched(model: str, ids: torch.Tensor, places: Sequence[Place], *rest: Any) -> Any:
         runs.append(set(places))
         return run(model, ids, places, *rest)
 
-    monkeypatch.setattr(resources, "_run", watched)
+    monkeypatch.setattr(captures, "_run", watched)
     return runs
 
 
 def test_a_text_that_fits_goes_through_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = runs_of(monkeypatch)
     shown = capture("demo", LONG)
-    assert shown.pictures.shape[0] == len(shown.measures)
-    assert all(shown.holds(place) for place in shown.places)
+    assert small_pictures(shown).shape[0] == len(shown.measures)
+    assert all(holds(shown, place) for place in shown.places)
     assert runs == [set(shown.places)]
 
 
 def test_of_a_text_without_room_only_the_layers_in_use_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = capture("demo", LONG)
     expected, pictures = roomy.measures, roomy.pictures
-    small = resources.layer_of("demo", LONG, Place(0)).nbytes
+    small = captures.layer_of("demo", LONG, Place(0)).nbytes
     st.cache_resource.clear()
-    monkeypatch.setattr(resources, "HELD_BYTES", small)
+    monkeypatch.setattr(captures, "HELD_BYTES", small)
     runs = runs_of(monkeypatch)
     shown = capture("demo", LONG)
     assert set.union(*runs) == set(shown.places)
     assert max(map(len, runs)) < len(shown.places)
     pd.testing.assert_frame_equal(shown.measures, expected)
-    np.testing.assert_allclose(shown.pictures, pictures, rtol=1e-5)
-    assert not any(shown.holds(place) for place in shown.places)
+    np.testing.assert_allclose(small_pictures(shown), pictures, rtol=1e-5)
+    assert not any(holds(shown, place) for place in shown.places)
     runs.clear()
     for layer in (1, 1, 0):
-        assert shown.ssd_terms(layer).length == shown.length
+        assert terms_of(shown, Place(layer)).length == shown.length
     assert runs == [{Place(1)}, {Place(0)}]
-    assert shown.holds(Place(0))
-    assert not shown.holds(Place(1))
-    assert resources.faithfulness("demo", LONG, 0)[0] < 1e-5
+    assert holds(shown, Place(0))
+    assert not holds(shown, Place(1))
+    assert pictures.faithfulness("demo", LONG, 0)[0] < 1e-5
 
 
 def test_what_was_let_go_of_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = capture("demo", LONG)
-    resources._held().clear()
+    captures._held().clear()
     runs = runs_of(monkeypatch)
-    assert shown.terms(Place(1)).length == shown.length
+    assert terms_of(shown, Place(1)).length == shown.length
     assert runs == [set(shown.places)]  # all of them fit, so the next head costs nothing
 
 
 def test_colours_are_locked_over_all_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, window = capture("demo", LONG), Window(range(100, 164), range(0, 64))
-    layers = {place: shown.terms(place) for place in shown.places}
-    found = resources.limits_of(shown, Place(0), window, True, False)
+    layers = {place: terms_of(shown, place) for place in shown.places}
+    found = pictures.limits_of(shown, Place(0), window, True, False)
     assert found == locked_limits(layers, window, with_dt=True)
-    monkeypatch.setattr(resources, "LOCKED_TOKENS", 10)
-    assert resources.limits_of(shown, Place(0), window, True, False) == locked_limits(
+    monkeypatch.setattr(pictures, "LOCKED_TOKENS", 10)
+    assert pictures.limits_of(shown, Place(0), window, True, False) == locked_limits(
         {Place(0): layers[Place(0)]}, window, with_dt=True
     )
 
 
 def test_the_cost_is_told_from_a_measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "_runs", defaultdict(lambda: deque(maxlen=5)))
-    assert resources.cost("demo", "one two").seconds is None
-    cost = resources.cost("demo", LONG)  # measured on the beginning of this text
+    assert captures.cost("demo", "one two").seconds is None
+    cost = captures.cost("demo", LONG)  # measured on the beginning of this text
     assert cost.tokens == capture("demo", LONG).length
     assert cost.seconds is not None
     assert 0 < cost.seconds < 60
-    kept = sum(resources.layer_of("demo", LONG, place).nbytes for place in capture("demo", LONG).places)
+    kept = sum(captures.layer_of("demo", LONG, place).nbytes for place in capture("demo", LONG).places)
     assert kept / 1e9 < cost.gigabytes < 10 * kept / 1e9
 
 
 def test_models_and_captures_are_bounded() -> None:
-    for cached, bound in ((resources.bridge, 2), (resources.capture, 16)):
+    for cached, bound in ((models.bridge, 2), (captures.capture, 16)):
         assert cached._info.max_entries == bound
 
 
 def test_a_model_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ModelLoadError):
-            resources.bridge(str(tmp_path / "nothing"))
+            models.bridge(str(tmp_path / "nothing"))
 
 
 def test_a_run_tells_its_layers_and_can_be_stopped() -> None:
     told: list[tuple[str, float | None]] = []
     capture("demo", "one two three", lambda text, part: told.append((text, part)))
-    layers = len(resources.bridge("demo").blocks)
+    layers = len(models.bridge("demo").blocks)
     parts = [part for text, part in told if "through layer" in text]
     assert parts == [each / layers for each in range(layers)]
 
@@ -143,5 +146,5 @@ def test_a_run_tells_its_layers_and_can_be_stopped() -> None:
 
 def test_faithfulness_is_that_of_a_whole_run() -> None:
     _, cache = load_bridge("demo").run_with_cache(LONG)
-    for layer in resources.bridge("demo").ssm_layers():
-        assert resources.faithfulness("demo", LONG, layer) == (cache.faithfulness(layer), 1e-4)
+    for layer in models.bridge("demo").ssm_layers():
+        assert pictures.faithfulness("demo", LONG, layer) == (cache.faithfulness(layer), 1e-4)

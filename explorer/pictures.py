@@ -1,0 +1,133 @@
+"""Numbers for pictures of a capture, kept once for all sessions. Nothing here draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import streamlit as st
+from jaxtyping import Float32
+
+from components.ssd import KINDS, Place
+from explorer.captures import CAPTURES_HELD, PIECE_TOKENS, Capture, layer_of, terms_of
+from explorer.models import bridge
+from explorer.threads import use_threads
+
+if TYPE_CHECKING:
+    from components.charts import HeadCells, SpanSums, Window
+    from components.ssd import Statistic
+
+FIGURES_HELD = 1024
+LOCKED_TOKENS = 2048
+"""Longest text whose colours are locked across layers: all heads of all layers have to be looked at."""
+OVERVIEW_TILES = 64
+
+_small: WeakKeyDictionary[Capture, Float32[np.ndarray, "head tile tile"]] = WeakKeyDictionary()
+
+
+def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:
+    """Each head as a small picture, the RMS of attention over tiles, in the order of `measures`."""
+    from components.charts import attention_tiles, gallery_tiles
+
+    if capture.small is not None:
+        return capture.small
+    if capture not in _small:
+        tiles = gallery_tiles(len(capture.measures))
+        every = [attention_tiles(terms_of(capture, place), tiles) for place in capture.places]
+        _small[capture] = np.concatenate(every)
+    return _small[capture]
+
+
+def has_small_pictures(capture: Capture) -> bool:
+    """Whether they are at hand."""
+    return capture.small is not None or capture in _small
+
+
+@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
+def faithfulness(model: str, prompt: str, layer: int) -> tuple[float, float]:
+    """Faithfulness of one mixer over the whole prompt, and its tolerance.
+
+    The mixer runs once more, on what it was given.
+    """
+    from components.bridge import ssd_inputs
+
+    given = layer_of(model, prompt, Place(layer)).given
+    if given is None:
+        raise TypeError(f"Layer {layer} was kept without what its mixer was given.")
+    use_threads(bridge(model).model.num_parameters() / len(bridge(model).blocks) * given.shape[1])
+    _, alone = bridge(model).run_mixer(layer, given, names_filter=ssd_inputs, piece_tokens=PIECE_TOKENS)
+    return alone.faithfulness(layer), alone.tolerance(layer)
+
+
+def cells_of(capture: Capture, place: Place, head: int, window: Window, statistic: Statistic) -> HeadCells:
+    """What a window shows of one head, as `head_cells`."""
+    from components.charts import head_cells
+
+    if not KINDS[place.kind].separates:
+        return _kept_cells(capture.model, capture.prompt, place, head, window, statistic, capture.tokens)
+    return head_cells(terms_of(capture, place), head, capture.tokens, window, statistic=statistic)
+
+
+@st.cache_resource(max_entries=CAPTURES_HELD, show_spinner="Comparing every query with every key before it")
+def _kept_cells(
+    model: str,
+    prompt: str,
+    place: Place,
+    head: int,
+    window: Window,
+    statistic: Statistic,
+    _tokens: Sequence[str],
+) -> HeadCells:
+    """Where attention does not separate, a picture of a long text takes work for every pair of its tokens."""
+    from components.charts import head_cells
+
+    terms = layer_of(model, prompt, place).terms
+    return head_cells(terms, head, _tokens, window, statistic=statistic)
+
+
+@st.cache_resource(max_entries=FIGURES_HELD, show_spinner=False)
+def sums_of(
+    model: str,
+    prompt: str,
+    place: Place,
+    head: int,
+    span: range,
+    window: Window,
+    read_by: bool,
+    with_dt: bool,
+    _tokens: Sequence[str],
+) -> SpanSums:
+    """A span of the text as one row of a head, as `span_sums`."""
+    from components.charts import span_sums
+
+    terms = layer_of(model, prompt, place).terms
+    return span_sums(terms, head, _tokens, span, window, read_by=read_by, with_dt=with_dt)
+
+
+def limits_of(capture: Capture, place: Place, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:
+    """Largest content and attention in a window, of all heads of this kind; of a long text, of this layer."""
+    alike = tuple(each for each in capture.places if each.kind == place.kind)
+    alike = alike if capture.length <= LOCKED_TOKENS else (place,)
+    return _limits(capture.model, capture.prompt, alike, window, with_dt, "rms" if rms else "mean")
+
+
+@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
+def overview(model: str, prompt: str, place: Place, head: int) -> Float32[np.ndarray, "tile tile"]:
+    """The RMS of attention over tiles of the whole text, for one head."""
+    from components.charts import attention_tiles
+
+    terms = layer_of(model, prompt, place).terms
+    picture: Float32[np.ndarray, "tile tile"] = attention_tiles(terms, OVERVIEW_TILES, heads=[head])[0]
+    return picture
+
+
+@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
+def _limits(
+    model: str, prompt: str, alike: tuple[Place, ...], window: Window, with_dt: bool, statistic: Statistic
+) -> dict[str, float]:
+    from components.charts import locked_limits
+
+    terms = {place: layer_of(model, prompt, place).terms for place in alike}
+    return locked_limits(terms, window, with_dt=with_dt, statistic=statistic)
