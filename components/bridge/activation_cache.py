@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from components.bridge.attention_record import PATTERN
 from components.bridge.hook_point import Run
 from components.bridge.mixer_record import MixerRecord, gated
+from components.bridge.prompts import require_tokenizer
+from components.bridge.tokens import token_texts
 from components.ssd import MixerTerms, Place, SoftmaxTerms, SSDTerms, effective_attention, reconstruct
 
 
@@ -33,7 +36,7 @@ class ActivationCache(Mapping[str, Tensor]):
         aliases: Mapping[str, str],
         heads: Mapping[Place, int],
         layers: int,
-        to_str_tokens: Callable[[Tensor], list[str]],
+        tokenizer: PreTrainedTokenizerBase | None,
     ) -> None:
         self._captured = run.captured
         self._keeps = run.keeps
@@ -46,7 +49,7 @@ class ActivationCache(Mapping[str, Tensor]):
         self._aliases = aliases
         self._places = list(heads)
         self._layers = layers
-        self._ids, self._to_str_tokens = run.ids, to_str_tokens
+        self._ids, self._tokenizer = run.ids, tokenizer
 
     def __getitem__(self, name: str | tuple[str, int]) -> Tensor:
         hook = self._hook(name)
@@ -86,7 +89,7 @@ class ActivationCache(Mapping[str, Tensor]):
         if self._ids is None or len(self._ids) != 1:
             of = "one layer alone" if self._ids is None else f"{len(self._ids)} texts"
             raise ValueError(f"This cache is of {of}; run one text to see its tokens.")
-        return self._to_str_tokens(self._ids)
+        return token_texts(require_tokenizer(self._tokenizer), self._ids[0].tolist())
 
     def places_of(self, layer: int) -> list[Place]:
         """The kinds of heads that a layer holds; IndexError if it holds none."""

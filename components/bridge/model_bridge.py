@@ -320,7 +320,7 @@ class ModelBridge:
             yield
 
     def _cache(self, run: Run) -> ActivationCache:
-        return ActivationCache(run, self.hook_aliases, self.heads, len(self.blocks), self.to_str_tokens)
+        return ActivationCache(run, self.hook_aliases, self.heads, len(self.blocks), self.tokenizer)
 
     def _forward(
         self,

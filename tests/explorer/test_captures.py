@@ -68,7 +68,7 @@ def test_a_text_that_fits_goes_through_the_model_once(monkeypatch: pytest.Monkey
 
 def test_of_a_text_without_room_only_the_layers_in_use_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = capture("demo", LONG)
-    expected, pictures = roomy.measures, roomy.pictures
+    expected, pictures = roomy.measures, small_pictures(roomy)
     small = captures.layer_of("demo", LONG, Place(0)).nbytes
     st.cache_resource.clear()
     monkeypatch.setattr(captures, "HELD_BYTES", small)
