@@ -68,7 +68,7 @@ def test_a_text_that_fits_goes_through_the_model_once(monkeypatch: pytest.Monkey
 
 def test_of_a_text_without_room_only_the_layers_in_use_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = capture("demo", LONG)
-    expected, pictures = roomy.measures, small_pictures(roomy)
+    expected, drawn = roomy.measures, small_pictures(roomy)
     small = captures.layer_of("demo", LONG, Place(0)).nbytes
     st.cache_resource.clear()
     monkeypatch.setattr(captures, "HELD_BYTES", small)
@@ -77,7 +77,7 @@ def test_of_a_text_without_room_only_the_layers_in_use_are_held(monkeypatch: pyt
     assert set.union(*runs) == set(shown.places)
     assert max(map(len, runs)) < len(shown.places)
     pd.testing.assert_frame_equal(shown.measures, expected)
-    np.testing.assert_allclose(small_pictures(shown), pictures, rtol=1e-5)
+    np.testing.assert_allclose(small_pictures(shown), drawn, rtol=1e-5)
     assert not any(holds(shown, place) for place in shown.places)
     runs.clear()
     for layer in (1, 1, 0):
