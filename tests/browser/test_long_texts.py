@@ -125,10 +125,13 @@ def test_a_text_file_is_opened_and_a_wrong_one_is_told(explorer: Explorer, tmp_p
     bad.write_bytes("Käse".encode("latin-1"))
     before = explorer.described("panels")
     explorer.page.get_by_role("button", name="Open a text").click()
+    explorer.settle()  # what the menu holds is drawn when it opens
     explorer.page.locator("input[type=file]").set_input_files(bad)
     expect(explorer.page.get_by_text("cannot be read as UTF-8")).to_be_visible()
     assert explorer.described("panels") == before
+    explorer.settle()
     explorer.page.get_by_role("button", name="Open a text").click()
+    explorer.settle()
     explorer.page.locator("input[type=file]").set_input_files(good)
     expect(explorer.page.get_by_text(f"Whole text, {LENGTH:,} tokens")).to_be_visible()
     assert explorer.page.get_by_label("Prompt", exact=True).input_value() == LONG
