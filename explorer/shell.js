@@ -1,7 +1,6 @@
 // Runs in the page's head, before Streamlit's own scripts.
 {
-  // Calls `act` soon after the document has changed, and not for every change: a run makes hundreds of them, and
-  // to look through the document at each took 15 of the 200 ms of a new prompt.
+  // Calls `act` soon after the document has changed, and not for every change: a run makes hundreds of them.
   const acts = [];
   let due = false;
   const look = () => {
