@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from components.ssd.attention import position_range, resolve
-from components.ssd.pooling import tile_edges
+from components.ssd.pooling import check_statistic, tile_edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +91,7 @@ def pooled_entries(
     statistic: str = "mean",
 ) -> Float32[Tensor, "batch heads query_tiles key_tiles"]:
     """Mean or root mean square over each tile of a window; arguments and errors as for `pooled_attention`."""
-    if statistic not in ("mean", "rms"):
-        raise ValueError(f"There is no statistic {statistic!r}: it is 'mean' or 'rms'.")
+    check_statistic(statistic)
     out = matrix_entries(terms, heads=heads, queries=queries, keys=keys)
     out = out if statistic == "mean" else out.square()
     for dim, (what, positions) in ((2, ("queries", queries)), (3, ("keys", keys))):

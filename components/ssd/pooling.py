@@ -66,6 +66,12 @@ def tile_edges(length: int, tiles: int) -> Int64[Tensor, " edge"]:
     return torch.arange(count + 1) * length // count
 
 
+def check_statistic(statistic: str) -> None:
+    """Raise ValueError for one that tiles do not have."""
+    if statistic not in ("mean", "rms"):
+        raise ValueError(f"There is no statistic {statistic!r}: it is 'mean' or 'rms'.")
+
+
 def pooled_attention(
     terms: SSDTerms,
     *,
@@ -83,8 +89,7 @@ def pooled_attention(
     time, two vectors (mean) or two matrices state × state (RMS) per leaf of up to 128 positions. IndexError
     when a head does not exist, ValueError for a window without positions or another statistic.
     """
-    if statistic not in ("mean", "rms"):
-        raise ValueError(f"There is no statistic {statistic!r}: it is 'mean' or 'rms'.")
+    check_statistic(statistic)
     chosen = resolve("head", heads, terms.heads)
     rows, columns = (
         position_range("queries", queries, terms.length),

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from components.ssd.attention import content, position_range, resolve
 from components.ssd.edited import EditedRows, put_rows
-from components.ssd.pooling import pooled_content, tile_edges
+from components.ssd.pooling import check_statistic, pooled_content, tile_edges
 from components.ssd.terms import SSDTerms
 
 BLOCK_BYTES = 2**23
@@ -139,8 +139,7 @@ def pooled_softmax(
 
     A softmax does not separate, so this takes work for every entry left of the diagonal in the window's rows.
     """
-    if statistic not in ("mean", "rms"):
-        raise ValueError(f"There is no statistic {statistic!r}: it is 'mean' or 'rms'.")
+    check_statistic(statistic)
     head_index = resolve("head", heads, terms.heads)
     rows = position_range("queries", queries, terms.length)
     columns = position_range("keys", keys, terms.length)
