@@ -28,10 +28,11 @@ def measure(tokens: int) -> dict[str, float]:
     from components.charts import Window, head_cells, panels_chart
     from explorer import captures, models, pictures
     from explorer.captures import terms_of
+    from explorer.subject import Subject
 
-    text = text_of_tokens(tokens)
+    subject = Subject("demo", text_of_tokens(tokens))
     models.bridge("demo")
-    cost = captures.cost("demo", text)
+    cost = captures.cost(subject)
     found: dict[str, float] = {"tokens": cost.tokens, "said s": cost.seconds or 0, "said GB": cost.gigabytes}
 
     def timed(name: str, work: Callable[[], object]) -> None:
@@ -40,16 +41,19 @@ def measure(tokens: int) -> dict[str, float]:
         found[name] = time.perf_counter() - began
 
     def drawn(window: Window) -> None:
-        capture = captures.capture("demo", text)
+        capture = captures.capture(subject)
         panels_chart(head_cells(terms_of(capture, LAYER), HEAD, capture.tokens, window))
 
-    found["GB"] = peak_of(lambda: timed("run s", lambda: captures.capture("demo", text))) / 1e3
+    found["GB"] = peak_of(lambda: timed("run s", lambda: captures.capture(subject))) / 1e3
     drawn(Window.whole(64))  # Altair makes the specification once
     timed("whole s", lambda: drawn(Window.whole(tokens)))
     middle = range(tokens // 2, tokens // 2 + 1024)
     timed("window s", lambda: drawn(Window(middle, middle)))
     found["faithfulness GB"] = (
-        peak_of(lambda: timed("faithfulness s", lambda: pictures.faithfulness("demo", text, LAYER))) / 1e3
+        peak_of(
+            lambda: timed("faithfulness s", lambda: pictures.faithfulness(captures.capture(subject), LAYER))
+        )
+        / 1e3
     )
     return found
 

@@ -81,12 +81,9 @@ def _panels(
     query = shown[-1] if query is None else query
     if query not in shown:
         raise IndexError(f"There is no query {query} here: the window has {shown[0]} to {shown[-1]}.")
-    row = cells.row(query)
-    value = cells.kind.attention_with(dt=with_dt).name
-    key = int(row["j"].iloc[int(row[value].abs().to_numpy().argmax())])
     return panels_chart(
         cells,
-        pointed=(query, key),
+        pointed=(query, cells.most_read(query, dt=with_dt)),
         with_dt=with_dt and cells.kind.times_dt is not None,
         with_bars=True,
         logarithmic=logarithmic,

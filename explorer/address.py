@@ -1,8 +1,4 @@
-"""The address holds everything picked, on every page: read when a page opens or goes back, written after.
-
-What is kept of a session for this: `selection`, the `sampling` of a continuation, and in `told`
-and `beyond` what of the address could not be taken as it was.
-"""
+"""The address holds everything picked, on every page: read when a page opens or goes back, written after."""
 
 from __future__ import annotations
 
@@ -12,10 +8,11 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from explorer import keeper
-from explorer.picks import picked
 from explorer.sampling import SETTINGS, query_of_settings, settings_of
-from explorer.selection import Selection, selection_of, short_query_of, text_key, without_text
+from explorer.selection import selection_of, short_query_of, text_key, without_text
+from explorer.session import session
 from explorer.settings import settings
+from explorer.widgets import forget
 
 NO_TEXT = (
     "This address names a text that is too long for a link, and this browser tab does not have it. The page "
@@ -28,16 +25,16 @@ def read_address() -> None:
 
     Stops the script while a text is on its way from the browser.
     """
-    state = st.session_state
+    state = session()
     parameters = st.query_params.to_dict()
     wanted = parameters.get("text", "")
-    again = "selection" in state
-    if again and not state.get("asked") and not _went_back():
+    again, prompt = state.opened, state.selection.subject.prompt
+    if again and not state.asked and not _went_back():
         keep_text()
         return
-    known = dict(state.get("found", {}))
+    known = dict(state.found)
     if again:
-        known[text_key(picked().prompt)] = picked().prompt
+        known[text_key(prompt)] = prompt
     if wanted and wanted not in known:
         state.asked = True
         keeper.keeper({}, wanted, _take_text)
@@ -53,14 +50,15 @@ def read_address() -> None:
     first_model = settings().offered[0]
     state.selection, unread = selection_of(parameters, first_model)
     values, unread_settings, beyond = settings_of(parameters)
-    state.sampling = values
+    state.sampling, state.opened = values, True
     if again:
         for name in ("model", "prompt", *SETTINGS):  # what stands in the boxes of a page
-            state.pop(name, None)
+            forget(name)
     state.refused = ""
-    if not settings().allows(picked().model):
-        state.refused = settings().refusal(picked().model)
-        state.selection = picked().with_model(first_model)
+    model = state.selection.subject.model
+    if not settings().allows(model):
+        state.refused = settings().refusal(model)
+        state.selection = state.selection.with_model(first_model)
     if unread := [*unread, *unread_settings]:
         told.append(
             f"The link's {' and '.join(unread)} could not be read. The page shows its default instead."
@@ -78,19 +76,20 @@ def _went_back() -> bool:
 def _take_text() -> None:
     """What the browser has answered. No text but the right one has the key."""
     key, text = keeper.found()
-    st.session_state.found = {key: text if text is not None and text_key(text) == key else None}
+    session().found = {key: text if text is not None and text_key(text) == key else None}
 
 
 def keep_text() -> None:
     """Let the browser keep the picked prompt, if it is too long for the address."""
-    parameters, cut = short_query_of(st.context.url or "", picked())
-    keeper.keeper({parameters["text"]: picked().prompt} if cut else {}, "", _take_text)
+    selection = session().selection
+    parameters, cut = short_query_of(st.context.url or "", selection)
+    keeper.keeper({parameters["text"]: selection.subject.prompt} if cut else {}, "", _take_text)
 
 
 def tell(beyond: Sequence[str] = ()) -> None:
     """One quiet notice, once, of what was not taken as it was; `beyond` names what else is out of range."""
-    state = st.session_state
-    told, names = state.get("told", []), [*beyond, *state.get("beyond", [])]
+    state = session()
+    told, names = state.told, [*beyond, *state.beyond]
     state.told, state.beyond = [], []
     if names:
         words = ", ".join(name.replace("_", " ") for name in names)
@@ -99,13 +98,13 @@ def tell(beyond: Sequence[str] = ()) -> None:
         st.caption(f":material/link_off: {' '.join(told)}")
 
 
-def write_address(selection: Selection, passage: str = "") -> None:
+def write_address(passage: str = "") -> None:
     """Put everything picked into the address bar; a prompt that makes it too long goes by its key.
 
     `passage` is the one of "How to read this" that a link has led to.
     """
-    parameters, _ = short_query_of(st.context.url or "", selection)
-    parameters |= query_of_settings(st.session_state.sampling)
+    parameters, _ = short_query_of(st.context.url or "", session().selection)
+    parameters |= query_of_settings(session().sampling)
     if passage:
         parameters["passage"] = passage
     if st.query_params.to_dict() != parameters:

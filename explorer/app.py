@@ -26,9 +26,10 @@ def prepare_first_picture() -> None:
     from components.models import ModelLoadError
     from components.models.catalogue import DEMO
     from explorer.captures import capture
+    from explorer.subject import Subject
 
     with suppress(ModelLoadError):
-        capture(DEMO, PRESETS[0].prompt)
+        capture(Subject(DEMO, PRESETS[0].prompt))
     # Streamlit collects garbage after every run of a script. The imports have made hundreds of thousands of
     # objects that stay, and looking through them takes longer than the run itself.
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What models made of prompts, once for all sessions, bounded.
+"""What models made of prompts, each run once for all sessions, bounded.
 
 A capture is what one model made of one prompt, reduced to what every picture needs. The terms of its layers
 are held as long as there is room; a text so long that there never is goes through the model again for the
@@ -19,12 +19,12 @@ import pandas as pd
 import streamlit as st
 from jaxtyping import Float32
 
-from components.ssd import Place
+from components.ssd import Head, Place, hooks_of
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.costs import Cost, Footprint, measured_rate, remember_run
 from explorer.jobs import Report, no_report
 from explorer.models import bridge, encoded
-from explorer.settings import settings
+from explorer.subject import BY_KEY, Subject
 from explorer.threads import use_threads
 
 if TYPE_CHECKING:
@@ -64,10 +64,9 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """One prompt through one model. Shared between sessions: read only."""
+    """What was run, in numbers. Shared between sessions: read only."""
 
-    model: str
-    prompt: str
+    subject: Subject
     tokens: list[str]
     """Text of each position, ready for display."""
     spans: Spans
@@ -92,9 +91,9 @@ class Capture:
         """How many heads each layer has, by kind."""
         return {place: len(rows) for place, rows in self._by_place.items()}
 
-    def measures_of(self, place: Place, head: int) -> pd.Series[Any]:
+    def measures_of(self, head: Head) -> pd.Series[Any]:
         """The row of `measures` that is of this head."""
-        return self._by_place[place].iloc[head]
+        return self._by_place[head.place].iloc[head.index]
 
     @cached_property
     def _by_place(self) -> dict[Place, pd.DataFrame]:
@@ -102,8 +101,8 @@ class Capture:
         return {place: of.get_group((place.layer, place.kind)) for place in self.places}
 
 
-def cost(model: str, prompt: str, _report: Report = no_report) -> Cost:
-    """What running the prompt will take. Errors as for `capture`, and ValueError for more than is free.
+def cost(subject: Subject, _report: Report = no_report) -> Cost:
+    """What running the prompt will take, and what is free for it. Errors as for `capture`.
 
     The seconds are those of this model's earlier runs; if there was none, of the beginning of this prompt.
     """
@@ -111,25 +110,27 @@ def cost(model: str, prompt: str, _report: Report = no_report) -> Cost:
     from components.charts import measure_table
     from components.models.memory import available_memory
 
-    ids, _ = encoded(model, prompt, _report)
+    model = subject.model
+    ids, _ = encoded(model, subject.prompt, _report)
     length, every = ids.shape[1], places(model)
+    unedited = Subject(model, subject.prompt)  # edits may be of positions beyond the beginning
     if length >= RATE_TOKENS and measured_rate(model) is None:
         _report("Measuring how fast this model reads", None)
         for some in (RATE_TOKENS, MORE_RATE_TOKENS):
             began, beginning = time.monotonic(), ids[:, :some]
-            kept = _run(model, beginning, every, matrix_inputs, no_report)
+            kept = _run(unedited, beginning, every, matrix_inputs, no_report)
             measure_table({place: kept.terms(place) for place in every})
             if time.monotonic() - began > SLOW_SECONDS:
                 break
         _remember(model, began, beginning.shape[1])  # the last one: the first run of all takes longer
     footprint, rate = _footprint(model), measured_rate(model, length)
     gigabytes = footprint.gigabytes(length, HELD_BYTES)
-    settings().check_cost(gigabytes, available_memory(ids.device) / 1e9)
-    return Cost(length, rate and rate * length * footprint.runs(length, HELD_BYTES), gigabytes)
+    seconds = rate and rate * length * footprint.runs(length, HELD_BYTES)
+    return Cost(length, seconds, gigabytes, free=available_memory(ids.device) / 1e9)
 
 
-@st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False)
-def capture(model: str, prompt: str, _report: Report = no_report) -> Capture:
+@st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def capture(subject: Subject, _report: Report = no_report) -> Capture:
     """Run the prompt through the model, or share what another session has run.
 
     Raises ModelLoadError when there is no such model, and ValueError with a sentence for a prompt
@@ -137,13 +138,14 @@ def capture(model: str, prompt: str, _report: Report = no_report) -> Capture:
     """
     from components.charts import measure_table, spans_of, visible_tokens
 
-    ids, texts = encoded(model, prompt, _report)
+    model = subject.model
+    ids, texts = encoded(model, subject.prompt, _report)
     every = places(model)
     at_once = _footprint(model).layers_at_once(len(texts), HELD_BYTES)
     pictures = None
     if at_once == len(every):
         began = time.monotonic()
-        held, kept = _hold(model, prompt, every, _report)
+        held, kept = _hold(subject, every, _report)
         notes = kept.notes
         measures = measure_table({place: each.terms for place, each in held.items()})
         _remember(model, began, len(texts))
@@ -151,15 +153,14 @@ def capture(model: str, prompt: str, _report: Report = no_report) -> Capture:
         summaries, notes = [], []
         for start in range(0, len(every), at_once):
             began = time.monotonic()
-            found, kept = _summaries(model, ids, every[start : start + at_once], _report)
+            found, kept = _summaries(subject, ids, every[start : start + at_once], _report)
             summaries += found
             notes += kept.notes
             _remember(model, began, len(texts))
         measures = pd.concat([measured for measured, _ in summaries], ignore_index=True)
         pictures = np.concatenate([small for _, small in summaries])
     return Capture(
-        model=model,
-        prompt=prompt,
+        subject=subject,
         tokens=visible_tokens(texts),
         spans=spans_of(texts),
         places=every,
@@ -177,30 +178,30 @@ def places(model: str) -> tuple[Place, ...]:
 
 def terms_of(capture: Capture, place: Place) -> MixerTerms:
     """The terms of one layer, without x. If they are not held any more, the prompt runs once more."""
-    return layer_of(capture.model, capture.prompt, place).terms
+    return layer_of(capture.subject, place).terms
 
 
 def holds(capture: Capture, place: Place) -> bool:
     """Whether the terms of a layer are at hand."""
-    return _held().get((capture.model, capture.prompt, place)) is not None
+    return _held().get((capture.subject, place)) is not None
 
 
-def layer_of(model: str, prompt: str, place: Place, _report: Report = no_report) -> Layer:
+def layer_of(subject: Subject, place: Place, _report: Report = no_report) -> Layer:
     """One layer of a prompt that has been captured; if it is not held, the prompt runs once more for it."""
-    found = _held().get((model, prompt, place))
+    found = _held().get((subject, place))
     if found is None:
         with _running:  # sessions that want the same layer wait for it
-            found = _held().get((model, prompt, place))
+            found = _held().get((subject, place))
             if found is None:
-                every, (ids, _) = places(model), encoded(model, prompt)
-                all_fit = _footprint(model).layers_at_once(ids.shape[1], HELD_BYTES) == len(every)
-                found = _hold(model, prompt, every if all_fit else [place], _report)[0][place]
+                every, (ids, _) = places(subject.model), encoded(subject.model, subject.prompt)
+                all_fit = _footprint(subject.model).layers_at_once(ids.shape[1], HELD_BYTES) == len(every)
+                found = _hold(subject, every if all_fit else [place], _report)[0][place]
     return found
 
 
 @st.cache_resource(show_spinner=False)
 def _held() -> CacheByBytes[Layer]:
-    """Layers by model, prompt and place."""
+    """Layers by subject and place."""
     return CacheByBytes(HELD_BYTES)
 
 
@@ -217,23 +218,23 @@ def _remember(model: str, began: float, tokens: int) -> None:
 
 
 def _hold(
-    model: str, prompt: str, wanted: Sequence[Place], report: Report
+    subject: Subject, wanted: Sequence[Place], report: Report
 ) -> tuple[dict[Place, Layer], ActivationCache]:
     """Run the prompt and hold these layers as long as there is room; with them, what was kept of the run."""
     from components.bridge import matrix_inputs
 
-    kept = _run(model, encoded(model, prompt)[0], wanted, matrix_inputs, report)
+    kept = _run(subject, encoded(subject.model, subject.prompt)[0], wanted, matrix_inputs, report)
     held = {}
     for place in wanted:
         report(f"Reading {place}", None)
-        given = kept.get(bridge(model).at(place).hook_in.name)
+        given = kept.get(bridge(subject.model).at(place).hook_in.name)
         held[place] = Layer(kept.terms(place), given)
-        _held().put((model, prompt, place), held[place], held[place].nbytes)
+        _held().put((subject, place), held[place], held[place].nbytes)
     return held, kept
 
 
 def _summaries(
-    model: str, ids: Tensor, wanted: Sequence[Place], report: Report
+    subject: Subject, ids: Tensor, wanted: Sequence[Place], report: Report
 ) -> tuple[list[tuple[pd.DataFrame, Float32[np.ndarray, "head tile tile"]]], ActivationCache]:
     """Measures and small pictures of the heads of each of these layers, and what was kept of the run."""
     from components.bridge import matrix_inputs
@@ -242,23 +243,23 @@ def _summaries(
     def needed(name: str) -> bool:
         return matrix_inputs(name) and not name.endswith(".hook_in")
 
-    kept = _run(model, ids, wanted, needed, report)
+    kept = _run(subject, ids, wanted, needed, report)
     found = []
     for place in wanted:
         report(f"Reading {place}", None)
         terms = kept.terms(place)
-        tiles = gallery_tiles(terms.heads * len(places(model)))
+        tiles = gallery_tiles(terms.heads * len(places(subject.model)))
         found.append((measure_table({place: terms}), attention_tiles(terms, tiles)))
     return found, kept
 
 
 def _run(
-    model: str, ids: Tensor, wanted: Sequence[Place], names: Callable[[str], bool], report: Report
+    subject: Subject, ids: Tensor, wanted: Sequence[Place], names: Callable[[str], bool], report: Report
 ) -> ActivationCache:
-    """Run ids [1, s] and keep what `names` lets through of these layers."""
+    """Run ids [1, s] with the edits, and keep what `names` lets through of these layers."""
     from components.bridge import HookPoint
 
-    model_bridge = bridge(model)
+    model_bridge = bridge(subject.model)
     use_threads(model_bridge.model.num_parameters() * ids.shape[1])
     depth = len(model_bridge.blocks)
     read = 0
@@ -276,7 +277,7 @@ def _run(
     _, kept = model_bridge.run_with_cache(
         ids,
         names_filter=lambda name: names(name) and ".".join(name.split(".")[:3]) in kept_of,
-        fwd_hooks=[(f"blocks.{layer}.hook_in", tell) for layer in range(depth)],
+        fwd_hooks=[*((f"blocks.{layer}.hook_in", tell) for layer in range(depth)), *hooks_of(subject.edits)],
         piece_tokens=PIECE_TOKENS,
         logits_to_keep=1,
     )

@@ -1,19 +1,26 @@
-"""What running a prompt takes, before it is run: memory from the model's shape, time from earlier runs."""
+"""What running a prompt takes, before it is run, and whether it is run.
+
+Memory follows from the model's shape, time from earlier runs.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from statistics import mean
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from components.bridge import ModelBridge
+    from explorer.settings import Settings
 
 RUNS_REMEMBERED = 5
 """Runs that tell a model's rate."""
+
+ASK_SECONDS = 20
+"""A run that takes longer is not begun unasked."""
 
 _MARGIN = 1.2
 """What comes on top of the arrays counted here; measured with `benchmarks.long_text`."""
@@ -27,11 +34,50 @@ class Cost:
     seconds: float | None
     """None where nothing has been measured, as for short prompts."""
     gigabytes: float
+    free: float = inf
+    """GB of memory that are free for it."""
 
     def in_words(self) -> str:
         """As "12,000 tokens, about 3 s and 0.4 GB of memory"."""
         time, memory = _time(self.seconds or 0.0), f"{self.gigabytes:.2g} GB of memory"
         return f"{self.tokens:,} tokens, about {time} and {memory}"
+
+
+@dataclass(frozen=True)
+class Go:
+    """Run it. `words`, if there are any, say what it takes."""
+
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Say what it takes, and run it only if the reader agrees."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Do not run it. `words` say why, and what to do."""
+
+    words: str
+
+
+def decide(cost: Cost | None, limits: Settings, *, shown: bool, agreed: bool) -> Go | Ask | Refuse:
+    """Whether to run a prompt of this cost; None stands for one so short that its cost is not estimated.
+
+    `shown`: whether it is on the page already. `agreed`: whether the reader has agreed to what it takes.
+    """
+    if cost is None:
+        return Go()
+    try:
+        limits.check_cost(cost.gigabytes, cost.free)
+    except ValueError as error:
+        return Refuse(str(error))
+    if (cost.seconds or 0) > ASK_SECONDS and not (shown or agreed):
+        return Ask(f"{cost.in_words()}.")
+    return Go(cost.in_words())
 
 
 def _time(seconds: float) -> str:

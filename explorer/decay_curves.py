@@ -5,12 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from components.charts import decay_curves_chart, survival_table
-from components.ssd import Place
 from explorer.captures import Capture, terms_of
 from explorer.drawing import draw
 from explorer.passages import link_to
-from explorer.picks import picked
 from explorer.switches import toggle
+from explorer.viewer import Viewer
 
 LONG_TIME = 128
 """Tokens from which on decay is drawn over a logarithmic time."""
@@ -19,26 +18,31 @@ DECAY_CURVES = "Survival of the first shown token in every head of the picked la
 """The chart's `alt`, until `live_alt` says what it shows now."""
 
 
-def decay_curves(capture: Capture, place: Place, head: int, half_life: float) -> None:
+def decay_curves(viewer: Viewer, capture: Capture) -> None:
     """Draw them, the picked head's in front, with their switches above."""
-    view = picked().view
+    place, view = viewer.shown.head.place, viewer.shown.view
     always = capture.length > LONG_TIME
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(f"Decay curves of layer {place.layer}", anchor=False, width="content")
-        toggle("log", "Logarithmic", "Survival on a logarithmic scale: a constant decay is a straight line.")
+        toggle(
+            viewer,
+            "log",
+            "Logarithmic",
+            "Survival on a logarithmic scale: a constant decay is a straight line.",
+        )
         if not always:
-            toggle("log_time", "Log time", "Tokens on a logarithmic axis, as always for long texts.")
+            toggle(viewer, "log_time", "Log time", "Tokens on a logarithmic axis, as always for long texts.")
         link_to("memory", "decay curves")
     draw(
         decay_curves_chart(
             survival_table(terms_of(capture, place)),
-            head,
-            half_life,
+            viewer.shown.head.index,
+            float(capture.measures_of(viewer.shown.head)["half_life"]),
             log=view.log,
             log_time=view.log_time or always,
             larger=view.large,
         ),
-        key="decay_curves",
+        key=viewer.key("decay_curves"),
         alt=DECAY_CURVES,
     )
     st.caption(

@@ -25,8 +25,9 @@ from jaxtyping import Float32
 from components.charts import Figure, HeadCells, Window
 from components.charts.colours import FAINT, INK, QUIET
 from components.charts.window import MAX_TILES, tiles_of
-from components.ssd import KINDS, Place, Statistic
+from components.ssd import KINDS, Head, Statistic
 from explorer.captures import PIECE_TOKENS
+from explorer.subject import Subject
 
 if TYPE_CHECKING:
     from components.bridge import ModelBridge
@@ -186,15 +187,12 @@ def _version(package: str) -> str:
 class Provenance:
     """Where a matrix comes from: everything it takes to make it again."""
 
-    model: str
-    """As given to `load_bridge`."""
+    subject: Subject
     revision: str | None
     """Commit of a hub model; None for the embedded one and for folders."""
     dtype: str
     """Of the weights, such as "float32"."""
-    prompt: str
-    layer: int
-    head: int
+    head: Head
     window: Window
     """The queries and keys of the matrix."""
     queries: Sequence[str]
@@ -205,8 +203,6 @@ class Provenance:
     """Of tiles, where the window is larger than the picture."""
     with_dt: bool = False
     """Whether column j is multiplied by dt[j]."""
-    kind: str = Place(0).kind
-    """Of the head."""
     notes: Sequence[str] = ()
     """What a reader should know of what the model computed, in sentences."""
     versions: dict[str, str] = field(default_factory=_versions)
@@ -220,30 +216,25 @@ class Provenance:
 
 def provenance_of(
     bridge: ModelBridge,
-    model: str,
-    prompt: str,
+    subject: Subject,
+    head: Head,
     cells: HeadCells,
     *,
-    layer: int,
-    head: int,
     with_dt: bool = False,
     notes: Sequence[str] = (),
 ) -> Provenance:
-    """The provenance of what `cells` show of a head of this bridge, loaded as `model`; `notes` of the run."""
+    """The provenance of what `cells` show of a head in a run of this bridge; `notes` of that run."""
     folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
     return Provenance(
-        model=model,
+        subject=subject,
         revision=folder.name if folder.parent.name == "snapshots" else None,
         dtype=str(bridge.model.dtype).removeprefix("torch."),
-        prompt=prompt,
-        layer=layer,
         head=head,
         window=cells.window,
         queries=cells.queries["text"].tolist(),
         keys=cells.keys["text"].tolist(),
         statistic=cells.statistic,
         with_dt=with_dt,
-        kind=cells.kind.name,
         notes=notes,
     )
 
@@ -258,10 +249,18 @@ def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
     _check(matrix, provenance)
     window = provenance.window
     rows, columns = _labels(window.queries, provenance.queries), _labels(window.keys, provenance.keys)
-    facts = {
-        name: getattr(provenance, name)
-        for name in ("model", "revision", "dtype", "prompt", "layer", "kind", "head", "with_dt")
+    subject, place, index = provenance.subject, provenance.head.place, provenance.head.index
+    facts: dict[str, Any] = {
+        "model": subject.model,
+        "revision": provenance.revision,
+        "dtype": provenance.dtype,
+        "prompt": subject.prompt,
+        "layer": place.layer,
+        "kind": place.kind,
+        "head": index,
+        "with_dt": provenance.with_dt,
     }
+    facts |= {"edits": [edit.code for edit in subject.edits]} if subject.edits else {}
     facts |= {name: f"{each[0]}-{each[-1]}" for name, each in _ranges(provenance).items()}
     facts |= {"statistic": provenance.statistic} if window.pooled else {}
     facts |= {"notes": "\n".join(provenance.notes)} if provenance.notes else {}
@@ -300,7 +299,8 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
     `attention` [query, key] float32; `queries` and `keys`, the first position in the prompt of each row and
     column; `query_texts` and `key_texts`; `statistic` of tiles, "" where a row and a column are one token;
     `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `kind` ("mamba2" or "softmax"),
-    `head`, `with_dt`; `notes` of what the model computed; `versions`, a JSON object.
+    `head`, `with_dt`; `edits`, as Python expressions; `notes` of what the model computed; `versions`, a JSON
+    object.
     Raises ValueError when the window is not that of the matrix.
     """
     _check(matrix, provenance)
@@ -308,6 +308,7 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         name: np.array([tile.start for tile in tiles_of(positions)], dtype=np.int64)
         for name, positions in _ranges(provenance).items()
     }
+    subject, place, index = provenance.subject, provenance.head.place, provenance.head.index
     file = BytesIO()
     np.savez_compressed(
         file,
@@ -317,14 +318,15 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         query_texts=np.array(provenance.queries, dtype=np.str_),
         key_texts=np.array(provenance.keys, dtype=np.str_),
         statistic=np.str_(provenance.statistic if provenance.window.pooled else ""),
-        model=np.str_(provenance.model),
+        model=np.str_(subject.model),
         revision=np.str_(provenance.revision or ""),
         dtype=np.str_(provenance.dtype),
-        prompt=np.str_(provenance.prompt),
-        layer=np.int64(provenance.layer),
-        kind=np.str_(provenance.kind),
-        head=np.int64(provenance.head),
+        prompt=np.str_(subject.prompt),
+        layer=np.int64(place.layer),
+        kind=np.str_(place.kind),
+        head=np.int64(index),
         with_dt=np.bool_(provenance.with_dt),
+        edits=np.array([edit.code for edit in subject.edits], dtype=np.str_),
         notes=np.array(provenance.notes, dtype=np.str_),
         versions=np.str_(json.dumps(provenance.versions)),
     )
@@ -346,28 +348,38 @@ def snippet(provenance: Provenance) -> str:
     """A Python program that makes the matrix again, with the package's public names only."""
     how = {"revision": provenance.revision, "dtype": provenance.dtype}
     given = "".join(f", {name}={value!r}" for name, value in how.items() if value)
-    kind, is_pooled = KINDS[provenance.kind], provenance.window.pooled
+    subject, place, index = provenance.subject, provenance.head.place, provenance.head.index
+    kind, is_pooled = KINDS[place.kind], provenance.window.pooled
     function = (kind.attention.pooled if is_pooled else kind.attention.full).__name__
-    names = [f"blocks.{provenance.layer}.{hook}" for hook in kind.hooks]
-    terms = kind.terms.format(layer=provenance.layer)
+    names = [f"blocks.{place.layer}.{hook}" for hook in kind.hooks]
+    terms = kind.terms.format(layer=place.layer)
     options = f"\n    include_dt_scaling={provenance.with_dt}," if kind.times_dt else ""
     if is_pooled:
         options = f"\n    tiles={MAX_TILES},\n    statistic={provenance.statistic!r},{options}"
     ranges = {name: f"slice({each.start}, {each.stop})" for name, each in _ranges(provenance).items()}
     notes = "".join(f"# {' '.join(note.split())}\n" for note in provenance.notes)
+    classes = sorted({(type(edit).__module__, type(edit).__name__) for edit in subject.edits})
+    imports = "".join(f"from {module} import {name}\n" for module, name in classes)
+    edits, hooks = "", ""
+    if subject.edits:
+        edits = f"edits = [{', '.join(edit.code for edit in subject.edits)}]\n"
+        hooks = "\n    fwd_hooks=[hook for edit in edits for hook in edit.hooks()],"
     return f"""\
 {notes}from components.models import load_bridge
 from components.ssd import {function}
-
-bridge = load_bridge({provenance.model!r}{given})
-prompt = {provenance.prompt!r}
+{imports}
+bridge = load_bridge({subject.model!r}{given})
+prompt = {subject.prompt!r}
 names = {json.dumps(names)}
-logits, cache = bridge.run_with_cache(
-    prompt, names_filter=names, piece_tokens={PIECE_TOKENS}, logits_to_keep=1
+{edits}logits, cache = bridge.run_with_cache(
+    prompt,
+    names_filter=names,{hooks}
+    piece_tokens={PIECE_TOKENS},
+    logits_to_keep=1,
 )
 attention = {function}(
     cache.{terms},
-    heads=[{provenance.head}],
+    heads=[{index}],
     queries={ranges["queries"]},  # positions in the prompt
     keys={ranges["keys"]},{options}
 )[0, 0].cpu().numpy()
@@ -377,9 +389,10 @@ print(attention.shape)
 
 def file_name(provenance: Provenance, suffix: str) -> str:
     """A name for a download that every system takes, such as `mamba2-demo-layer2-head5.svg`."""
-    last = re.split(r"[/\\]", provenance.model.rstrip("/\\"))[-1].removeprefix("mamba2-")
+    last = re.split(r"[/\\]", provenance.subject.model.rstrip("/\\"))[-1].removeprefix("mamba2-")
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", last)[:60].strip(".-") or "model"
     dt = "-dt" if provenance.with_dt else ""
-    short = KINDS[provenance.kind].short
+    place, index = provenance.head.place, provenance.head.index
+    short = KINDS[place.kind].short
     kind = f"-{short}" if short else ""
-    return f"mamba2-{model}-layer{provenance.layer}{kind}-head{provenance.head}{dt}.{suffix.lstrip('.')}"
+    return f"mamba2-{model}-layer{place.layer}{kind}-head{index}{dt}.{suffix.lstrip('.')}"

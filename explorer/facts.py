@@ -10,11 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from components.charts import exactness, heads_like, in_words, power_of_ten
-from components.ssd import KINDS, MEASURED_ROWS, MEASURES, Measure, Place
+from components.ssd import KINDS, MEASURED_ROWS, MEASURES, Head, Measure
 from explorer.captures import Capture
 from explorer.passages import link_to
-from explorer.picks import chosen, picked
-from explorer.pictures import faithfulness, has_small_pictures, small_pictures
+from explorer.pictures import faithfulness, has_small_pictures, known_faithfulness, small_pictures
+from explorer.session import session
+from explorer.viewer import Viewer
+from explorer.widgets import chosen, put
 
 FEW_CELLS = 150_000
 """Of all heads' matrices. Up to here their small pictures are made before the panels: 32 heads of 64 tokens
@@ -24,29 +26,30 @@ SMALL_PICTURES = 100_000
 """Heads times tokens. Up to here small pictures of all heads are made unasked."""
 
 
-def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any]) -> Callable[[], None]:
+def head_facts(viewer: Viewer, capture: Capture) -> Callable[[], None]:
     """Say what is known of the head, and that the rest is being computed; what is returned computes it.
 
     So nothing of another head stands beside this one's panels, which need not wait for the rest either.
     """
-    selection, kind = picked(), KINDS[place.kind]
-    st.subheader(f"{str(place).capitalize()}, head {head}", anchor=False)
-    if look_for := selection.look_for(place.layer, head, place.kind):
+    head = viewer.shown.head
+    place, kind = head.place, KINDS[head.place.kind]
+    st.subheader(str(head).capitalize(), anchor=False)
+    if look_for := viewer.shown.look_for:
         st.markdown(f":material/visibility: {look_for}")
     with st.container(horizontal=True):
         of_kind = capture.measures[capture.measures["kind"] == place.kind]
         for measure in reversed(MEASURES.values()):
             if of_kind[measure.name].notna().any():
-                _measure(capture, measure, of_head)
+                _measure(capture, measure, capture.measures_of(head))
     faithful, alike = st.empty(), st.empty()
     cells = capture.length**2 * len(capture.measures)
     at_once = has_small_pictures(capture) or cells <= FEW_CELLS
-    known = _known_faithfulness(capture)
+    known = known_faithfulness(capture, place.layer)
     if kind.note:
         faithful.caption(kind.note)
-    elif place.layer in known:
+    elif known is not None:
         with faithful.container():
-            tell_faithfulness(*known[place.layer], place.layer)
+            tell_faithfulness(*known, place.layer)
     else:
         faithful.markdown(
             ":material/hourglass: **Faithfulness: being computed.** :small[Running the mixer of layer "
@@ -54,29 +57,20 @@ def head_facts(capture: Capture, place: Place, head: int, of_head: pd.Series[Any
         )
     if at_once:
         with alike:
-            _alike(capture, place, head)
+            _alike(viewer, capture)
     else:
         alike.caption("Looking for heads like this one.")
 
     def compute() -> None:
         if not at_once:
             with alike:
-                _alike(capture, place, head)
-        if not kind.note and place.layer not in known:  # for this the mixer runs once more
-            known[place.layer] = faithfulness(capture.model, capture.prompt, place.layer)
+                _alike(viewer, capture)
+        if not kind.note and known is None:  # for this the mixer runs once more
+            error, tolerance = faithfulness(capture, place.layer)
             with faithful.container():
-                tell_faithfulness(*known[place.layer], place.layer)
+                tell_faithfulness(error, tolerance, place.layer)
 
     return compute
-
-
-def _known_faithfulness(capture: Capture) -> dict[int, tuple[float, float]]:
-    """What this session has been told of the layers of this text: errors and tolerances."""
-    text = capture.model, capture.prompt
-    if st.session_state.get("faithful", ("",))[0] != text:
-        st.session_state.faithful = text, {}
-    known: dict[int, tuple[float, float]] = st.session_state.faithful[1]
-    return known
 
 
 def tell_faithfulness(error: float, tolerance: float, layer: int, over: str = "") -> None:
@@ -120,51 +114,50 @@ def _figure(count: float, unit: str) -> str:
     return f"{count:.3g} {unit}" if math.isfinite(count) else f"∞ {unit}"
 
 
-def _alike(capture: Capture, place: Place, head: int) -> None:
+def _alike(viewer: Viewer, capture: Capture) -> None:
     """The heads that read most like this one, each a click away."""
-    text = capture.model, capture.prompt
     small = capture.length * len(capture.measures) <= SMALL_PICTURES
-    if not small and not has_small_pictures(capture) and st.session_state.get("alike_of") != text:
+    if not small and not has_small_pictures(capture) and capture.subject not in session().alike_asked:
         st.button(
             "Find heads like this one",
-            key="find_alike",
+            key=viewer.key("find_alike"),
             icon=":material/join_inner:",
-            on_click=_ask_for_alike,
-            args=text,
+            on_click=session().alike_asked.add,
+            args=(capture.subject,),
         )
         return
-    heads = list(capture.measures[["layer", "head", "kind"]].itertuples(index=False, name=None))
-    found = heads_like(small_pictures(capture), heads.index((place.layer, head, place.kind)))
+    heads = [Head(place, index) for place, count in capture.heads.items() for index in range(count)]
+    found = heads_like(small_pictures(capture), heads.index(viewer.shown.head))
     if not found:
         st.caption("No other head reads where this one does.")
         return
     exact = small_pictures(capture).shape[-1] == capture.length
     cells = "|attention|, cell by cell" if exact else "attention over tiles, as root mean squares"
-    names: dict[tuple[int, int, str], str] = {}
+    names: dict[Head, str] = {}
     for other, similarity in found:
-        layer, index, name = heads[other]
+        layer, kind = heads[other].place
         shown = math.floor(similarity * 1000 + 1e-3) / 1000  # cut: 1 is said of the same picture alone
-        names[heads[other]] = f"{f'L{layer} {KINDS[name].short}'.rstrip()} H{index} · {shown:.3f}"
-    st.session_state.alike = None
+        names[heads[other]] = (
+            f"{f'L{layer} {KINDS[kind].short}'.rstrip()} H{heads[other].index} · {shown:.3f}"
+        )
+    key = viewer.key("alike")
+    put(key, None)
     st.pills(
         "Heads that read alike",
         list(names),
-        key="alike",
+        key=key,
         format_func=names.__getitem__,
         help=f"The cosine of two heads' {cells}. At 1 they read the same, whatever its sign and size; at 0 "
         "no cell is read by both. Press one to go to it.",
         on_change=_go_to_alike,
+        args=(viewer,),
     )
 
 
-def _ask_for_alike(model: str, prompt: str) -> None:
-    st.session_state.alike_of = model, prompt
-
-
-def _go_to_alike() -> None:
-    head = chosen("alike", tuple)
+def _go_to_alike(viewer: Viewer) -> None:
+    head = chosen(viewer.key("alike"), Head)
     if head is not None:
-        st.session_state.selection = picked().with_head(*head)
+        viewer.on_pick(viewer.shown.with_head(head))
 
 
 def tell_notes(notes: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from components.ssd import hooks_of
 from explorer.models import bridge, encoded
 from explorer.settings import settings
 from explorer.threads import use_threads
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from components.bridge import ActivationCache, ModelBridge
     from components.bridge.generation import Generation
     from components.ssd import MixerTerms, Place
+    from explorer.subject import Subject
 
 MAX_NEW_TOKENS = 512
 
@@ -50,13 +52,13 @@ class Continuation:
     It begins at once and goes on until it is done, stopped, failed, or unwatched.
     """
 
-    def __init__(self, model: str, prompt: str, options: SamplingOptions) -> None:
+    def __init__(self, subject: Subject, options: SamplingOptions) -> None:
         from components.bridge import ssd_inputs
         from components.bridge.generation import Generation
 
-        ids, _ = encoded(model, prompt)
-        self.model, self.prompt, self.options = model, prompt, options
-        self.bridge = bridge(model)
+        ids, _ = encoded(subject.model, subject.prompt)
+        self.subject, self.options = subject, options
+        self.bridge = bridge(subject.model)
         _check_room(self.bridge, ids.shape[1], options.new_tokens)
         self.generation: Generation = Generation(
             self.bridge,
@@ -66,6 +68,7 @@ class Continuation:
             top_p=options.top_p,
             seed=options.seed,
             names_filter=ssd_inputs,
+            fwd_hooks=hooks_of(subject.edits),
         )
         self.failure: Exception | None = None
         self.unwatched = False

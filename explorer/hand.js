@@ -3,8 +3,8 @@
 //
 // Events made here are not trusted ones, and everything here listens to trusted ones only.
 
-const CANVAS = ".st-key-panels canvas, .st-key-motion_panels canvas";
-const KEYED = ["head_map", "panels", "motion_panels"];
+// The keys of charts are head_map and panels, with the name of their view before: see explorer/viewer.py.
+const CANVAS = '[class*="-panels"] canvas';
 const FOCUS = "[role=graphics-document]"; // the element that has a chart's words
 
 const REST = 80; // milliseconds after which a pointer rests
@@ -87,7 +87,7 @@ let over = null; // the canvas that the pointer is over, and where
 let finger = null; // the one on a canvas
 let elsewhere = null; // where a finger was put down elsewhere
 let touched = null; // the canvas in which a finger points at something
-const pressed = {}; // how often each key was
+const pressed = {}; // for each chart, how often each key was
 const tell = {}; // for each chart, how its page is told
 
 const leave = () => {
@@ -112,19 +112,28 @@ const tellWaiting = () => {
     setTimeout(tellWaiting, 30);
     return;
   }
-  for (const chart of waiting) tell[chart]?.({ ...pressed });
+  for (const chart of waiting) tell[chart]?.({ ...pressed[chart] });
   waiting.clear();
   toldAt = Date.now();
 };
 const press = (chart, key) => {
   if (!tell[chart]) return false;
-  pressed[key] = (pressed[key] ?? 0) + 1;
+  pressed[chart] ??= {};
+  pressed[chart][key] = (pressed[chart][key] ?? 0) + 1;
   waiting.add(chart);
   if (!ticking) tellWaiting();
   return true;
 };
-const backToLast = () => ["panels", "motion_panels"].some((chart) => shown(chart) && press(chart, "Escape"));
-const shown = (chart) => document.querySelector(`.st-key-${chart} ${FOCUS}`);
+const classOf = (chart) => `.st-key-${chart.replace(/[^\w-]/g, "-")}`;
+const shown = (chart) => document.querySelector(`${classOf(chart)} ${FOCUS}`);
+const chartOf = (element) => Object.keys(tell).find((chart) => element?.closest(`${classOf(chart)} ${FOCUS}`));
+
+// Of the panels that the hand is on; without such, of all.
+const backToLast = (canvas = over?.canvas) => {
+  const panels = Object.keys(tell).filter((chart) => chart.endsWith("panels") && shown(chart));
+  const here = panels.filter((chart) => [chartOf(canvas), chartOf(document.activeElement)].includes(chart));
+  for (const chart of here.length ? here : panels) press(chart, "Escape");
+};
 
 // Mouse and pen
 
@@ -199,7 +208,7 @@ const tap = async (canvas, place, id) => {
   touched = canvas;
   if (cursorOf(canvas) !== "pointer") {
     letGo();
-    backToLast();
+    backToLast(canvas);
     return;
   }
   send(canvas, "pointerdown", place, id, 1);
@@ -277,8 +286,8 @@ const keydown = (event) => {
     else if (!isBusy()) backToLast();
     return;
   }
-  const chart = KEYED.find((each) => document.activeElement?.closest(`.st-key-${each} ${FOCUS}`));
-  const across = chart === "head_map" ? ["ArrowLeft", "ArrowRight"] : [];
+  const chart = chartOf(document.activeElement);
+  const across = chart?.endsWith("head_map") ? ["ArrowLeft", "ArrowRight"] : [];
   if (!chart || !["ArrowUp", "ArrowDown", ...across].includes(event.key)) return;
   if (press(chart, event.key)) event.preventDefault();
 };

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from explorer.picks import position_of
+from explorer.session import session
+from explorer.widgets import told_by
 
 KEYS = ("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Escape")
 
@@ -41,8 +43,8 @@ def listen(chart: str, on_moved: Callable[[], None]) -> None:
 
 def moves(chart: str) -> Moves:
     """What the keys did on a chart since they were asked last."""
-    counts = [st.session_state[f"{chart}_hand"].get("moved")]
-    taken = st.session_state.setdefault("keys_taken", dict.fromkeys(KEYS, 0))
+    counts = [told_by(f"{chart}_hand", "moved")]
+    taken = session().keys.setdefault(chart, dict.fromkeys(KEYS, 0))
     new = {}
     for key in KEYS:
         count = position_of(counts, key) or 0

@@ -6,10 +6,12 @@ and here it learns that its session is gone, and loads itself anew.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 
 import streamlit as st
+
+from explorer.session import session
+from explorer.widgets import told_by
 
 _keep = st.components.v2.component(
     "keeper",
@@ -60,9 +62,8 @@ export default function ({ data, setTriggerValue }) {
 
 def keeper(texts: Mapping[str, str], wanted: str, on_found: Callable[[], None]) -> None:
     """Let the browser keep `texts`, by their keys, and ask it for the one that is `wanted`, if any is."""
-    session = st.session_state.setdefault("session", uuid.uuid4().hex)
     _keep(
-        data={"session": session, "texts": dict(texts), "wanted": wanted},
+        data={"session": session().id, "texts": dict(texts), "wanted": wanted},
         key="keeper",
         on_found_change=on_found,
         on_again_change=_again,
@@ -71,7 +72,7 @@ def keeper(texts: Mapping[str, str], wanted: str, on_found: Callable[[], None]) 
 
 def found() -> tuple[str, str | None]:
     """The key that the browser was asked for, and its text, if it has that."""
-    answer = st.session_state.keeper.found
+    answer = told_by("keeper", "found")
     key, text = (answer.get(name) for name in ("key", "text")) if isinstance(answer, Mapping) else ("", None)
     return key if isinstance(key, str) else "", text if isinstance(text, str) else None
 

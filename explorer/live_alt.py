@@ -2,7 +2,8 @@
 
 Streamlit writes `alt` into the chart's specification, and a browser builds a view anew when its specification
 changes, which takes longer than everything else that picking a head does. So a chart is drawn with an `alt`
-that says what kind of picture it is and stays, and this replaces it, in the page, by what it shows now.
+that says what kind of picture it is and stays, and this replaces it, in the page, by what it shows now. It
+finds a chart by the class that Streamlit makes of its key.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from explorer.viewer import Viewer
+
 _say = st.components.v2.component(
     "live_alt",
     js="""
 const say = () => {
-  for (const chart of document.querySelectorAll("[role=graphics-document]")) {
-    const words = chart.getAttribute("aria-label");
-    if (Object.hasOwn(window.liveAlt, words)) chart.dataset.kind = words;
-    const now = window.liveAlt[chart.dataset.kind];
-    if (now !== undefined && words !== now) chart.setAttribute("aria-label", now);
+  for (const [key, words] of Object.entries(window.liveAlt)) {
+    const chart = document.querySelector(`.st-key-${key.replace(/[^\\w-]/g, "-")} [role=graphics-document]`);
+    if (chart && chart.getAttribute("aria-label") !== words) chart.setAttribute("aria-label", words);
   }
 };
 
@@ -40,6 +41,6 @@ export default function ({ data }) {
 )
 
 
-def live_alt(words: Mapping[str, str]) -> None:
-    """From an `alt` that stays to what a reader of the chart drawn with it is told now."""
-    _say(data=dict(words), key="live_alt")
+def live_alt(viewer: Viewer, words: Mapping[str, str]) -> None:
+    """What a reader of each chart is told now, by the chart's key within the view."""
+    _say(data={viewer.key(chart): text for chart, text in words.items()}, key=viewer.key("live_alt"))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
 import streamlit as st
 
 from components.charts import PICK, PICK_FROM_GALLERY, gallery_chart, head_map_chart
-from components.ssd import MEASURES, Place
+from components.ssd import MEASURES, Head, Place
 from explorer import hand
 from explorer.captures import Capture
 from explorer.drawing import draw
 from explorer.passages import Passage, link_to
-from explorer.picks import choose_head, head_of, picked, pressed
+from explorer.picks import head_of
 from explorer.pictures import small_pictures
-from explorer.switches import choose
+from explorer.switches import choice
+from explorer.viewer import Viewer
+from explorer.widgets import chosen, pressed, put
 
 PASSAGES: dict[str, Passage] = {"mean_distance": "distance", "half_life": "half-life"}
 """Of "How to read this", about a measure."""
@@ -26,77 +27,63 @@ GALLERY = "A small picture of the attention of every head."
 """The `alt` of each chart, until `live_alt` says what it shows now."""
 
 
-def _pick_head(chart: str, selection: str) -> None:
+def _pick_head(viewer: Viewer, chart: str, selection: str) -> None:
     """Take the head clicked in a chart; a click that hits none leaves the pick as it is."""
     if head := head_of(pressed(chart, selection)):
-        st.session_state.selection = picked().with_head(*head)
+        viewer.on_pick(viewer.shown.with_head(head))
 
 
-def _move_head(heads: Mapping[Place, int], place: Place, head: int) -> None:
+def _move_head(viewer: Viewer) -> None:
     """Go to another head by the arrow keys: layers down, heads across, as the head map has them."""
-    moves = hand.moves("head_map")
-    down = list(heads)
-    place = down[min(max(down.index(place) + moves.down, 0), len(down) - 1)]
-    head = min(max(head + moves.right, 0), heads[place] - 1)
-    st.session_state.selection = picked().with_head(place.layer, head, place.kind)
+    moves, head = hand.moves(viewer.key("head_map")), viewer.shown.head
+    down = list(viewer.heads)
+    place = down[min(max(down.index(head.place) + moves.down, 0), len(down) - 1)]
+    index = min(max(head.index + moves.right, 0), viewer.heads[place] - 1)
+    viewer.on_pick(viewer.shown.with_head(Head(place, index)))
 
 
-def head_map(capture: Capture, place: Place, head: int) -> None:
+def head_map(viewer: Viewer, capture: Capture) -> None:
     """Every head as a cell, coloured by a measure."""
-    st.session_state.measure = picked().view.measure
-    st.segmented_control(
-        "Heads coloured by",
-        list(MEASURES),
-        key="measure",
-        format_func=lambda name: MEASURES[name].label,
-        on_change=choose,
-        args=("measure",),
-        required=True,
-    )
-    measure = MEASURES[st.session_state.measure]
+    labels = {name: measure.label for name, measure in MEASURES.items()}
+    choice(viewer, "measure", "Heads coloured by", labels)
+    shown = viewer.shown
+    measure = MEASURES[shown.view.measure]
+    key = viewer.key("head_map")
     draw(
-        head_map_chart(
-            capture.measures, measure, (place.layer, place.kind, head), larger=picked().view.large
-        ),
-        key="head_map",
-        on_select=partial(_pick_head, "head_map", PICK),
+        head_map_chart(capture.measures, measure, shown.head, larger=shown.view.large),
+        key=key,
+        on_select=partial(_pick_head, viewer, key, PICK),
         selection_mode=PICK,
         alt=HEAD_MAP,
     )
-    hand.listen("head_map", partial(_move_head, capture.heads, place, head))
+    hand.listen(key, partial(_move_head, viewer))
     st.caption("Click a cell to see its head, or go there by the arrow keys.")
     if passage := PASSAGES.get(measure.name):
         link_to(passage, "the head map")
 
 
-def gallery(capture: Capture, place: Place, head: int) -> None:
+def gallery(viewer: Viewer, capture: Capture) -> None:
     """Every head at once."""
-    st.session_state.sort = picked().view.sort
-    st.segmented_control(
-        "Gallery sorted by",
-        ["", *MEASURES],
-        key="sort",
-        format_func=lambda name: MEASURES[name].label if name else "Layer and head",
-        on_change=choose,
-        args=("sort",),
-        required=True,
-    )
+    labels = {name: measure.label for name, measure in MEASURES.items()}
+    choice(viewer, "sort", "Gallery sorted by", {"": "Layer and head", **labels})
+    shown = viewer.shown
     figure = gallery_chart(
         small_pictures(capture),
         capture.measures,
-        (place.layer, place.kind, head),
-        sort=MEASURES.get(picked().view.sort),
-        locked=picked().view.locked,
-        larger=picked().view.large,
+        shown.head,
+        sort=MEASURES.get(shown.view.sort),
+        locked=shown.view.locked,
+        larger=shown.view.large,
     )
+    key = viewer.key("gallery_of_heads")
     draw(
         figure,
-        key="gallery_of_heads",
-        on_select=partial(_pick_head, "gallery_of_heads", PICK_FROM_GALLERY),
+        key=key,
+        on_select=partial(_pick_head, viewer, key, PICK_FROM_GALLERY),
         selection_mode=PICK_FROM_GALLERY,
         alt=GALLERY,
     )
-    scale = "one scale for all of a kind" if picked().view.locked else "each on its own scale"
+    scale = "one scale for all of a kind" if shown.view.locked else "each on its own scale"
     st.caption(
         f"Root mean square of attention over tiles of the whole text, {scale}. "
         "Click a picture to see its head."
@@ -104,15 +91,24 @@ def gallery(capture: Capture, place: Place, head: int) -> None:
 
 
 def head_lists(
-    heads: Mapping[Place, int],
-    place: Place,
-    head: int,
-    keys: tuple[str, str],
+    viewer: Viewer,
     widths: tuple[int | Literal["stretch"], int | Literal["stretch"]] = ("stretch", "stretch"),
 ) -> None:
-    """The list of layers, by kind, and that of a layer's heads, as on all pages; `heads` counts those."""
-    st.session_state.update(zip(keys, (place, head), strict=True))
-    told: dict[str, Any] = {"on_change": choose_head, "args": (*keys, place, head)}
-    layers = {each: str(each).removeprefix("layer ") for each in heads}
-    st.selectbox("Layer", heads, key=keys[0], format_func=layers.__getitem__, width=widths[0], **told)
-    st.selectbox("Head", range(heads[place]), key=keys[1], width=widths[1], **told)
+    """The list of layers, by kind, and that of a layer's heads."""
+    shown = viewer.shown.head
+    keys = viewer.key("layer"), viewer.key("head")
+    for key, value in zip(keys, (shown.place, shown.index), strict=True):
+        put(key, value)
+    told: dict[str, Any] = {"on_change": _choose_head, "args": (viewer, shown)}
+    layers = {each: str(each).removeprefix("layer ") for each in viewer.heads}
+    st.selectbox("Layer", layers, key=keys[0], format_func=layers.__getitem__, width=widths[0], **told)
+    st.selectbox("Head", range(viewer.heads[shown.place]), key=keys[1], width=widths[1], **told)
+
+
+def _choose_head(viewer: Viewer, shown: Head) -> None:
+    """Take the head from the lists. What they have shown picks nothing: lists that are put away tell it once
+    more.
+    """
+    place, index = chosen(viewer.key("layer"), Place), chosen(viewer.key("head"), int)
+    if place is not None and index is not None and Head(place, index) != shown:
+        viewer.on_pick(viewer.shown.with_head(Head(place, index)))

@@ -21,22 +21,22 @@ from components.charts import (
     what_is_left,
 )
 from components.charts.window import tiles_of
-from components.ssd import KINDS, MEASURES, Place
+from components.ssd import MEASURES, Head
 from explorer import hand
-from explorer.address import write_address
 from explorer.captures import Capture, terms_of
-from explorer.decay_curves import DECAY_CURVES
 from explorer.drawing import draw, plain
 from explorer.live_alt import live_alt
-from explorer.maps import GALLERY, HEAD_MAP
 from explorer.passages import link_to
-from explorer.picks import picked, position_of, pressed, span_of, taken_anew, window_of
+from explorer.picks import position_of, span_of, stamp_of, window_of
 from explorer.pictures import cells_of, limits_of, overview, sums_of
 from explorer.selection import Selection
+from explorer.session import session
 from explorer.sharing import export_menu, share_menu
 from explorer.switches import toggle
 from explorer.text_span import span_switch
 from explorer.threads import use_threads
+from explorer.viewer import Viewer
+from explorer.widgets import pressed
 from explorer.windows import below_the_trail, shown_window
 
 PANELS = "What makes up the attention of the picked head, the text, and what a row reads."
@@ -50,29 +50,27 @@ HAND = (
 
 
 @st.fragment
-def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> None:
+def head_panels(viewer: Viewer, capture: Capture) -> None:
     """The linked panels and the picked row of one head. Another row or window reruns this alone."""
     use_threads(0)  # matrices of one head
-    selection = picked()
-    view = selection.view
-    window = shown_window(capture)
-    query = existing_query(window)
-    cells = cells_of(capture, place, head, window, "rms" if view.rms else "mean")
-    kind = KINDS[place.kind]
-    value = kind.attention_with(dt=view.dt).name
-    with_dt = view.dt and kind.times_dt is not None
-    row = cells.row(query)
-    key = int(row["j"].iloc[int(row[value].abs().to_numpy().argmax())])
-    words = head_in_words(cells, place.layer, head, half_life, query, with_dt=with_dt)
-    limits = limits_of(capture, place, window, with_dt, view.rms) if view.locked else None
-    span, sums = existing_span(capture, selection), None
+    shown = viewer.shown
+    head, view, span = shown.head, shown.view, shown.span
+    window = shown_window(viewer, capture)
+    query = existing_query(viewer, window)
+    cells = cells_of(capture, head, window, "rms" if view.rms else "mean")
+    with_dt = view.dt and cells.kind.times_dt is not None
+    half_life = float(capture.measures_of(head)["half_life"])
+    words = head_in_words(cells, head, half_life, query, with_dt=with_dt)
+    limits = viewer.limits
+    if limits is None and view.locked:
+        limits = limits_of(capture, head.place, window, with_dt, view.rms)
+    sums = None
     if span is not None:
-        key_of_sums = (capture.model, capture.prompt, place, head, span, window, view.read_by, with_dt)
-        sums = sums_of(*key_of_sums, capture.tokens)
+        sums = sums_of(capture.subject, head, span, window, view.read_by, with_dt, capture.tokens)
         words = span_in_words(sums, cells)
     panels = panels_chart(
         cells,
-        pointed=(query, key) if sums is None else None,
+        pointed=(query, cells.most_read(query, dt=with_dt)) if sums is None else None,
         limits=limits,
         with_dt=with_dt,
         with_bars=True,
@@ -80,26 +78,28 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
         logarithmic=view.symlog,
         larger=view.large,
     )
-    with below_the_trail(capture, place, head, window):
-        st.markdown(f"**{_what_is_shown(selection, span, query)}** {plain(words)}", width="content")
+    with below_the_trail(viewer, capture, window):
+        st.markdown(f"**{_what_is_shown(shown, query)}** {plain(words)}", width="content")
         if window.pooled:
             toggle(
+                viewer,
                 "rms",
                 "RMS",
                 "Root mean square of each tile of attention: where a head looks strongest, whatever the "
                 "sign. When off, the mean, in which signs may cancel.",
             )
         if span is not None:
-            span_switch()
-    if left := _what_is_left(capture, place, head, cells):
+            span_switch(viewer)
+    if left := _what_is_left(capture, head, cells):
         st.caption(f":material/hide_source: {plain(left)}")
-    if not st.session_state.get("hand_used"):
+    if not session().hand_used:
         st.caption(f":material/touch_app: {HAND}")
-    hand.listen("panels", partial(_move_row, tiles_of(window.queries), query))
+    key = viewer.key("panels")
+    hand.listen(key, partial(_move_row, viewer, tiles_of(window.queries), query))
     draw(
         panels,
-        key="panels",
-        on_select=_press,
+        key=key,
+        on_select=partial(_press, viewer),
         selection_mode=[PICK_QUERY, OPEN_WINDOW, OPEN_SPAN],
         alt=PANELS,
     )
@@ -107,72 +107,81 @@ def head_panels(capture: Capture, place: Place, head: int, half_life: float) -> 
     with st.container(horizontal=True, vertical_alignment="center"):
         link_to("panels", "the panels")
         link_to("row", "a row")
-        as_table = toggle("table", "Row as a table")
-        share_menu(selection)
-        export_menu(selection, place, head, cells, panels)
+        as_table = toggle(viewer, "table", "Row as a table")
+        share_menu(viewer)
+        export_menu(viewer, capture, cells, panels)
     if as_table:
         st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
     measure = MEASURES[view.measure]
     live_alt(
+        viewer,
         {
-            HEAD_MAP: f"Head map: {measure.label.lower()} of every head. Picked: {place}, head {head}.",
-            GALLERY: f"Gallery: small pictures of {len(capture.measures)} heads. "
-            f"Picked: {place}, head {head}.",
-            PANELS: f"{_shown_in_words(window, capture)}{_what_is_shown(selection, span, query)} {words}",
-            DECAY_CURVES: "Survival of the first token over the tokens after it, for every head of "
-            f"{place}. Head {head} in front, half-life {half_life:.3g} tokens.",
-        }
+            "head_map": f"Head map: {measure.label.lower()} of every head. Picked: {head}.",
+            "gallery_of_heads": f"Gallery: small pictures of {len(capture.measures)} heads. Picked: {head}.",
+            "panels": f"{_shown_in_words(window, capture)}{_what_is_shown(shown, query)} {words}",
+            "decay_curves": "Survival of the first token over the tokens after it, for every head of "
+            f"{head.place}. Head {head.index} in front, half-life {half_life:.3g} tokens.",
+        },
     )
-    write_address(selection)
+    viewer.on_drawn()
 
 
-def _press() -> None:
+def _press(viewer: Viewer) -> None:
     """Open the window or read the span that was brushed, or keep the pressed row; pressed again, let it go.
 
     A press beside all these changes nothing.
     """
     for name in (OPEN_WINDOW, OPEN_SPAN, PICK_QUERY):
-        points = pressed("panels", name)
-        if not taken_anew(name, points):
+        points = pressed(viewer.key("panels"), name)
+        if not _is_new(viewer.key(name), stamp_of(points)):
             continue
-        query = position_of(points, "i")
+        shown, query = viewer.shown, position_of(points, "i")
         if window := window_of(points):
-            st.session_state.selection = picked().with_window(window)
+            viewer.on_pick(shown.with_window(window))
         elif span := span_of(points):
-            st.session_state.selection = picked().with_span(span)
+            viewer.on_pick(shown.with_span(span))
         elif query is not None:
-            again = query == picked().query and picked().span is None
-            st.session_state.selection = picked().with_query(None if again else query)
+            again = query == shown.query and shown.span is None
+            viewer.on_pick(shown.with_query(None if again else query))
         else:
             continue
-        st.session_state.hand_used = True
+        session().hand_used = True
 
 
-def _move_row(rows: Sequence[range], query: int) -> None:
+def _is_new(selection: str, stamp: float | None) -> bool:
+    """Whether a selection that stays in its chart tells of a press that was not taken before."""
+    stamps = session().stamps
+    if stamp is None or stamps.get(selection) == stamp:
+        return False
+    stamps[selection] = stamp
+    return True
+
+
+def _move_row(viewer: Viewer, rows: Sequence[range], query: int) -> None:
     """Go to another row by the arrow keys, or back to the last by Escape."""
-    moves = hand.moves("panels")
+    moves = hand.moves(viewer.key("panels"))
     if moves.back:
-        st.session_state.selection = picked().with_query(None)
+        viewer.on_pick(viewer.shown.with_query(None))
     elif moves.down:
-        at = next(place for place, row in enumerate(rows) if query in row)
+        at = next(number for number, row in enumerate(rows) if query in row)
         row = rows[min(max(at + moves.down, 0), len(rows) - 1)]
-        st.session_state.selection = picked().with_query(row[0])
-        st.session_state.hand_used = True
+        viewer.on_pick(viewer.shown.with_query(row[0]))
+        session().hand_used = True
 
 
-def _what_is_left(capture: Capture, place: Place, head: int, cells: HeadCells) -> str:
+def _what_is_left(capture: Capture, head: Head, cells: HeadCells) -> str:
     """A sentence, if next to nothing is read in the window."""
-    window, terms = cells.window, terms_of(capture, place)
+    window, terms = cells.window, terms_of(capture, head.place)
     first, last = window.queries[0], window.keys[-1]
     if first <= last:  # the diagonal, where nothing has faded yet
         return ""
     # Decay is largest between the nearest two: each token takes some of it.
-    survival, decay = 1.0, KINDS[place.kind].decay
+    survival, decay = 1.0, cells.kind.decay
     if decay is not None:
-        survival = float(decay.full(terms, heads=[head], queries=[first], keys=[last]))
+        survival = float(decay.full(terms, heads=[head.index], queries=[first], keys=[last]))
         if survival > 0.01:
             return ""  # as most windows: the picture of the whole text is not needed
-    return what_is_left(cells, survival, float(overview(capture.model, capture.prompt, place, head).max()))
+    return what_is_left(cells, survival, float(overview(capture.subject, head).max()))
 
 
 def _how_to_read(cells: HeadCells, kernel: int) -> str:
@@ -208,21 +217,14 @@ def _shown_in_words(window: Window, capture: Capture) -> str:
     return f"Queries {in_figures(window.queries)}, keys {in_figures(window.keys)}. "
 
 
-def existing_span(capture: Capture, selection: Selection) -> range | None:
-    """The span that is read as one row, as far as the text has it."""
-    span = selection.span
-    found = range(span.start, min(span.stop, capture.length)) if span is not None else range(0)
-    return found if len(found) else None
-
-
-def _what_is_shown(selection: Selection, span: range | None, query: int) -> str:
+def _what_is_shown(shown: Selection, query: int) -> str:
     """Which row the sentence is about."""
-    if span is not None:
-        return f"Positions {in_figures(span)}, kept."
-    return "The last row." if selection.query != query else f"Row {query:,}, kept."
+    if shown.span is not None:
+        return f"Positions {in_figures(shown.span)}, kept."
+    return "The last row." if shown.query != query else f"Row {query:,}, kept."
 
 
-def existing_query(window: Window) -> int:
+def existing_query(viewer: Viewer, window: Window) -> int:
     """The picked query position; the last of the window, if none is picked or it is not shown."""
-    query = picked().query
+    query = viewer.shown.query
     return window.queries[-1] if query is None or query not in window.queries else query

@@ -10,9 +10,10 @@ import numpy as np
 import streamlit as st
 from jaxtyping import Float32
 
-from components.ssd import KINDS, Place
+from components.ssd import KINDS, Head, Place, hooks_of
 from explorer.captures import CAPTURES_HELD, PIECE_TOKENS, Capture, layer_of, terms_of
 from explorer.models import bridge
+from explorer.subject import BY_KEY, Subject
 from explorer.threads import use_threads
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ LOCKED_TOKENS = 2048
 OVERVIEW_TILES = 64
 
 _small: WeakKeyDictionary[Capture, Float32[np.ndarray, "head tile tile"]] = WeakKeyDictionary()
+_faithful: WeakKeyDictionary[Capture, dict[int, tuple[float, float]]] = WeakKeyDictionary()
 
 
 def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:
@@ -45,54 +47,66 @@ def has_small_pictures(capture: Capture) -> bool:
     return capture.small is not None or capture in _small
 
 
-@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
-def faithfulness(model: str, prompt: str, layer: int) -> tuple[float, float]:
+def known_faithfulness(capture: Capture, layer: int) -> tuple[float, float] | None:
+    """That of `faithfulness`, if it has been computed."""
+    return _faithful.get(capture, {}).get(layer)
+
+
+def faithfulness(capture: Capture, layer: int) -> tuple[float, float]:
     """Faithfulness of one mixer over the whole prompt, and its tolerance.
 
-    The mixer runs once more, on what it was given.
+    The mixer runs once more, on what it was given; once for all sessions.
     """
     from components.bridge import ssd_inputs
 
-    given = layer_of(model, prompt, Place(layer)).given
+    known = known_faithfulness(capture, layer)
+    if known is not None:
+        return known
+    subject = capture.subject
+    given, model = layer_of(subject, Place(layer)).given, bridge(subject.model)
     if given is None:
         raise TypeError(f"Layer {layer} was kept without what its mixer was given.")
-    use_threads(bridge(model).model.num_parameters() / len(bridge(model).blocks) * given.shape[1])
-    _, alone = bridge(model).run_mixer(layer, given, names_filter=ssd_inputs, piece_tokens=PIECE_TOKENS)
-    return alone.faithfulness(layer), alone.tolerance(layer)
+    use_threads(model.model.num_parameters() / len(model.blocks) * given.shape[1])
+    _, alone = model.run_mixer(
+        layer,
+        given,
+        names_filter=ssd_inputs,
+        fwd_hooks=hooks_of(subject.edits),
+        piece_tokens=PIECE_TOKENS,
+    )
+    found = alone.faithfulness(layer), alone.tolerance(layer)
+    _faithful.setdefault(capture, {})[layer] = found
+    return found
 
 
-def cells_of(capture: Capture, place: Place, head: int, window: Window, statistic: Statistic) -> HeadCells:
+def cells_of(capture: Capture, head: Head, window: Window, statistic: Statistic) -> HeadCells:
     """What a window shows of one head, as `head_cells`."""
     from components.charts import head_cells
 
-    if not KINDS[place.kind].separates:
-        return _kept_cells(capture.model, capture.prompt, place, head, window, statistic, capture.tokens)
-    return head_cells(terms_of(capture, place), head, capture.tokens, window, statistic=statistic)
+    if not KINDS[head.place.kind].separates:
+        return _kept_cells(capture.subject, head, window, statistic, capture.tokens)
+    return head_cells(terms_of(capture, head.place), head.index, capture.tokens, window, statistic=statistic)
 
 
-@st.cache_resource(max_entries=CAPTURES_HELD, show_spinner="Comparing every query with every key before it")
+@st.cache_resource(
+    max_entries=CAPTURES_HELD,
+    show_spinner="Comparing every query with every key before it",
+    hash_funcs=BY_KEY,
+)
 def _kept_cells(
-    model: str,
-    prompt: str,
-    place: Place,
-    head: int,
-    window: Window,
-    statistic: Statistic,
-    _tokens: Sequence[str],
+    subject: Subject, head: Head, window: Window, statistic: Statistic, _tokens: Sequence[str]
 ) -> HeadCells:
     """Where attention does not separate, a picture of a long text takes work for every pair of its tokens."""
     from components.charts import head_cells
 
-    terms = layer_of(model, prompt, place).terms
-    return head_cells(terms, head, _tokens, window, statistic=statistic)
+    terms = layer_of(subject, head.place).terms
+    return head_cells(terms, head.index, _tokens, window, statistic=statistic)
 
 
-@st.cache_resource(max_entries=FIGURES_HELD, show_spinner=False)
+@st.cache_resource(max_entries=FIGURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def sums_of(
-    model: str,
-    prompt: str,
-    place: Place,
-    head: int,
+    subject: Subject,
+    head: Head,
     span: range,
     window: Window,
     read_by: bool,
@@ -102,32 +116,32 @@ def sums_of(
     """A span of the text as one row of a head, as `span_sums`."""
     from components.charts import span_sums
 
-    terms = layer_of(model, prompt, place).terms
-    return span_sums(terms, head, _tokens, span, window, read_by=read_by, with_dt=with_dt)
+    terms = layer_of(subject, head.place).terms
+    return span_sums(terms, head.index, _tokens, span, window, read_by=read_by, with_dt=with_dt)
 
 
 def limits_of(capture: Capture, place: Place, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:
     """Largest content and attention in a window, of all heads of this kind; of a long text, of this layer."""
     alike = tuple(each for each in capture.places if each.kind == place.kind)
     alike = alike if capture.length <= LOCKED_TOKENS else (place,)
-    return _limits(capture.model, capture.prompt, alike, window, with_dt, "rms" if rms else "mean")
+    return _limits(capture.subject, alike, window, with_dt, "rms" if rms else "mean")
 
 
-@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
-def overview(model: str, prompt: str, place: Place, head: int) -> Float32[np.ndarray, "tile tile"]:
+@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def overview(subject: Subject, head: Head) -> Float32[np.ndarray, "tile tile"]:
     """The RMS of attention over tiles of the whole text, for one head."""
     from components.charts import attention_tiles
 
-    terms = layer_of(model, prompt, place).terms
-    picture: Float32[np.ndarray, "tile tile"] = attention_tiles(terms, OVERVIEW_TILES, heads=[head])[0]
+    terms = layer_of(subject, head.place).terms
+    picture: Float32[np.ndarray, "tile tile"] = attention_tiles(terms, OVERVIEW_TILES, heads=[head.index])[0]
     return picture
 
 
-@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False)
+@st.cache_data(max_entries=FIGURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def _limits(
-    model: str, prompt: str, alike: tuple[Place, ...], window: Window, with_dt: bool, statistic: Statistic
+    subject: Subject, alike: tuple[Place, ...], window: Window, with_dt: bool, statistic: Statistic
 ) -> dict[str, float]:
     from components.charts import locked_limits
 
-    terms = {place: layer_of(model, prompt, place).terms for place in alike}
+    terms = {place: layer_of(subject, place).terms for place in alike}
     return locked_limits(terms, window, with_dt=with_dt, statistic=statistic)

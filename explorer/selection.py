@@ -13,14 +13,19 @@ from urllib.parse import urlencode
 from components.charts import Window
 from components.demo.presets import PRESETS, Preset
 from components.models.catalogue import DEMO
-from components.ssd import KINDS, MEASURES, Place
+from components.ssd import KINDS, MEASURES, Head, Place, edit_of
 from components.ssd.kinds import FORMER_NAMES
+from explorer.subject import Subject
 
 LONGEST_LINK = 2_000
 """Characters; longer links are cut by some mail programs and servers."""
 
-OF_A_TEXT = ("layer", "kind", "head", "query", "window", "span")
+OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span")
 """Parameters that say something of one text, and nothing without it."""
+
+
+_MOST = Place(0)
+"""Its kind goes without saying in a link."""
 
 
 @dataclass(frozen=True)
@@ -56,53 +61,55 @@ SWITCHES = tuple(field.name for field in fields(View) if field.type == "bool")
 
 @dataclass(frozen=True)
 class Selection:
-    """The model, the prompt, the head, the query position whose row is shown (None: the last), the view.
+    """What was run, the head, the query position whose row is shown (None: the last), the view.
 
-    `kind` is the head's, since a layer of a hybrid may hold heads of both. `windows` are those opened one
-    within the other; the last one is shown, the whole text if there is none. `span` are positions that are
-    read as one row.
+    `windows` are those opened one within the other; the last one is shown, the whole text if there is none.
+    `span` are positions that are read as one row.
     """
 
-    model: str
-    prompt: str
-    layer: int
-    head: int
+    subject: Subject
+    head: Head
     query: int | None = None
     view: View = View()
     windows: tuple[Window, ...] = ()
-    kind: str = Place(0).kind
     span: range | None = None
 
     @property
     def preset(self) -> Preset | None:
         """The preset whose prompt this is."""
-        return next((preset for preset in PRESETS if preset.prompt == self.prompt), None)
+        return next((preset for preset in PRESETS if preset.prompt == self.subject.prompt), None)
+
+    @property
+    def look_for(self) -> str:
+        """What the preset says of M in the head it names, checked in the embedded model; else ""."""
+        preset = self.preset
+        if preset is None or self.subject != Subject(DEMO, preset.prompt) or self.view.dt:
+            return ""
+        return preset.look_for if self.head == _head_of(preset) else ""
+
+    def with_subject(self, subject: Subject) -> Selection:
+        """The same head, row and windows in another run of the same text."""
+        return replace(self, subject=subject)
 
     def with_model(self, model: str) -> Selection:
         """The same prompt and head in another model."""
-        return replace(self, model=model)
-
-    def look_for(self, layer: int, head: int, kind: str) -> str:
-        """What the preset says of a head: that of M in the embedded model, where it was checked; else ""."""
-        preset = self.preset
-        if preset is None or self.model != DEMO or self.view.dt:
-            return ""
-        return preset.look_for if (layer, head, kind) == (preset.layer, preset.head, Place(0).kind) else ""
+        return self.with_subject(self.subject.with_model(model))
 
     def with_preset(self, preset: Preset) -> Selection:
         """The preset's prompt, with the same model; in the embedded one, also where to look in it."""
         start = self.with_prompt(preset.prompt)
-        if self.model != DEMO:
+        if self.subject.model != DEMO:
             return start
-        return replace(start.with_head(preset.layer, preset.head), query=preset.query)
+        return replace(start.with_head(_head_of(preset)), query=preset.query)
 
     def with_prompt(self, prompt: str) -> Selection:
         """Another prompt, seen through the same head; query, span and windows belong to the old text."""
-        return replace(self, prompt=prompt, query=None, span=None, windows=())
+        subject = self.subject.with_prompt(prompt)
+        return replace(self, subject=subject, query=None, span=None, windows=())
 
-    def with_head(self, layer: int, head: int, kind: str = Place(0).kind) -> Selection:
+    def with_head(self, head: Head) -> Selection:
         """Another head on the same text."""
-        return replace(self, layer=layer, head=head, kind=kind)
+        return replace(self, head=head)
 
     def with_query(self, query: int | None) -> Selection:
         """Another row of the same picture; None for the last."""
@@ -125,14 +132,18 @@ class Selection:
         return replace(self, view=replace(self.view, **changes))
 
 
-def nearest_head(selection: Selection, heads: Mapping[Place, int]) -> tuple[Place, int]:
-    """The picked head, or the nearest in a model with so many `heads`: of its kind, if it has any."""
+def _head_of(preset: Preset) -> Head:
+    return Head(Place(preset.layer), preset.head)
+
+
+def nearest_head(head: Head, heads: Mapping[Place, int]) -> Head:
+    """The head, or the nearest in a model with so many `heads`: of its kind, if it has any."""
 
     def distance(place: Place) -> tuple[bool, int]:
-        return place.kind != selection.kind, abs(place.layer - selection.layer)
+        return place.kind != head.place.kind, abs(place.layer - head.place.layer)
 
-    place = min(heads, key=distance)
-    return place, min(selection.head, heads[place] - 1)
+    place = head.place if head.place in heads else min(heads, key=distance)
+    return Head(place, min(head.index, heads[place] - 1))
 
 
 def fitted(
@@ -141,8 +152,7 @@ def fitted(
     """The nearest selection that a model with so many `heads` and a text of that length have, and the names
     of what was out of range. Without a length, positions are left as they are.
     """
-    place, head = nearest_head(selection, heads)
-    found = selection.with_head(place.layer, head, place.kind)
+    found = selection.with_head(nearest_head(selection.head, heads))
     if length is not None:
         query, span = found.query, found.span
         found = replace(
@@ -151,27 +161,39 @@ def fitted(
             windows=tuple(part for window in found.windows if (part := window.within(length))),
             span=None if span is None else range(span.start, min(span.stop, length)) or None,
         )
-    named = {"layer": "layer", "kind": "kind", "head": "head", "query": "query", "windows": "window"}
-    named["span"] = "span"
-    changed = [name for field, name in named.items() if getattr(found, field) != getattr(selection, field)]
-    return found, changed
+    return found, [name for name, value in _named(found).items() if value != _named(selection)[name]]
+
+
+def _named(selection: Selection) -> dict[str, object]:
+    """What may be out of range in another model or text, by its name in the URL."""
+    place, index = selection.head.place, selection.head.index
+    return {
+        "layer": place.layer,
+        "kind": place.kind,
+        "head": index,
+        "query": selection.query,
+        "window": selection.windows,
+        "span": selection.span,
+    }
 
 
 def first_selection(model: str) -> Selection:
     """What the page opens with: the first preset."""
-    return Selection(model, "", 0, 0).with_preset(PRESETS[0])
+    return Selection(Subject(model, ""), Head(Place(0), 0)).with_preset(PRESETS[0])
 
 
 def query_of(selection: Selection) -> dict[str, str]:
     """The URL's parameters for a selection. A preset goes by its name."""
     preset = selection.preset
+    place, index = selection.head.place, selection.head.index
     switched_on = [name for name in SWITCHES if getattr(selection.view, name)]
     parameters = {
-        "model": selection.model,
-        **({"preset": _slug(preset)} if preset else {"prompt": selection.prompt}),
-        "layer": str(selection.layer),
-        "kind": "" if selection.kind == Selection.kind else selection.kind,
-        "head": str(selection.head),
+        "model": selection.subject.model,
+        **({"preset": _slug(preset)} if preset else {"prompt": selection.subject.prompt}),
+        "edits": ",".join(edit.words for edit in selection.subject.edits),
+        "layer": str(place.layer),
+        "kind": "" if place.kind == _MOST.kind else place.kind,
+        "head": str(index),
         "query": "" if selection.query is None else str(selection.query),
         "window": "_".join(map(_window_words, selection.windows)),
         "span": "" if selection.span is None else f"{selection.span[0]}-{selection.span[-1]}",
@@ -230,7 +252,12 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
             start = start.with_preset(preset)
     elif "prompt" in parameters:
         start = start.with_prompt(parameters["prompt"])
-    positions: dict[str, Any] = {}
+    edits = [edit_of(words) for words in parameters.get("edits", "").split(",") if words]
+    subject = replace(start.subject, edits=tuple(edit for edit in edits if edit is not None))
+    if len(subject.edits) < len(edits):
+        unread.append("edits")
+        subject = start.subject
+    positions: dict[str, int] = {}
     for name in ("layer", "head", "query"):
         given = parameters.get(name)
         if given is None:
@@ -239,12 +266,14 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
             positions[name] = int(given)
         else:
             unread.append(name)
-    kind = parameters.get("kind", Selection.kind)
+    kind = parameters.get("kind", _MOST.kind)
     kind = FORMER_NAMES.get(kind, kind)
     if kind not in KINDS:
         unread.append("kind")
-        kind = Selection.kind
-    positions["kind"] = kind
+        kind = _MOST.kind
+    place = Place(positions.get("layer", start.head.place.layer), kind)
+    head = Head(place, positions.get("head", start.head.index))
+    query = positions.get("query", start.query)
     found = [_window(words) for words in parameters.get("window", "").split("_") if words]
     windows = tuple(window for window in found if window is not None)
     if len(windows) < len(found):
@@ -263,7 +292,7 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
     if not set(switches) <= set(SWITCHES):
         unread.append("view")
     view: dict[str, Any] = columns | {name: name in switches for name in SWITCHES}
-    return replace(start, view=View(**view), windows=windows, span=span, **positions), unread
+    return Selection(subject, head, query, View(**view), windows, span), unread
 
 
 def _window_words(window: Window) -> str:

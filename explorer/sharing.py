@@ -10,22 +10,24 @@ import streamlit as st
 from jaxtyping import Float32
 
 from components.charts import Figure, HeadCells
-from components.ssd import Place
-from explorer import captures, exports, models
-from explorer.selection import LONGEST_LINK, Selection, link
+from explorer import exports
+from explorer.captures import Capture
+from explorer.models import bridge
+from explorer.selection import LONGEST_LINK, link
+from explorer.viewer import Viewer
 
 LONGEST_PROGRAM = 20_000
 """Characters; a program that holds a whole book is a file to download."""
 
 
-def share_menu(selection: Selection) -> None:
+def share_menu(viewer: Viewer) -> None:
     """The link to this picture, to be copied."""
     # What a popover holds is made when it opens, not with every picture.
-    menu = st.popover("Copy link", icon=":material/link:", key="copy_link", on_change="rerun")
+    menu = st.popover("Copy link", icon=":material/link:", key=viewer.key("copy_link"), on_change="rerun")
     if not menu.open:
         return
     with menu:
-        address, cut = link(st.context.url or "", selection)
+        address, cut = link(st.context.url or "", viewer.shown)
         st.caption(
             "This link opens this model, prompt, head, row, window and view. Copy it with the button at its "
             "right."
@@ -39,26 +41,19 @@ def share_menu(selection: Selection) -> None:
             )
 
 
-def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells, picture: Figure) -> None:
+def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Figure) -> None:
     """The panels as pictures, the matrix as numbers, and the program that reproduces it."""
-    menu = st.popover("Export", icon=":material/download:", key="export", on_change="rerun")
+    menu = st.popover("Export", icon=":material/download:", key=viewer.key("export"), on_change="rerun")
     if not menu.open:
         return
     with menu:
-        with_dt = selection.view.dt and cells.kind.times_dt is not None
-        notes = captures.capture(selection.model, selection.prompt).notes
+        shown, notes = viewer.shown, capture.notes
+        with_dt = shown.view.dt and cells.kind.times_dt is not None
         provenance = exports.provenance_of(
-            models.bridge(selection.model),
-            selection.model,
-            selection.prompt,
-            cells,
-            layer=place.layer,
-            head=head,
-            with_dt=with_dt,
-            notes=notes,
+            bridge(capture.subject.model), capture.subject, shown.head, cells, with_dt=with_dt, notes=notes
         )
         dark = st.context.theme.type == "dark"
-        title = f"{str(place).capitalize()}, head {head} · Mamba-2 Explorer"
+        title = f"{str(shown.head).capitalize()} · Mamba-2 Explorer"
 
         def matrix() -> Float32[np.ndarray, "query key"]:
             return cells.matrix(cells.cells[cells.kind.attention_with(dt=with_dt).name])
@@ -81,7 +76,7 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
                     make,
                     file_name=exports.file_name(provenance, suffix),
                     mime=mime,
-                    key=f"export_{suffix}",
+                    key=viewer.key(f"export_{suffix}"),
                     on_click="ignore",
                 )
         st.caption("Python that makes the same matrix:")
@@ -94,6 +89,6 @@ def export_menu(selection: Selection, place: Place, head: int, cells: HeadCells,
                 "Python",
                 program,
                 file_name=exports.file_name(provenance, "py"),
-                key="export_py",
+                key=viewer.key("export_py"),
                 on_click="ignore",
             )

@@ -2,48 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import streamlit as st
 
-from components.ssd import KINDS, Place
-from explorer.picks import chosen, picked
+from components.ssd import KINDS
+from explorer.viewer import Viewer
+from explorer.widgets import chosen, put
 
 
-def choose(name: str) -> None:
-    """Take a choice of the view."""
-    choice = chosen(name, str)
-    if choice is not None:
-        st.session_state.selection = picked().with_view(**{name: choice})
+def choice(viewer: Viewer, name: str, label: str, options: Mapping[str, str]) -> None:
+    """A choice of the view: `options` are what can be chosen, and as what it is shown."""
+    put(viewer.key(name), getattr(viewer.shown.view, name))
+    st.segmented_control(
+        label,
+        list(options),
+        key=viewer.key(name),
+        format_func=options.__getitem__,
+        on_change=_take,
+        args=(viewer, name, str),
+        required=True,
+    )
 
 
-def _switch(name: str) -> None:
-    st.session_state.selection = picked().with_view(**{name: st.session_state[name]})
-
-
-def toggle(name: str, label: str, meaning: str | None = None, *, disabled: bool = False) -> bool:
+def toggle(
+    viewer: Viewer, name: str, label: str, meaning: str | None = None, *, disabled: bool = False
+) -> bool:
     """A switch of the view."""
-    st.session_state[name] = getattr(picked().view, name)
-    return st.toggle(label, key=name, help=meaning, on_change=_switch, args=(name,), disabled=disabled)
+    put(viewer.key(name), getattr(viewer.shown.view, name))
+    return st.toggle(
+        label,
+        key=viewer.key(name),
+        help=meaning,
+        on_change=_take,
+        args=(viewer, name, bool),
+        disabled=disabled,
+    )
 
 
-def switches(place: Place) -> None:
+def _take(viewer: Viewer, name: str, kind: type[str | bool]) -> None:
+    value = chosen(viewer.key(name), kind)
+    if value is not None:
+        viewer.on_pick(viewer.shown.with_view(**{name: value}))
+
+
+def larger_type(viewer: Viewer) -> None:
+    """Let the page be set in larger type, if that is switched on."""
+    if viewer.shown.view.large:
+        st.html("<style>html { font-size: 20px; }</style>")
+
+
+def switches(viewer: Viewer) -> None:
     """What of the page is a matter of view: what is shown, then how it is coloured."""
     with st.container(horizontal=True, width="content"):
-        toggle("gallery", "Gallery: small pictures of all heads")
-        toggle("large", "Projector: larger type")
+        toggle(viewer, "gallery", "Gallery: small pictures of all heads")
+        toggle(viewer, "large", "Projector: larger type")
     with st.container(horizontal=True, width="content"):
         toggle(
+            viewer,
             "symlog",
             "Log colours: weak values show",
             "Colours follow the logarithm, over three powers of ten.",
         )
         toggle(
+            viewer,
             "locked",
             "Lock scale: one scale for all heads",
             "All heads of one kind, in every layer, share one scale. A weak head is pale on it.",
         )
-        kind = KINDS[place.kind]
+        kind = KINDS[viewer.shown.head.place.kind]
         no_dt = kind.times_dt is None
         toggle(
+            viewer,
             "dt",
             f"Times dt: {f'not for {kind.short} heads' if no_dt else 'M·dt, what the scan adds'}",
             "A dark cell can be pale because its key was never written (dt), is forgotten (decay), or does "

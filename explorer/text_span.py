@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
-from explorer.captures import Capture
-from explorer.picks import picked
+from explorer.switches import toggle
+from explorer.viewer import Viewer
 from explorer.whole_number import tell_repair, whole_number
+from explorer.widgets import number, put
 
 
-def span_switch() -> None:
+def span_switch(viewer: Viewer) -> None:
     """Which way to read the span, and a way back to a single row."""
-    st.session_state.read_by = picked().view.read_by
-    st.toggle(
+    toggle(
+        viewer,
+        "read_by",
         "What reads it",
-        key="read_by",
-        on_change=_turn,
-        help="On: what reads the span, the sum of its columns. Off: what it reads, the sum of its rows.",
+        "On: what reads the span, the sum of its columns. Off: what it reads, the sum of its rows.",
     )
-    st.button("Back to one row", key="let_go", icon=":material/close:", on_click=_let_go)
+    st.button(
+        "Back to one row",
+        key=viewer.key("let_go"),
+        icon=":material/close:",
+        on_click=_let_go,
+        args=(viewer,),
+    )
 
 
-def span_lists(capture: Capture) -> None:
+def span_lists(viewer: Viewer, length: int) -> None:
     """A span in figures, for the keyboard."""
     st.caption("Read several positions as one row: first and last")
-    span = picked().span or range(capture.length - 1, capture.length)
+    span = viewer.shown.span or range(length - 1, length)
     first, last = st.columns(2)
-    most = capture.length - 1
-    ends = {"first_of_span": (first, "First", span[0]), "last_of_span": (last, "Last", span[-1])}
-    for key, (column, label, position) in ends.items():
-        st.session_state[key] = float(min(position, most))
+    keys = viewer.key("first_of_span"), viewer.key("last_of_span")
+    for key, column, label, position in zip(
+        keys, (first, last), ("First", "Last"), (span[0], span[-1]), strict=True
+    ):
+        put(key, float(position))
         with column:
-            whole_number(label, 0, most, min(position, most), key=key, on_change=_choose_span)
-    tell_repair(*ends)
+            whole_number(
+                label, 0, length - 1, position, key=key, on_change=partial(_choose_span, viewer, keys)
+            )
+    tell_repair(*keys)
 
 
-def _turn() -> None:
-    st.session_state.selection = picked().with_view(read_by=bool(st.session_state.read_by))
+def _let_go(viewer: Viewer) -> None:
+    viewer.on_pick(viewer.shown.with_query(viewer.shown.query))
 
 
-def _let_go() -> None:
-    st.session_state.selection = picked().with_query(picked().query)
-
-
-def _choose_span() -> None:
-    first, last = int(st.session_state.first_of_span), int(st.session_state.last_of_span)
+def _choose_span(viewer: Viewer, keys: tuple[str, str]) -> None:
+    first, last = (int(number(key) or 0) for key in keys)
     if first <= last:
-        st.session_state.selection = picked().with_span(range(first, last + 1))
+        viewer.on_pick(viewer.shown.with_span(range(first, last + 1)))

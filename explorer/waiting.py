@@ -7,8 +7,22 @@ import streamlit as st
 from explorer import jobs
 
 
-def wait_for(key: tuple[str, ...], work: jobs.Work, first_words: str, on_stop: jobs.Callback) -> None:
-    """Wait for a job; once that takes time, say what it does and offer to stop it."""
+def wait_for(
+    key: tuple[object, ...],
+    work: jobs.Work,
+    first_words: str,
+    on_stop: jobs.Callback,
+    button: str = "",
+) -> None:
+    """Wait for a job; once that takes time, say what it does and offer to stop it.
+
+    `on_stop` is called when it is stopped, which `button` does: its key, by default by the first of `key`.
+    """
+
+    def stop() -> None:
+        jobs.stop(key)
+        on_stop()
+
     place = st.empty()
     bar = None
 
@@ -17,7 +31,7 @@ def wait_for(key: tuple[str, ...], work: jobs.Work, first_words: str, on_stop: j
         if bar is None:
             with place.container(horizontal=True, vertical_alignment="center"):
                 bar = st.empty()
-                st.button("Stop", key=f"stop_{key[0]}", icon=":material/stop:", on_click=on_stop)
+                st.button("Stop", key=button or f"stop_{key[0]}", icon=":material/stop:", on_click=stop)
         bar.progress(part or 0.0, text=text)
 
     try:

@@ -7,6 +7,9 @@ from typing import Any
 
 import streamlit as st
 
+from explorer.session import session
+from explorer.widgets import number, put
+
 
 def whole_number(
     label: str,
@@ -22,10 +25,10 @@ def whole_number(
 
     Without limits for the browser, which would keep what is beyond them in its box and send nothing.
     """
-    given = st.session_state.get(key)
+    given = number(key)
     shown = float(default if given is None else given)
-    if not isinstance(given, float):  # else leave it alone: what is written here replaces what is being typed
-        st.session_state[key] = shown
+    if given is None:  # else leave it alone: what is written here replaces what is being typed
+        put(key, shown)
     st.number_input(
         label,
         value=None,
@@ -36,13 +39,13 @@ def whole_number(
         args=(key, low, high, default, shown, on_change),
         **options,
     )
-    return repaired(st.session_state[key], low, high, default)[0]
+    return repaired(number(key), low, high, default)[0]
 
 
 def tell_repair(*keys: str) -> None:
     """What was changed last in boxes with these keys."""
     for key in keys:
-        if sentence := st.session_state.get(_said_of(key)):
+        if sentence := session().repairs.get(key):
             st.caption(f":material/info: {sentence}")
 
 
@@ -59,16 +62,13 @@ def repaired(typed: float | None, low: int, high: int, default: int) -> tuple[in
     return used, f"{shown} is not from {low:,} to {high:,}: {used:,} is used."
 
 
-def _said_of(key: str) -> str:
-    return f"{key}_repaired"
-
-
 def _take(
     key: str, low: int, high: int, default: int, shown: float, on_change: Callable[[], None] | None
 ) -> None:
-    used, sentence = repaired(st.session_state[key], low, high, default)
-    if used != st.session_state[key]:
-        st.session_state[key] = float(used)
-    st.session_state[_said_of(key)] = sentence
+    typed = number(key)
+    used, sentence = repaired(typed, low, high, default)
+    if used != typed:
+        put(key, float(used))
+    session().repairs[key] = sentence
     if on_change is not None and used != shown:  # a box that is put away tells its number once more
         on_change()

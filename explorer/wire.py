@@ -18,14 +18,14 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-CHARTS = frozenset({"head_map", "gallery_of_heads", "panels", "motion_panels"})
+CHARTS = frozenset({"head_map", "gallery_of_heads", "panels"})
 """The keys of those that can be clicked; a selection is sent as JSON."""
 
 _KEYS = {
     "string_value": {
         *CHARTS,
         *("model", "prompt", "layer", "head", "query"),
-        *("continued_prompt", "motion_layer", "motion_head", "pace"),
+        *("continued_prompt", "pace"),
     },
     "string_array_value": {"preset", "measure", "sort", "draws", "alike"},
     "bool_value": {
@@ -48,11 +48,10 @@ _KEYS = {
         "keeper__events",
         "head_map_hand__events",
         "panels_hand__events",
-        "motion_panels_hand__events",
     },
 }
 FORMS = {key: form for form, keys in _KEYS.items() for key in keys}
-"""The form of each widget's value by the widget's key. A widget that is not named here is a button."""
+"""The form of each widget's value by the widget's key within its view. What is not named is a button."""
 
 _LEVELS = 4
 """Of brackets in a selection: the object, its selections, the points of one, their fields."""
@@ -93,7 +92,7 @@ def checked(data: bytes) -> bytes:
 
 
 def _well_formed(state: WidgetState) -> bool:
-    key = state.id.split("-", maxsplit=2)[-1]  # the identifier ends with it
+    key = state.id.split("-", maxsplit=2)[-1].rpartition(":")[2]  # the identifier ends with it
     form = state.WhichOneof("value")
     if form is None:  # the widget was emptied
         return True

@@ -30,10 +30,12 @@ from components.charts import (
 from components.charts import gallery as gallery_module
 from components.charts import head_map as head_map_module
 from components.charts.window import Window
-from components.ssd import KINDS, MEASURES, Estimate, Factor, Kind, Measure, MixerTerms, Place, SSDTerms
+from components.ssd import KINDS, MEASURES, Estimate, Factor, Head, Kind, Measure, MixerTerms, Place, SSDTerms
 from explorer import exports
-from explorer.selection import Selection, query_of, selection_of
+from explorer.selection import query_of, selection_of
+from explorer.subject import Subject
 from tests.charts.conftest import random_terms
+from tests.selections import selected
 
 MAIN = Path(__file__).parents[1] / "explorer" / "main.py"
 TOKENS = [f"·t{k}" for k in range(9)]
@@ -128,9 +130,11 @@ def test_a_new_kind_stands_in_the_maps_beside_the_others(delta: DeltaTerms) -> N
     assert of_kind["mean_distance"].notna().all()
     assert of_kind["half_life"].isna().all()
     for figure in (
-        head_map_chart(measures, MEASURES["mean_distance"], (1, "delta", 2)),
+        head_map_chart(measures, MEASURES["mean_distance"], Head(Place(1, "delta"), 2)),
         gallery_chart(
-            np.concatenate([attention_tiles(each, 9) for each in terms.values()]), measures, (1, "delta", 2)
+            np.concatenate([attention_tiles(each, 9) for each in terms.values()]),
+            measures,
+            Head(Place(1, "delta"), 2),
         ),
     ):
         drawn = json.dumps(figure.specification(), ensure_ascii=False)
@@ -152,7 +156,7 @@ def test_a_new_kind_has_its_own_panels_row_and_words(delta: DeltaTerms) -> None:
     row = row_table(cells, 8)
     assert list(row.columns) == ["key position", "key token", "content", "gate", "attention"]
     np.testing.assert_array_equal(row["attention"], expected[8])
-    assert head_in_words(cells, 1, 2, float("nan"), 8).startswith("In layer 1, delta head 2, ")
+    assert head_in_words(cells, Head(Place(1), 2), float("nan"), 8).startswith("In layer 1, delta head 2, ")
     sums = span_sums(delta, 2, TOKENS, range(3, 6), Window.whole(9))
     np.testing.assert_allclose(sums.sums, expected[3:6].sum(dim=0), rtol=1e-5, atol=1e-6)
     strongest = strongest_tile(delta, 2, Window.whole(9))
@@ -166,16 +170,13 @@ def test_a_new_kind_has_its_own_panels_row_and_words(delta: DeltaTerms) -> None:
 def test_a_new_kind_goes_into_links_and_exports(delta: DeltaTerms) -> None:
     cells = head_cells(delta, 2, TOKENS)
     provenance = exports.Provenance(
-        model="demo",
+        subject=Subject("demo", "a"),
         revision=None,
         dtype="float32",
-        prompt="a",
-        layer=1,
-        head=2,
+        head=Head(Place(1, "delta"), 2),
         window=cells.window,
         queries=TOKENS,
         keys=TOKENS,
-        kind=cells.kind.name,
     )
     matrix = cells.matrix(cells.cells["attention"])
     assert '# kind: "delta"' in exports.matrix_csv(matrix, provenance).decode("utf-8-sig")
@@ -187,7 +188,7 @@ def test_a_new_kind_goes_into_links_and_exports(delta: DeltaTerms) -> None:
     assert "cache.delta_terms(layer=1)" in program
     assert '"blocks.1.delta.hook_gate"' in program
     assert exports.file_name(provenance, "csv") == "mamba2-demo-layer1-delta-head2.csv"
-    selection = Selection("demo", "a", 1, 2, kind="delta")
+    selection = selected("demo", "a", 1, 2, kind="delta")
     assert selection_of(query_of(selection), "demo") == (selection, [])
 
 
@@ -197,7 +198,9 @@ def test_a_new_measure_is_seen_on_the_page(weight: Measure) -> None:
     assert weight.label in [metric.label for metric in page.metric]
     choice = next(each for each in page.get("button_group") if each.proto.label == "Heads coloured by")
     assert [option.content for option in choice.proto.options][-1] == weight.label
-    page.session_state.selection = page.session_state.selection.with_view(measure="weight", sort="weight")
+    page.session_state.session.selection = page.session_state.session.selection.with_view(
+        measure="weight", sort="weight"
+    )
     page.run()
     assert not page.exception
     assert page.query_params["measure"] == "weight"
@@ -209,9 +212,9 @@ def test_a_new_measure_colours_the_map_and_sorts_the_gallery(weight: Measure) ->
     M = KINDS[terms.kind].attention.full(terms)
     np.testing.assert_array_equal(measures["weight"], M.abs().mean(dim=(-2, -1))[0])
     assert (measures["weight_error"] == 0).all()
-    shown = head_map_chart(measures, weight, (0, "mamba2", 0)).tables["heads"]["shown"]
+    shown = head_map_chart(measures, weight, Head(Place(0), 0)).tables["heads"]["shown"]
     np.testing.assert_allclose(shown, measures["weight"])
-    figure = gallery_chart(attention_tiles(terms, 9), measures, (0, "mamba2", 0), sort=weight)
+    figure = gallery_chart(attention_tiles(terms, 9), measures, Head(Place(0), 0), sort=weight)
     places = figure.tables["heads"].set_index("head")["place"]
     assert places.sort_values().index.tolist() == measures.sort_values("weight")["head"].tolist()[::-1]
     assert "mean weight" in json.dumps(figure.chart)

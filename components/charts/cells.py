@@ -63,6 +63,14 @@ class HeadCells:
         """The cells of the row that holds a query position, by column."""
         return self.cells[self.cells["row"] == self.row_of(query)]
 
+    def most_read(self, query: int, *, dt: bool = False) -> int:
+        """The key that a query position reads most, by |M|, or with `dt` by |M·dt| where there is a dt; of a
+        pooled window, the first of its tile.
+        """
+        row = self.row(query)
+        value = row[self.kind.attention_with(dt=dt).name].abs().to_numpy()
+        return int(row["j"].iloc[int(value.argmax())])
+
     def matrix(self, values: pd.Series[float]) -> Float32[np.ndarray, "row column"]:
         """A column of `cells` as a matrix, zero above the diagonal."""
         matrix = np.zeros((len(self.queries), len(self.keys)), dtype=np.float32)

@@ -25,7 +25,7 @@ from components.charts.figure import Figure, built, data_only, read, rows_of, sc
 from components.charts.head_map import is_named, named_kinds, rows_are, told, tooltip
 from components.charts.heads_table import row_labels
 from components.charts.picture import png_address
-from components.ssd import KINDS, MEASURES, Measure
+from components.ssd import KINDS, MEASURES, Head, Measure
 
 PICK_FROM_GALLERY = "gallery_head"
 """Name of the point selection; it holds `layer`, `kind` and `head` of the clicked picture."""
@@ -57,13 +57,13 @@ def gallery_tiles(heads: int) -> int:
 def gallery_chart(
     pictures: Float32[np.ndarray, "head tile tile"],
     measures: pd.DataFrame,
-    picked: tuple[int, str, int],
+    picked: Head,
     *,
     sort: Measure | None = None,
     locked: bool = False,
     larger: bool = False,
 ) -> Figure:
-    """Pooled |attention| of each head, zero above the diagonal, and the `picked` (layer, kind, head) framed.
+    """Pooled |attention| of each head, zero above the diagonal, and the `picked` head framed.
 
     `measures` is a `measure_table` with a row for each of the `pictures`. They stand at their layer and head
     or, with `sort`, row by row from the head with the most of that measure to the least. Each has full colour
@@ -84,7 +84,7 @@ def gallery_chart(
     address = png_address(_mosaic(tiles, place, across), glaze_palette())
     # Small types: beside the image, these rows are most of what a page is sent.
     heads = heads.assign(place=place).astype(_TYPES | dict.fromkeys(MEASURES, np.float32))
-    is_picked = (heads[["layer", "kind", "head"]] == list(picked)).all(axis=1)
+    is_picked = (heads[["layer", "kind", "head"]] == [*picked.place, picked.index]).all(axis=1)
     filled = np.bincount(place // across)
     tables = {
         "scene": scene(across=across, down=len(filled), dots=dots),

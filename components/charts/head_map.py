@@ -27,7 +27,7 @@ from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
 from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
 from components.charts.heads_table import row_labels
 from components.charts.spread import spread_of
-from components.ssd import KINDS, MEASURES, Measure
+from components.ssd import KINDS, MEASURES, Head, Measure
 
 PICK = "head"
 """Name of the point selection; it holds `layer`, `kind` and `head` of the clicked cell."""
@@ -66,10 +66,8 @@ def rows_are(named: Sequence[str]) -> str:
     return f"layer (○ {', '.join(named)})" if named else "layer"
 
 
-def head_map_chart(
-    measures: pd.DataFrame, measure: Measure, picked: tuple[int, str, int], *, larger: bool = False
-) -> Figure:
-    """Layers down, heads across; `measures` is a `measure_table`, `picked` the framed (layer, kind, head).
+def head_map_chart(measures: pd.DataFrame, measure: Measure, picked: Head, *, larger: bool = False) -> Figure:
+    """Layers down, heads across; `measures` is a `measure_table`, `picked` the framed head.
 
     A head without the measure is hollow. Values that span more than a power of ten are coloured by ratio, and
     infinite ones stand beyond the largest of the others. The frame is drawn from `picked`, not from the
@@ -79,7 +77,7 @@ def head_map_chart(
     values = measures[measure.name]
     spread = spread_of(values)
     row, labels = row_labels(measures)
-    layer, kind, head = picked
+    (layer, kind), head = picked.place, picked.index
     at = row[(measures["layer"] == layer) & (measures["kind"] == kind)]
     tables = {
         "scene": scene(low=spread.low, high=spread.high, bend=spread.bend, endless=spread.endless),

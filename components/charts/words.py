@@ -10,10 +10,11 @@ import pandas as pd
 from components.charts.cells import HeadCells
 from components.charts.span_sums import SpanSums
 from components.charts.window import in_figures
+from components.ssd import Head
 
 
 def head_in_words(
-    cells: HeadCells, layer: int, head: int, half_life: float, query: int, *, with_dt: bool = False
+    cells: HeadCells, head: Head, half_life: float, query: int, *, with_dt: bool = False
 ) -> str:
     """One plain sentence, such as "Layer 2, head 5 halves every 6.1 tokens; 31 % of its weight is negative;
     'have' reads 'map' most (+0.42)."
@@ -27,7 +28,7 @@ def head_in_words(
     weight = cells.cells[value].abs().astype("float64")
     total = float(weight.sum())
     short = cells.kind.short
-    parts = [] if short else [f"Layer {layer}, head {head} {_half_life(half_life)}"]
+    parts = [] if short else [f"Layer {head.place.layer}, head {head.index} {_half_life(half_life)}"]
     if total == 0:
         parts.append("it has no weight here")
     elif not cells.pooled and cells.kind.attention.signed:
@@ -44,7 +45,7 @@ def head_in_words(
         if cells.pooled:
             figure = f"{'RMS' if cells.statistic == 'rms' else 'mean'} {figure}"
         parts.append(f"{_reader(cells, cell)} {_read(cells, cell)} most ({figure})")
-    beginning = f"In layer {layer}, {short} head {head}, " if short else ""
+    beginning = f"In layer {head.place.layer}, {short} head {head.index}, " if short else ""
     return f"{beginning}{'; '.join(parts)}."
 
 

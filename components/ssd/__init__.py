@@ -5,9 +5,11 @@ Begin with `reference`, which has the formulas as they are written; the glossary
 
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.edited import EditedRows
+from components.ssd.edits import EDITS, Edit, edit_of, hooks_of
 from components.ssd.kinds import (
     KINDS,
     Factor,
+    Head,
     Kind,
     MixerTerms,
     Place,
@@ -30,12 +32,15 @@ from components.ssd.state import state_contributions, state_norms, state_shares
 from components.ssd.terms import SSDTerms
 
 __all__ = [
+    "EDITS",
     "KINDS",
     "MEASURED_ROWS",
     "MEASURES",
+    "Edit",
     "EditedRows",
     "Estimate",
     "Factor",
+    "Head",
     "Kind",
     "MatrixTerms",
     "Measure",
@@ -47,8 +52,10 @@ __all__ = [
     "attention_of",
     "content",
     "decay",
+    "edit_of",
     "effective_attention",
     "half_life",
+    "hooks_of",
     "kind_of",
     "matrix_entries",
     "mean_distance",

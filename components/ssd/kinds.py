@@ -242,3 +242,15 @@ class Place(NamedTuple):
     def order(self) -> tuple[int, int]:
         """Down the model; in one layer, by kind as in `KINDS`."""
         return self.layer, list(KINDS).index(self.kind)
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head: its layer and kind, and its number among the layer's heads of that kind."""
+
+    place: Place
+    index: int
+
+    def __str__(self) -> str:
+        """As "layer 9, head 2" or "layer 9, softmax attention, head 2"."""
+        return f"{self.place}, head {self.index}"

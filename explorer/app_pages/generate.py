@@ -4,77 +4,71 @@ from functools import partial
 
 import streamlit as st
 
-from components.models import CATALOGUE, ModelLoadError
-from explorer import jobs, models
+from explorer import models
 from explorer.address import tell, write_address
+from explorer.frame import (
+    main_viewer,
+    pick,
+    prompt_box,
+    take_prompt,
+    tell_limits,
+    tell_refused,
+    wait_for_model,
+)
 from explorer.generating import MAX_NEW_TOKENS, Continuation
 from explorer.motion import in_motion
-from explorer.picks import picked
 from explorer.sampling import GREEDY, PACES, SAMPLED, SETTINGS, sampling_options
 from explorer.selection import fitted
+from explorer.session import session
 from explorer.settings import settings
+from explorer.switches import larger_type
 from explorer.waiting import wait_for
 from explorer.whole_number import tell_repair, whole_number
+from explorer.widgets import chosen, put, put_first
 
-LABELS = {entry.name: entry.label for entry in CATALOGUE}
-FIRST_MODEL = settings().offered[0]
+PROMPT = "continued_prompt"  # the key of its box
 
-state = st.session_state
+state = session()
 notice = st.empty()
-if refused := state.pop("refused", ""):
-    st.text(refused)
-model = picked().model
-continuation: Continuation | None = state.get("continuation")
-if continuation is not None and continuation.model != model:
+tell_refused()
+subject, continuation = state.selection.subject, state.continuation
+if continuation is not None and continuation.subject.model != subject.model:
     continuation.stop()
-state.continued_prompt = picked().prompt
+put(PROMPT, subject.prompt)
 for name, value in state.sampling.items():
-    state.setdefault(name, value)
-
-
-def take_prompt() -> None:
-    """Keep the head; the prompt is that of all pages."""
-    state.selection = picked().with_prompt(state.continued_prompt)
+    put_first(name, value)
 
 
 def begin() -> None:
-    """Let what was before go; the new text begins below, where it can say what hinders it."""
-    if state.continued_prompt != picked().prompt:
-        take_prompt()
-    if state.get("continuation"):
-        state.continuation.stop()
+    """Let the text before go. The new one begins below, where the page can say why it cannot."""
+    take_prompt(PROMPT)
+    stop()
     state.continuation = None
     state.begins = True
 
 
 def stop() -> None:
     """Keep what has come."""
-    if state.get("continuation"):
+    if state.continuation is not None:
         state.continuation.stop()
 
 
 def stop_loading() -> None:
     """Go back to the model that the page opens with."""
-    jobs.stop(("model", picked().model))
-    state.selection = picked().with_model(FIRST_MODEL)
+    pick(state.selection.with_model(settings().offered[0]))
 
 
 def stop_counting() -> None:
     """Leave the prompt as it is."""
-    jobs.stop(("tokens", picked().model, picked().prompt))
 
 
 # Prompt and controls
 
-if limits := settings().limits_in_words():
-    st.caption(f":material/lock: {' '.join(limits)}")
-st.text_area(
-    "Prompt",
-    key="continued_prompt",
-    height=76,
-    max_chars=settings().most_characters,
-    on_change=take_prompt,
-    help="The prompt of the page Explore. The model continues it below.",
+tell_limits()
+prompt_box(
+    PROMPT,
+    "The prompt of the page Explore. The model continues it below.",
+    partial(take_prompt, PROMPT),
 )
 with st.container(horizontal=True, vertical_alignment="bottom"):
     buttons = st.container(horizontal=True, width="content")
@@ -93,7 +87,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         width=140,
         help="The most tokens per second, so that you can follow.",
     )
-    if state.draws == SAMPLED:
+    samples = chosen("draws", str) == SAMPLED
+    if samples:
         st.slider(
             "Temperature",
             0.1,
@@ -121,38 +116,32 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             width=115,
             help="With the same settings, the same seed draws the same text.",
         )
-tell_repair("new_tokens", *(["seed"] if state.draws == SAMPLED else []))
-state.sampling = {name: each.nearest(state[name]) for name, each in SETTINGS.items()}
+tell_repair("new_tokens", *(["seed"] if samples else []))
+state.sampling = {name: each.nearest(chosen(name, object)) for name, each in SETTINGS.items()}
 told = st.container()
 
 # Model
 
 with told:
-    try:
-        wait_for(("model", model), partial(models.bridge, model), "Loading the model", stop_loading)
-    except ModelLoadError as error:
+    if error := wait_for_model(subject.model, stop_loading):
         st.error("This model cannot be opened. Choose another on the page Explore.", icon=":material/error:")
-        st.text(str(error))
-        write_address(picked())
+        st.text(error)
+        write_address()
         with notice:
             tell()
         st.stop()
-    state.selection, beyond = fitted(picked(), models.bridge(model).heads)
+    state.selection, beyond = fitted(state.selection, models.bridge(subject.model).heads)
     with notice:
         tell(beyond)
 
     # Begin
 
-    if state.pop("begins", False):
-        prompt = picked().prompt
+    if state.begins:
+        state.begins = False
+        text = subject.model, subject.prompt
         try:
-            wait_for(
-                ("tokens", model, prompt),
-                partial(models.encoded, model, prompt),
-                "Counting the tokens",
-                stop_counting,
-            )
-            continuation = state.continuation = Continuation(model, prompt, sampling_options(state.sampling))
+            wait_for(("tokens", *text), partial(models.encoded, *text), "Counting the tokens", stop_counting)
+            continuation = state.continuation = Continuation(subject, sampling_options(state.sampling))
         except ValueError as error:
             st.warning("This prompt cannot be continued.", icon=":material/edit:")
             st.text(str(error))
@@ -169,15 +158,15 @@ with buttons:
 
 # What comes
 
-if picked().view.large:
-    st.html("<style>html { font-size: 20px; }</style>")
+viewer = main_viewer(models.bridge(subject.model).heads, None, "motion")
+larger_type(viewer)
 if continuation is None:
     st.caption("While the model writes, the picked head is shown here: each new token adds a row.")
 else:
-    if continuation.model != model:
+    if continuation.subject.model != subject.model:
         st.caption(
             ":material/stop_circle: You changed the model, so the text of the previous one was stopped. "
             "Generate starts a text of the new one."
         )
-    in_motion(continuation)
-write_address(picked())
+    in_motion(main_viewer(continuation.heads, None, "motion"), continuation)
+write_address()

@@ -27,8 +27,8 @@ from explorer.drawing import draw
 from explorer.models import bridge
 from explorer.panels import column_in_words
 from explorer.passages import named_passage, show_passage
-from explorer.picks import picked
 from explorer.pictures import faithfulness
+from explorer.subject import Subject
 
 if TYPE_CHECKING:
     from components.bridge import HookPoint
@@ -106,12 +106,12 @@ def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, fl
 
 tell()
 passage = named_passage()
-write_address(picked(), passage)  # what was picked is there after a reload, and on the way back
+write_address(passage)  # what was picked is there after a reload, and on the way back
 
 with st.spinner("Running the example through the embedded model"):
-    example = capture(DEMO, PROMPT)
-    swapped = capture(DEMO, PROMPT.replace(*SWAP))
-    errors = {layer: faithfulness(DEMO, PROMPT, layer) for layer in [place.layer for place in example.places]}
+    example = capture(Subject(DEMO, PROMPT))
+    swapped = capture(Subject(DEMO, PROMPT.replace(*SWAP)))
+    errors = {place.layer: faithfulness(example, place.layer) for place in example.places}
 tolerance = max(below for _, below in errors.values())
 
 tokens, terms = example.tokens, mixer_terms(example, LAYER)

@@ -35,7 +35,7 @@ from components.charts.colours import (
 )
 from components.charts.picture import png_address
 from components.charts.strip import ACROSS, LETTER, letters_across, lines_of, text_columns
-from components.ssd import MEASURES, Measure, Place, SSDTerms
+from components.ssd import MEASURES, Head, Measure, Place, SSDTerms
 from tests.charts.conftest import random_terms
 
 DISTANCE = MEASURES["mean_distance"]
@@ -96,7 +96,7 @@ def test_every_head_and_text_has_the_same_chart() -> None:
     with_span = [panels_chart(cells, with_bars=True, span=span).chart for span in spans]
     assert with_span[0] is with_span[1] is panels_chart(cells, pointed=(8, 3), with_bars=True).chart
     measures = measure_table({Place(0): terms})
-    heads = [head_map_chart(measures, DISTANCE, (0, "mamba2", head)) for head in (0, 1)]
+    heads = [head_map_chart(measures, DISTANCE, Head(Place(0), head)) for head in (0, 1)]
     assert heads[0].chart is heads[1].chart
 
 
@@ -106,7 +106,7 @@ def test_every_table_that_a_chart_names_is_there() -> None:
         panels(9)[1],
         panels_chart(cells_of(9), with_bars=True),
         decay_curves_chart(survival_table(terms), 0, 2.0),
-        head_map_chart(measure_table({Place(0): terms}), DISTANCE, (0, "mamba2", 0)),
+        head_map_chart(measure_table({Place(0): terms}), DISTANCE, Head(Place(0), 0)),
     ):
         named = {layer["data"]["name"] for layer in figure.chart["layer"] if "name" in layer["data"]}
         assert named == set(figure.tables)
@@ -379,7 +379,7 @@ def test_logarithmic_colours_show_weak_values_of_either_sign() -> None:
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda measure: measure.name)
 def test_head_map_frames_the_picked_head(terms: SSDTerms, measure: Measure) -> None:
-    figure = head_map_chart(measure_table({Place(1): terms, Place(3): terms}), measure, (3, "mamba2", 2))
+    figure = head_map_chart(measure_table({Place(1): terms, Place(3): terms}), measure, Head(Place(3), 2))
     assert figure.tables["picked"].to_dict("records") == [{"row": 1, "head": 2}]
     pick = next(p for p in figure.chart["params"] if p["name"] == PICK)
     assert pick["select"]["fields"] == ["layer", "kind", "head"]
@@ -391,7 +391,7 @@ def test_head_map_takes_heads_that_never_decay(terms: SSDTerms) -> None:
     measures.loc[0, "half_life"] = np.inf
     measures.loc[1, "mean_distance"] = np.nan
     for measure in MEASURES.values():
-        figure = head_map_chart(measures, measure, (0, "mamba2", 0))
+        figure = head_map_chart(measures, measure, Head(Place(0), 0))
         assert np.isfinite([fact(figure, "low"), fact(figure, "high")]).all()
         assert np.isfinite(figure.tables["heads"]["shown"].dropna()).all()
 
@@ -433,7 +433,7 @@ def test_larger_type_is_larger_everywhere(terms: SSDTerms) -> None:
     measures, survival = measure_table({Place(0): terms}), survival_table(terms)
     cells = cells_of(9)
     for small, large in (
-        (head_map_chart(measures, DISTANCE, (0, "mamba2", 0), larger=larger) for larger in (False, True)),
+        (head_map_chart(measures, DISTANCE, Head(Place(0), 0), larger=larger) for larger in (False, True)),
         (decay_curves_chart(survival, 0, 2.0, larger=larger) for larger in (False, True)),
         (panels_chart(cells, with_bars=True, larger=larger) for larger in (False, True)),
     ):

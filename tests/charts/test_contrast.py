@@ -9,7 +9,7 @@ import pytest
 
 from components.charts.axes import readable_axis
 from components.charts.colours import ACCENT, AMOUNT, INK, NEGATIVE, PAGE, POSITIVE, QUIET, letters_turn
-from explorer.motion import PALE
+from explorer.text_so_far import PALE
 
 ROOT = Path(__file__).parents[2]
 THEME = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]

@@ -16,7 +16,7 @@ from PIL import Image
 from components.charts import Figure, measure_table
 from components.charts.colours import glaze_levels, glaze_palette
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
-from components.ssd import MEASURES, Place, pooled_attention
+from components.ssd import MEASURES, Head, Place, pooled_attention
 from tests.charts.conftest import random_terms
 
 DISTANCE, HALF_LIFE = MEASURES.values()
@@ -43,7 +43,7 @@ def measured(layers: int, heads: int) -> pd.DataFrame:
 
 def gallery(layers: int, heads: int, tiles: int | None = None, **options: Any) -> tuple[np.ndarray, Figure]:
     pictures = noise(layers * heads, tiles or gallery_tiles(layers * heads))
-    return pictures, gallery_chart(pictures, measured(layers, heads), (0, "mamba2", 0), **options)
+    return pictures, gallery_chart(pictures, measured(layers, heads), Head(Place(0), 0), **options)
 
 
 def fact(figure: Figure, name: str) -> int:
@@ -111,7 +111,7 @@ def test_a_gallery_is_a_valid_chart_with_every_table_it_names(sort: Any, larger:
 
 @pytest.mark.parametrize("sort", [None, DISTANCE])
 def test_every_text_model_and_pick_has_the_same_chart(sort: Any) -> None:
-    one = gallery_chart(noise(6, 1), measured(2, 3), (1, "mamba2", 2), sort=sort, locked=True)
+    one = gallery_chart(noise(6, 1), measured(2, 3), Head(Place(1), 2), sort=sort, locked=True)
     assert one.chart is gallery(24, 24, sort=sort)[1].chart
     assert one.chart is not gallery(2, 3, sort=sort, larger=True)[1].chart
 
@@ -130,7 +130,7 @@ def test_each_picture_stands_at_its_layer_and_head() -> None:
 
 def test_layers_without_heads_leave_no_row() -> None:
     measures = measure_table({Place(1): random_terms(9), Place(3): random_terms(8)})
-    figure = gallery_chart(noise(6, 9), measures, (3, "mamba2", 1))
+    figure = gallery_chart(noise(6, 9), measures, Head(Place(3), 1))
     assert figure.tables["layers"]["layer"].tolist() == ["1", "3"]
     assert place(figure, 3, 1) == (1, 1)
     assert figure.tables["picked"]["place"].tolist() == [4]
@@ -139,7 +139,7 @@ def test_layers_without_heads_leave_no_row() -> None:
 def test_real_attention_is_drawn_below_the_diagonal_only() -> None:
     terms = random_terms(30)
     pictures = pooled_attention(terms, tiles=gallery_tiles(terms.heads), statistic="rms")[0].numpy()
-    figure = gallery_chart(pictures, measure_table({Place(0): terms}), (0, "mamba2", 0))
+    figure = gallery_chart(pictures, measure_table({Place(0): terms}), Head(Place(0), 0))
     dots = fact(figure, "dots")
     assert dots == 60  # 30 tokens twice, in the room of 64
     for head in range(terms.heads):
@@ -178,7 +178,7 @@ def test_few_heads_need_few_columns() -> None:
 def test_sorting_begins_with_what_never_decays_and_ends_with_what_reads_nothing() -> None:
     measures = measured(1, 5)
     measures["half_life"] = [2.0, np.nan, 7.0, np.inf, 7.0]
-    figure = gallery_chart(noise(5, 4), measures, (0, "mamba2", 3), sort=HALF_LIFE)
+    figure = gallery_chart(noise(5, 4), measures, Head(Place(0), 3), sort=HALF_LIFE)
     assert [head for _, head in order(figure)] == [3, 2, 4, 0, 1]
     assert figure.tables["picked"]["place"].tolist() == [0]
 
@@ -188,8 +188,8 @@ def test_a_gallery_sorts_rows_as_they_come(sort: Any) -> None:
     """The index of `measures` and the order of its rows say nothing."""
     measures, pictures = measured(3, 4), noise(12, 5)
     shuffled = np.random.default_rng(0).permutation(12)
-    mixed = gallery_chart(pictures[shuffled], measures.iloc[shuffled], (1, "mamba2", 2), sort=sort)
-    plain = gallery_chart(pictures, measures, (1, "mamba2", 2), sort=sort)
+    mixed = gallery_chart(pictures[shuffled], measures.iloc[shuffled], Head(Place(1), 2), sort=sort)
+    plain = gallery_chart(pictures, measures, Head(Place(1), 2), sort=sort)
     assert order(mixed) == order(plain)
     for table in ("picture", "picked"):
         assert mixed.tables[table].to_dict("records") == plain.tables[table].to_dict("records")
@@ -199,7 +199,7 @@ def test_a_gallery_sorts_rows_as_they_come(sort: Any) -> None:
 def test_a_locked_scale_shows_weak_heads_pale(locked: bool) -> None:
     pictures = noise(2, 64)
     pictures[1] /= 10
-    figure = gallery_chart(pictures, measured(1, 2), (0, "mamba2", 0), locked=locked)
+    figure = gallery_chart(pictures, measured(1, 2), Head(Place(0), 0), locked=locked)
     limits = [pictures.max()] * 2 if locked else [picture.max() for picture in pictures]
     for head in (0, 1):
         np.testing.assert_array_equal(drawn(figure, 0, head), colours(pictures[head] / limits[head]))
@@ -212,7 +212,7 @@ def test_heads_that_read_nothing_are_empty(locked: bool) -> None:
     pictures = np.zeros((2, 8, 8), dtype=np.float32)
     for strength in (0, 1):
         pictures[0] = strength
-        figure = gallery_chart(pictures, measured(1, 2), (0, "mamba2", 0), locked=locked)
+        figure = gallery_chart(pictures, measured(1, 2), Head(Place(0), 0), locked=locked)
         assert (drawn(figure, 0, 0)[..., 3] == 255 * strength).all()
         assert not drawn(figure, 0, 1)[..., 3].any()
 
@@ -261,9 +261,9 @@ def test_a_click_holds_layer_and_head() -> None:
 def test_the_picked_head_is_framed_where_it_stands() -> None:
     pictures, measures = noise(6, 4), measured(2, 3)
     for sort, at in ((None, 5), (DISTANCE, 5), (HALF_LIFE, 0)):
-        figure = gallery_chart(pictures, measures, (1, "mamba2", 2), sort=sort)
+        figure = gallery_chart(pictures, measures, Head(Place(1), 2), sort=sort)
         assert figure.tables["picked"]["place"].tolist() == [at]
-    assert gallery_chart(pictures, measures, (7, "mamba2", 0)).tables["picked"].empty
+    assert gallery_chart(pictures, measures, Head(Place(7), 0)).tables["picked"].empty
 
 
 def test_hairlines_surround_every_cell_and_no_other() -> None:
@@ -286,9 +286,9 @@ def test_576_heads_of_noise_are_soon_sent(sort: Any, locked: bool) -> None:
 def calls_for(layers: int, heads: int) -> int:
     """How many functions are called to draw so many heads."""
     pictures, measures = noise(layers * heads, 8), measured(layers, heads)
-    gallery_chart(pictures, measures, (0, "mamba2", 0))  # what is kept is there
+    gallery_chart(pictures, measures, Head(Place(0), 0))  # what is kept is there
     profile = cProfile.Profile()
-    profile.runcall(gallery_chart, pictures, measures, (0, "mamba2", 0))
+    profile.runcall(gallery_chart, pictures, measures, Head(Place(0), 0))
     return sum(each.callcount for each in profile.getstats())
 
 

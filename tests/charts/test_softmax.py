@@ -36,6 +36,7 @@ from components.charts.colours import (
 from components.charts.window import tiles_of
 from components.ssd import (
     MEASURES,
+    Head,
     Measure,
     Place,
     SoftmaxTerms,
@@ -152,10 +153,10 @@ def test_measures_tell_the_kind_of_each_head() -> None:
 def test_a_sentence_about_softmax_names_no_half_life_and_no_sign() -> None:
     P = patterns(random_softmax(9))[1][1]
     key = int(P[6].argmax())
-    words = head_in_words(cells_of(9), 4, 1, float("nan"), 6)
+    words = head_in_words(cells_of(9), Head(Place(4), 1), float("nan"), 6)
     reads = "itself" if key == 6 else f"'t{key}'"
     assert words == f"In layer 4, softmax head 1, 't6' reads {reads} most ({P[6, key]:.2g})."
-    tiles = head_in_words(cells_of(300), 4, 1, float("nan"), 299)
+    tiles = head_in_words(cells_of(300), Head(Place(4), 1), float("nan"), 299)
     assert re.fullmatch(
         r"In layer 4, softmax head 1, queries 297–299 read keys [\d–]+ most \(mean [\de.−]+\)\.", tiles
     )
@@ -196,8 +197,8 @@ def test_every_table_that_a_chart_names_is_there() -> None:
     for figure in (
         panels_chart(cells_of(9)),
         panels_chart(cells_of(9), with_bars=True),
-        *(head_map_chart(measures, measure, (5, "softmax", 1)) for measure in MEASURES.values()),
-        *(gallery_chart(pictures, measures, (5, "mamba2", 1), sort=sort) for sort in (None, HALF_LIFE)),
+        *(head_map_chart(measures, measure, Head(Place(5, "softmax"), 1)) for measure in MEASURES.values()),
+        *(gallery_chart(pictures, measures, Head(Place(5), 1), sort=sort) for sort in (None, HALF_LIFE)),
     ):
         alt.LayerChart.from_dict(figure.specification())
         named = {layer["data"]["name"] for layer in figure.chart["layer"] if "name" in layer["data"]}
@@ -223,7 +224,7 @@ def rows_of_map(figure: Figure) -> dict[str, list[int]]:
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda measure: measure.name)
 def test_the_head_map_has_a_row_for_each_kind(measure: Measure) -> None:
-    figure = head_map_chart(measure_table(hybrid()), measure, (5, "softmax", 3))
+    figure = head_map_chart(measure_table(hybrid()), measure, Head(Place(5, "softmax"), 3))
     six, four = [*range(6)], [*range(4)]
     assert rows_of_map(figure) == {"0": six, "2 softmax": four, "5": six, "5 softmax": four}
     assert figure.tables["picked"].to_dict("records") == [{"row": 3, "head": 3}]
@@ -238,8 +239,8 @@ def test_a_model_without_softmax_attention_is_told_nothing_of_it() -> None:
         measures = measure_table(layers)
         pictures = np.ones((len(measures), 4, 4), dtype=np.float32)
         for figure in (
-            head_map_chart(measures, DISTANCE, (0, "mamba2", 0)),
-            gallery_chart(pictures, measures, (0, "mamba2", 0)),
+            head_map_chart(measures, DISTANCE, Head(Place(0), 0)),
+            gallery_chart(pictures, measures, Head(Place(0), 0)),
         ):
             assert ('"layer (○ softmax)"' in json.dumps(figure.chart, ensure_ascii=False)) == told
 
@@ -252,7 +253,7 @@ def test_cells_are_drawn_whether_or_not_their_head_has_the_measure() -> None:
     for measure in MEASURES.values():
         cells = re.findall(
             r'aria-label="head: [^"]+"',
-            svg(head_map_chart(measure_table(hybrid()), measure, (0, "mamba2", 0))),
+            svg(head_map_chart(measure_table(hybrid()), measure, Head(Place(0), 0))),
         )
         told = [cell for cell in cells if "kind: " in cell]
         softmax = [cell for cell in told if "kind: softmax attention" in cell]
@@ -267,7 +268,7 @@ def test_pictures_of_both_kinds_stand_in_rows_of_their_own() -> None:
     pictures = np.concatenate([attention_tiles(terms, 19) for terms in layers.values()])
     rms = np.sqrt(np.square(patterns(layers[Place(2, "softmax")])[1]))
     np.testing.assert_allclose(pictures[-4:], rms, rtol=1e-4, atol=1e-6)
-    figure = gallery_chart(pictures, measures, (2, "softmax", 1))
+    figure = gallery_chart(pictures, measures, Head(Place(2, "softmax"), 1))
     assert figure.tables["layers"]["layer"].tolist() == ["0", "2 softmax", "5", "5 softmax"]
     assert figure.tables["picked"]["place"].tolist() == [6 + 1]
     times = fact(figure, "dots") // 19
@@ -280,7 +281,7 @@ def test_pictures_of_both_kinds_stand_in_rows_of_their_own() -> None:
 def test_hairlines_leave_out_what_is_not_there() -> None:
     measures = measure_table(hybrid())
     lines = gallery_chart(
-        np.ones((len(measures), 4, 4), dtype=np.float32), measures, (0, "mamba2", 0)
+        np.ones((len(measures), 4, 4), dtype=np.float32), measures, Head(Place(0), 0)
     ).tables["lines"]
     level, upright = lines[lines["top"] == lines["bottom"]], lines[lines["left"] == lines["right"]]
     # Rows of 6, 4, 6 and 4: the hairline between two of them is as long as the longer.
@@ -301,7 +302,7 @@ def test_a_locked_gallery_has_a_scale_for_each_kind(locked: bool) -> None:
         }
     )
     pictures = np.array([8.0, 1.0, 0.25], dtype=np.float32)[:, None, None] * np.ones((3, 4, 4), np.float32)
-    figure = gallery_chart(pictures, measures, (0, "mamba2", 0), locked=locked)
+    figure = gallery_chart(pictures, measures, Head(Place(0), 0), locked=locked)
     strengths = {(0, 0): 1, (1, 0): 1, (1, 1): 0.25 if locked else 1}
     for place, strength in strengths.items():
         expected = glaze_palette()[glaze_levels(np.full((1, 1), strength, np.float32))][0, 0]
@@ -312,7 +313,7 @@ def test_a_locked_gallery_has_a_scale_for_each_kind(locked: bool) -> None:
 def test_small_pictures_of_softmax_are_marked_with_a_ring(sort: Measure | None) -> None:
     measures = measure_table({Place(0): random_terms(5, 20), Place(1, "softmax"): random_softmax(5, 20)})
     pictures = np.ones((40, 4, 4), dtype=np.float32)
-    drawing = svg(gallery_chart(pictures, measures, (0, "mamba2", 0), sort=sort))
+    drawing = svg(gallery_chart(pictures, measures, Head(Place(0), 0), sort=sort))
     rings = re.search(r'<g class="mark-symbol role-mark [^"]*"[^>]*>(.*?)</g>', drawing)
     assert rings is not None
     assert rings.group(1).count("<path") == 20
@@ -320,7 +321,7 @@ def test_small_pictures_of_softmax_are_marked_with_a_ring(sort: Measure | None) 
 
 def test_large_pictures_of_softmax_are_named() -> None:
     measures = measure_table({Place(0): random_terms(5, 2), Place(1, "softmax"): random_softmax(5, 2)})
-    drawing = svg(gallery_chart(np.ones((4, 4, 4), np.float32), measures, (0, "mamba2", 0), sort=DISTANCE))
+    drawing = svg(gallery_chart(np.ones((4, 4, 4), np.float32), measures, Head(Place(0), 0), sort=DISTANCE))
     for head in (0, 1):
         assert f">L1 softmax H{head}<" in drawing
         assert f">L0 H{head}<" in drawing

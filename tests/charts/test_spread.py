@@ -17,7 +17,7 @@ from components.charts import Figure, head_map_chart, measure_table
 from components.charts.spread import Spread, spread_of
 from components.demo.presets import PRESETS
 from components.models import load_bridge
-from components.ssd import MEASURES, Measure, Place
+from components.ssd import MEASURES, Head, Measure, Place
 
 INF, NAN = np.inf, np.nan
 
@@ -103,7 +103,7 @@ def colours(figure: Figure) -> dict[tuple[int, int], np.ndarray]:
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda measure: measure.name)
 def test_heads_can_be_told_apart_at_5000_tokens(measures: pd.DataFrame, measure: Measure) -> None:
-    found = colours(head_map_chart(measures, measure, (0, "mamba2", 0)))
+    found = colours(head_map_chart(measures, measure, Head(Place(0), 0)))
     values = {(row.layer, row.head): getattr(row, measure.name) for row in measures.itertuples()}
     assert found.keys() == values.keys()
     apart = [

@@ -16,17 +16,18 @@ from explorer import captures, costs, models, pictures
 from explorer.captures import capture, holds, terms_of
 from explorer.jobs import StoppedError
 from explorer.pictures import small_pictures
+from explorer.subject import Subject
 
 LONG = "abc " * 200
 
 
 def test_a_capture_is_shared() -> None:
-    assert capture("demo", "one two") is capture("demo", "one two")
-    assert capture("demo", "one two") is not capture("demo", "one two three")
+    assert capture(Subject("demo", "one two")) is capture(Subject("demo", "one two"))
+    assert capture(Subject("demo", "one two")) is not capture(Subject("demo", "one two three"))
 
 
 def test_a_long_text_is_held_whole_and_exact() -> None:
-    shown = capture("demo", LONG)
+    shown = capture(Subject("demo", LONG))
     _, cache = load_bridge("demo").run_with_cache(LONG)
     assert shown.length == len(shown.tokens) == cache.ssd_terms(0).length
     for layer, _ in shown.places:
@@ -37,7 +38,7 @@ def test_a_long_text_is_held_whole_and_exact() -> None:
 
 
 def test_a_layer_holds_no_more_than_it_needs() -> None:
-    layer = captures.layer_of("demo", LONG, capture("demo", LONG).places[0])
+    layer = captures.layer_of(Subject("demo", LONG), capture(Subject("demo", LONG)).places[0])
     terms = layer.terms
     held = [terms.B, terms.C, terms.dt, terms.A, terms.D, terms.cum_log_decay, layer.given]
     assert layer.nbytes == sum(tensor.numel() * tensor.element_size() for tensor in held)
@@ -60,20 +61,20 @@ def runs_of(monkeypatch: pytest.MonkeyPatch) -> list[set[Place]]:
 
 def test_a_text_that_fits_goes_through_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = runs_of(monkeypatch)
-    shown = capture("demo", LONG)
+    shown = capture(Subject("demo", LONG))
     assert small_pictures(shown).shape[0] == len(shown.measures)
     assert all(holds(shown, place) for place in shown.places)
     assert runs == [set(shown.places)]
 
 
 def test_of_a_text_without_room_only_the_layers_in_use_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    roomy = capture("demo", LONG)
+    roomy = capture(Subject("demo", LONG))
     expected, drawn = roomy.measures, small_pictures(roomy)
-    small = captures.layer_of("demo", LONG, Place(0)).nbytes
+    small = captures.layer_of(Subject("demo", LONG), Place(0)).nbytes
     st.cache_resource.clear()
     monkeypatch.setattr(captures, "HELD_BYTES", small)
     runs = runs_of(monkeypatch)
-    shown = capture("demo", LONG)
+    shown = capture(Subject("demo", LONG))
     assert set.union(*runs) == set(shown.places)
     assert max(map(len, runs)) < len(shown.places)
     pd.testing.assert_frame_equal(shown.measures, expected)
@@ -85,11 +86,11 @@ def test_of_a_text_without_room_only_the_layers_in_use_are_held(monkeypatch: pyt
     assert runs == [{Place(1)}, {Place(0)}]
     assert holds(shown, Place(0))
     assert not holds(shown, Place(1))
-    assert pictures.faithfulness("demo", LONG, 0)[0] < 1e-5
+    assert pictures.faithfulness(shown, 0)[0] < 1e-5
 
 
 def test_what_was_let_go_of_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = capture("demo", LONG)
+    shown = capture(Subject("demo", LONG))
     captures._held().clear()
     runs = runs_of(monkeypatch)
     assert terms_of(shown, Place(1)).length == shown.length
@@ -97,7 +98,7 @@ def test_what_was_let_go_of_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_colours_are_locked_over_all_heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown, window = capture("demo", LONG), Window(range(100, 164), range(0, 64))
+    shown, window = capture(Subject("demo", LONG)), Window(range(100, 164), range(0, 64))
     layers = {place: terms_of(shown, place) for place in shown.places}
     found = pictures.limits_of(shown, Place(0), window, True, False)
     assert found == locked_limits(layers, window, with_dt=True)
@@ -109,12 +110,15 @@ def test_colours_are_locked_over_all_heads(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_cost_is_told_from_a_measured_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "_runs", defaultdict(lambda: deque(maxlen=5)))
-    assert captures.cost("demo", "one two").seconds is None
-    cost = captures.cost("demo", LONG)  # measured on the beginning of this text
-    assert cost.tokens == capture("demo", LONG).length
+    assert captures.cost(Subject("demo", "one two")).seconds is None
+    cost = captures.cost(Subject("demo", LONG))  # measured on the beginning of this text
+    assert cost.tokens == capture(Subject("demo", LONG)).length
     assert cost.seconds is not None
     assert 0 < cost.seconds < 60
-    kept = sum(captures.layer_of("demo", LONG, place).nbytes for place in capture("demo", LONG).places)
+    kept = sum(
+        captures.layer_of(Subject("demo", LONG), place).nbytes
+        for place in capture(Subject("demo", LONG)).places
+    )
     assert kept / 1e9 < cost.gigabytes < 10 * kept / 1e9
 
 
@@ -140,11 +144,12 @@ def test_a_run_tells_its_layers_and_can_be_stopped() -> None:
         raise StoppedError
 
     with pytest.raises(StoppedError):
-        capture("demo", "four five", stopped)
-    assert capture("demo", "four five").length > 1
+        capture(Subject("demo", "four five"), stopped)
+    assert capture(Subject("demo", "four five")).length > 1
 
 
 def test_faithfulness_is_that_of_a_whole_run() -> None:
     _, cache = load_bridge("demo").run_with_cache(LONG)
+    shown = capture(Subject("demo", LONG))
     for layer in models.bridge("demo").ssm_layers():
-        assert pictures.faithfulness("demo", LONG, layer) == (cache.faithfulness(layer), 1e-4)
+        assert pictures.faithfulness(shown, layer) == (cache.faithfulness(layer), 1e-4)

@@ -15,11 +15,13 @@ from components.bridge import ActivationCache
 from components.charts import head_cells
 from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
-from components.ssd import Place
+from components.ssd import Head, Place
 from explorer import captures, exports, models
 from explorer.captures import terms_of
-from explorer.selection import Selection, first_selection, query_of, selection_of
+from explorer.selection import first_selection, query_of, selection_of
+from explorer.subject import Subject
 from tests.explorer.conftest import GOLDEN, ROOT
+from tests.selections import selected
 from tests.tiny import tiny_model
 
 NOTES = ["blocks.0.mixer: the code computes **this** where config.json says\n<b>that</b>.", "A second one."]
@@ -59,17 +61,17 @@ def test_a_preset_s_sentence_stands_beside_no_other_model(preset: Any, folder: P
     link = query_of(first_selection("demo").with_preset(preset)) | {"model": str(folder)}
     page = at(**link)
     assert not page.exception
-    assert page.session_state.selection.model == str(folder)
-    assert page.session_state.selection.preset == preset
+    assert page.session_state.session.selection.subject.model == str(folder)
+    assert page.session_state.session.selection.preset == preset
     assert preset.look_for not in words(page)
     assert page.get_by_key("preset").options == [each.name for each in PRESETS if not each.names_head]
 
 
 def test_in_another_model_a_preset_is_its_prompt_alone() -> None:
-    picked = Selection("other", "one two", 1, 3, query=2).with_preset(PRESETS[1])
-    assert picked == Selection("other", PRESETS[1].prompt, 1, 3)
+    picked = selected("other", "one two", 1, 3, query=2).with_preset(PRESETS[1])
+    assert picked == selected("other", PRESETS[1].prompt, 1, 3)
     selection, unread = selection_of({"model": "other", "preset": "copy-a-list"}, "demo")
-    assert (selection, unread) == (Selection("other", PRESETS[1].prompt, 0, 0), [])
+    assert (selection, unread) == (selected("other", PRESETS[1].prompt, 0, 0), [])
     assert first_selection("demo").with_preset(PRESETS[1]).query == PRESETS[1].query
 
 
@@ -91,7 +93,7 @@ def test_how_far_the_convolution_reaches_is_read_from_the_model(
         shutil.copy(file, other)
     page = at(model=str(other), prompt="one two three")
     assert not page.exception
-    assert page.session_state.selection.model == str(other)
+    assert page.session_state.session.selection.subject.model == str(other)
     (caption,) = (each.value for each in page.caption if "Column j" in each.value)
     assert caption.endswith(said)
 
@@ -107,7 +109,7 @@ def test_a_capture_without_notes_shows_none(page: AppTest) -> None:
     page.switch_page("app_pages/generate.py").run()
     page.selectbox(key="pace").set_value("no limit")
     page.button(key="generate").click().run()
-    page.session_state.continuation._thread.join()
+    page.session_state.session.continuation._thread.join()
     assert not page.run().expander
 
 
@@ -126,19 +128,19 @@ def test_the_page_shows_the_notes_of_a_capture_as_text(page: AppTest) -> None:
 @pytest.mark.usefixtures("noted")
 def test_a_long_text_that_is_looked_at_layer_by_layer_has_its_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("explorer.captures.HELD_BYTES", 2_000)
-    capture = captures.capture("demo", "word " * 40)
+    capture = captures.capture(Subject("demo", "word " * 40))
     assert capture.small is not None
     assert set(capture.notes) == set(NOTES)
 
 
 def test_exports_carry_the_notes_and_nothing_where_there_are_none() -> None:
     bridge = models.bridge("demo")
-    capture = captures.capture("demo", "one two three")
+    capture = captures.capture(Subject("demo", "one two three"))
     cells = head_cells(terms_of(capture, Place(0)), 0, capture.tokens)
     matrix = cells.matrix(cells.cells["attention"])
 
     def of(notes: list[str]) -> exports.Provenance:
-        return exports.provenance_of(bridge, "demo", capture.prompt, cells, layer=0, head=0, notes=notes)
+        return exports.provenance_of(bridge, capture.subject, Head(Place(0), 0), cells, notes=notes)
 
     csv = exports.matrix_csv(matrix, of(NOTES)).decode("utf-8-sig")
     (line,) = (line for line in csv.splitlines() if line.startswith("# notes: "))
@@ -164,15 +166,15 @@ def test_a_state_of_zero_has_no_shares_that_sum_to_one(folder: Path) -> None:
     model.save_pretrained(other)
     for file in GOLDEN.glob("tokenizer*"):
         shutil.copy(file, other)
-    page.session_state.selection = Selection(str(other), "Mia has", 0, 0)
+    page.session_state.session.selection = selected(str(other), "Mia has", 0, 0)
     page.run()
     page.get_by_key("new_tokens").set_value(2).run()
     page.get_by_key("generate").click().run()
-    page.session_state.continuation._thread.join(30)
+    page.session_state.session.continuation._thread.join(30)
     page.run()
     assert not page.exception
     assert "That state is zero: no token holds any of it." in words(page)
     assert "sum to one" not in words(page)
-    page.session_state.selection = page.session_state.selection.with_head(0, 3)
+    page.session_state.session.selection = page.session_state.session.selection.with_head(Head(Place(0), 3))
     page.run()
     assert "Shares sum to one" in words(page)

@@ -30,7 +30,7 @@ from components.charts import (
 from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
 from components.models import load_bridge
-from components.ssd import SSDTerms, Statistic, effective_attention, pooled_attention
+from components.ssd import Head, Place, SSDTerms, Statistic, effective_attention, pooled_attention
 from explorer.exports import (
     PIXELS_PER_UNIT,
     WIDTH,
@@ -44,6 +44,7 @@ from explorer.exports import (
     provenance_of,
     snippet,
 )
+from explorer.subject import Subject
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = {
@@ -85,7 +86,7 @@ class Example:
         self.cells = head_cells(self.terms, head, self.tokens, window, statistic=statistic)
         self.matrix = self.cells.matrix(self.cells.cells["attention_dt" if with_dt else "attention"])
         self.provenance = provenance_of(
-            bridge, "demo", prompt, self.cells, layer=layer, head=head, with_dt=with_dt
+            bridge, Subject("demo", prompt), Head(Place(layer), head), self.cells, with_dt=with_dt
         )
 
     def chart(self) -> Figure:
@@ -173,7 +174,7 @@ def test_hostile_prompts_in_pictures(hostile: Example) -> None:
     texts = "".join(svg_texts(svg))
     assert sum(token in texts for token in hostile.tokens) > 0
     assert b"<script" not in svg
-    page = picture_html(hostile.chart(), hostile.provenance.prompt).decode()
+    page = picture_html(hostile.chart(), hostile.provenance.subject.prompt).decode()
     assert page.count("<script>") == page.count("</script>") == 2
     assert "<b>" not in page
     specification = re.search(r'^vegaEmbed\("#chart", (\{.*\}), \{actions: .*\}\);$', page, re.MULTILINE)
@@ -264,11 +265,11 @@ def test_matrices_keep_hostile_prompts(hostile: Example) -> None:
     np.testing.assert_array_equal(table.to_numpy(dtype=np.float32), hostile.matrix)
     assert list(table.index) == [f"query {i} {token}" for i, token in enumerate(hostile.tokens)]
     facts = dict(re.findall(r"^# ([^:]+): (.*)$", file.decode("utf-8-sig"), re.MULTILINE))
-    assert json.loads(facts["prompt"]) == hostile.provenance.prompt
+    assert json.loads(facts["prompt"]) == hostile.provenance.subject.prompt
     assert json.loads(facts["revision"]) is None
     with np.load(BytesIO(matrix_npz(hostile.matrix, hostile.provenance)), allow_pickle=False) as archive:
         assert archive["key_texts"].tolist() == hostile.tokens
-        assert str(archive["prompt"]) == hostile.provenance.prompt
+        assert str(archive["prompt"]) == hostile.provenance.subject.prompt
 
 
 @pytest.mark.parametrize("delimiters", [",", ";", "\t", ",;\t"])
@@ -294,7 +295,7 @@ def test_a_matrix_of_another_window_is_refused(example: Example) -> None:
 def test_a_hub_model_is_named_with_its_commit(tmp_path: Path, example: Example) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     folder = shutil.copytree(MODEL_FOLDER, tmp_path / "models--a--b" / "snapshots" / commit)
-    provenance = provenance_of(load_bridge(folder), "a/b", "x", example.cells, layer=0, head=0)
+    provenance = provenance_of(load_bridge(folder), Subject("a/b", "x"), Head(Place(0), 0), example.cells)
     assert provenance.revision == commit
     assert f"load_bridge('a/b', revision='{commit}', dtype='float32')" in snippet(provenance)
 
@@ -323,7 +324,7 @@ def test_the_program_runs_as_it_stands(example: Example) -> None:
 
 @pytest.mark.parametrize("prompt", [*HOSTILE.values(), "half \ud83d of a pair"])
 def test_every_prompt_survives_as_a_literal(prompt: str, example: Example) -> None:
-    program = snippet(replace(example.provenance, prompt=prompt))
+    program = snippet(replace(example.provenance, subject=Subject("demo", prompt)))
     lines = [line for line in program.splitlines() if line.startswith("prompt = ")]
     assert [ast.literal_eval(line.removeprefix("prompt = ")) for line in lines] == [prompt]
     program.encode()
@@ -341,10 +342,14 @@ def test_every_prompt_survives_as_a_literal(prompt: str, example: Example) -> No
     ],
 )
 def test_file_names_are_safe(model: str, expected: str) -> None:
-    provenance = Provenance(model, None, "float32", "a", 2, 5, Window.whole(1), ["a"], ["a"])
+    provenance = Provenance(
+        Subject(model, "a"), None, "float32", Head(Place(2), 5), Window.whole(1), ["a"], ["a"]
+    )
     assert file_name(provenance, "svg") == file_name(provenance, ".svg") == expected
 
 
 def test_file_names_tell_dt() -> None:
-    provenance = Provenance("demo", None, "float32", "a", 0, 1, Window.whole(1), ["a"], ["a"], with_dt=True)
+    provenance = Provenance(
+        Subject("demo", "a"), None, "float32", Head(Place(0), 1), Window.whole(1), ["a"], ["a"], with_dt=True
+    )
     assert file_name(provenance, "npz") == "mamba2-demo-layer0-head1-dt.npz"

@@ -18,13 +18,15 @@ from transformers import AutoTokenizer
 from components.charts import Window, head_cells, visible_tokens
 from components.demo import MODEL_FOLDER
 from components.demo.presets import PRESETS
-from components.ssd import Place, softmax_attention
-from explorer import generating, models, motion
+from components.ssd import Head, Place, softmax_attention
+from explorer import generating, models
+from explorer.moment import frame
 from explorer.settings import settings
+from explorer.text_so_far import text_html
 from tests.explorer.conftest import ROOT
 from tests.families import FAMILY_CASES
 
-CHARTS = ("next_token", "motion_panels", "state_norms", "state_shares")
+CHARTS = ("motion:next_token", "motion:panels", "motion:state_norms", "motion:state_shares")
 NEW = 12
 
 
@@ -45,7 +47,7 @@ def generate(page: AppTest) -> AppTest:
 
 def finish(page: AppTest) -> AppTest:
     for _ in range(300):
-        if not page.session_state.continuation.running:
+        if not page.session_state.session.continuation.running:
             return page.run()
         time.sleep(0.1)
     raise AssertionError("The continuation did not end within 30 s.")
@@ -68,7 +70,7 @@ def text(page: AppTest) -> str:
 
 
 def ids(page: AppTest) -> list[int]:
-    found: list[int] = page.session_state.continuation.generation.ids
+    found: list[int] = page.session_state.session.continuation.generation.ids
     return found
 
 
@@ -101,16 +103,16 @@ def test_the_slider_goes_through_time(page: AppTest) -> None:
     place, head = (page.selectbox(key=f"motion_{name}").value for name in ("layer", "head"))
     logits, cache = models.bridge("demo").run_with_cache(ids(page))
     values, likely = logits[0, time_shown].softmax(-1).topk(10)
-    bars = table(page, "next_token", "bars")
+    bars = table(page, "motion:next_token", "bars")
     assert bars["probability"][:10].tolist() == pytest.approx(values.tolist(), rel=1e-4)
     came = ids(page)[time_shown + 1]
     (marked,) = bars.index[bars["came"]]
     assert likely[marked] == came if marked < 10 else came not in likely.tolist()
-    scene = table(page, "motion_panels", "scene").iloc[0]
+    scene = table(page, "motion:panels", "scene").iloc[0]
     assert scene["rows"] == length
     assert scene["kept_row"] == time_shown
     cells = head_cells(cache.ssd_terms(place.layer), head, ["t"] * length).cells
-    drawn = table(page, "motion_panels", "cells")
+    drawn = table(page, "motion:panels", "cells")
     past = (cells["i"] <= time_shown).to_numpy()
     assert not drawn[~past].to_numpy().any()
     largest = float(cells["attention"].abs().max())
@@ -120,7 +122,7 @@ def test_the_slider_goes_through_time(page: AppTest) -> None:
         rtol=0,
         atol=1e-5 * largest,
     )
-    shares = table(page, "state_shares", "shares")
+    shares = table(page, "motion:state_shares", "shares")
     assert float(shares["share"].sum()) == pytest.approx(1, abs=1e-4)
     assert len(shares) == length
     assert not shares["share"][time_shown + 1 :].any()
@@ -128,16 +130,16 @@ def test_the_slider_goes_through_time(page: AppTest) -> None:
 
 def test_after_the_last_token_nothing_has_come(page: AppTest) -> None:
     generate(page)
-    assert not table(page, "next_token", "bars")["came"].any()
+    assert not table(page, "motion:next_token", "bars")["came"].any()
 
 
 def test_another_head_is_that_of_all_pages(page: AppTest) -> None:
     generate(page)
-    page.selectbox(key="motion_layer").set_value(Place(1)).run()
-    page.selectbox(key="motion_head").set_value(3).run()
-    assert (page.session_state.selection.layer, page.session_state.selection.head) == (1, 3)
+    page.selectbox(key="motion:layer").set_value(Place(1)).run()
+    page.selectbox(key="motion:head").set_value(3).run()
+    assert page.session_state.session.selection.head == Head(Place(1), 3)
     assert "Layer 1, head 3 " in page.markdown[0].value.replace("\\", "")
-    assert table(page, "state_norms", "scene")["picked"].tolist() == [3]
+    assert table(page, "motion:state_norms", "scene")["picked"].tolist() == [3]
 
 
 def test_a_seed_draws_the_same_text_again(page: AppTest) -> None:
@@ -154,12 +156,12 @@ def test_a_stopped_text_is_kept(page: AppTest) -> None:
     page.selectbox(key="pace").set_value("2")
     page.number_input(key="new_tokens").set_value(500).run()
     page.button(key="generate").click().run()
-    while len(ids(page)) < page.session_state.continuation.generation.prompt_length + 2:
+    while len(ids(page)) < page.session_state.session.continuation.generation.prompt_length + 2:
         time.sleep(0.05)
     page.run()
     assert page.button(key="generate").disabled
     assert len(page.get("vega_lite_chart")) == 2
-    running = table(page, "motion_panels", "scene").iloc[0]
+    running = table(page, "motion:panels", "scene").iloc[0]
     assert running["rows"] == 128
     page.button(key="stop").click().run()
     finish(page)
@@ -173,12 +175,12 @@ def test_a_stopped_text_is_kept(page: AppTest) -> None:
 def test_what_grows_keeps_its_frame(page: AppTest) -> None:
     page.selectbox(key="pace").set_value("6").run()
     page.button(key="generate").click().run()
-    continuation = page.session_state.continuation
+    continuation = page.session_state.session.continuation
     frames = set()
     while continuation.running:
         page.run()
         if len(page.get("vega_lite_chart")) == 2:  # still running
-            scene = table(page, "motion_panels", "scene").iloc[0]
+            scene = table(page, "motion:panels", "scene").iloc[0]
             frames.add((scene["rows"], scene["columns"]))
         time.sleep(0.2)
     total = continuation.generation.prompt_length + NEW
@@ -206,7 +208,7 @@ def test_shortest_prompts(page: AppTest, prompt: str) -> None:
         assert not finish(page).exception
     else:
         assert "The prompt is empty" in said(page)
-        assert page.session_state.continuation is None
+        assert page.session_state.session.continuation is None
 
 
 def test_too_many_tokens_are_told(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +237,7 @@ def test_too_much_memory_is_told(page: AppTest, monkeypatch: pytest.MonkeyPatch)
 def test_the_estimate_of_memory_holds_what_is_kept(page: AppTest) -> None:
     page.number_input(key="new_tokens").set_value(300).run()
     generate(page)
-    continuation = page.session_state.continuation
+    continuation = page.session_state.session.continuation
     run = continuation.generation._run
     kept = [step.projected for record in run.mixers.values() for step in record.steps]
     kept += [tensor for tensors in run.captured.values() for tensor in tensors]
@@ -267,13 +269,13 @@ def test_a_failure_is_told_and_what_came_is_kept(page: AppTest) -> None:
 
 def test_a_model_that_cannot_be_opened_keeps_the_text(page: AppTest) -> None:
     generate(page)
-    before = page.session_state.continuation
-    page.session_state.selection = page.session_state.selection.with_model("/no/such/folder")
+    before = page.session_state.session.continuation
+    page.session_state.session.selection = page.session_state.session.selection.with_model("/no/such/folder")
     page.run()
     assert not page.exception
     assert "cannot be opened" in said(page)
     assert "/no/such/folder" in said(page)
-    assert page.session_state.continuation is before
+    assert page.session_state.session.continuation is before
 
 
 def test_unwatched_it_stops(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,9 +312,9 @@ def test_a_model_that_decodes_without_its_clamp_says_so(
 def test_a_frame_holds_the_time_and_moves_seldom(total: int, prompt: int) -> None:
     prompt = min(prompt, total)
     frames = []
-    for moment in range(total):
-        window = motion.frame(total, prompt, moment)
-        assert moment in window.queries
+    for shown in range(total):
+        window = frame(total, prompt, shown)
+        assert shown in window.queries
         assert len(window.queries) == min(total, 128)
         assert window.keys == range(total)
         frames.append(window)
@@ -337,16 +339,16 @@ def fake(pieces: list[bytes], prompt: int) -> Any:
 def test_a_character_of_several_tokens_is_one() -> None:
     fox = "🦊".encode()
     pieces = [b"a ", fox[:2], fox[2:], b" b\n c"]
-    whole = motion.text_html(fake(pieces, 1), 3, running=False)
+    whole = text_html(fake(pieces, 1), 3, running=False)
     assert "🦊 b\n c</span>" in whole
     assert 'opacity:0.85">a </span>' in whole
-    half = motion.text_html(fake(pieces[:2], 1), 1, running=True)
+    half = text_html(fake(pieces[:2], 1), 1, running=True)
     assert "\ufffd" not in half
     assert half.endswith("▍</div>")
 
 
 def test_what_comes_after_the_time_is_pale() -> None:
-    shown = motion.text_html(fake([b"one ", b"two ", b"three"], 1), 1, running=False)
+    shown = text_html(fake([b"one ", b"two ", b"three"], 1), 1, running=False)
     assert 'font-weight:600;opacity:1.0">two </span>' in shown
     assert 'font-weight:600;opacity:0.65">three</span>' in shown
 
@@ -354,9 +356,9 @@ def test_what_comes_after_the_time_is_pale() -> None:
 def test_words_for_those_who_do_not_see(page: AppTest) -> None:
     generate(page)
     told = [json.loads(each.proto.json or "{}") for each in page.get("bidi_component")]
-    (words,) = (each for each in told if motion.NEXT_TOKEN in each)
-    assert words[motion.NEXT_TOKEN].startswith(f"After position {len(ids(page)) - 1} the model expects '")
-    assert "in front" in words[motion.NORMS]
+    (words,) = (each for each in told if "motion:next_token" in each)
+    assert words["motion:next_token"].startswith(f"After position {len(ids(page)) - 1} the model expects '")
+    assert "in front" in words["motion:state_norms"]
 
 
 @pytest.mark.parametrize("family", ["falcon_h1", "nemotron_h"])
@@ -368,22 +370,22 @@ def test_a_hybrid_offers_its_heads_of_both_kinds(page: AppTest, folder: Path, fa
     vocabulary = len(AutoTokenizer.from_pretrained(folder))
     built.resize_token_embeddings(vocabulary)
     built.save_pretrained(model)
-    page.session_state.selection = page.session_state.selection.with_model(str(model))
+    page.session_state.session.selection = page.session_state.session.selection.with_model(str(model))
     generate(page)
     assert not page.exception
     assert not page.error
     softmax = [f"{layer}, softmax attention" for layer in case.attentions]
-    assert sorted(page.selectbox(key="motion_layer").options) == sorted([*map(str, case.mixers), *softmax])
+    assert sorted(page.selectbox(key="motion:layer").options) == sorted([*map(str, case.mixers), *softmax])
     assert len(page.get("vega_lite_chart")) == len(CHARTS)
     assert any("rebuilds the model's own scan output" in each.value for each in page.markdown)
-    page.selectbox(key="motion_layer").set_value(Place(case.attentions[0], "softmax")).run()
+    page.selectbox(key="motion:layer").set_value(Place(case.attentions[0], "softmax")).run()
     assert not page.exception
-    assert page.session_state.selection.kind == "softmax"
-    continuation = page.session_state.continuation
+    assert page.session_state.session.selection.head.place.kind == "softmax"
+    continuation = page.session_state.session.continuation
     terms = continuation.cache().softmax_terms(case.attentions[0])
     assert terms.length == continuation.generation.length
     pattern = softmax_attention(terms, heads=[page.session_state.motion_head], queries=[-1])[0, 0, 0]
-    row = table(page, "motion_panels", "cells")["attention"].to_numpy()[-len(pattern) :]
+    row = table(page, "motion:panels", "cells")["attention"].to_numpy()[-len(pattern) :]
     np.testing.assert_allclose(row, pattern, atol=1e-6)
     assert len(page.get("vega_lite_chart")) == len(CHARTS) - 2  # it carries no state
 
@@ -395,7 +397,7 @@ def test_a_character_that_comes_in_several_tokens_is_named_at_each_once_it_is_co
     page: AppTest = request.getfixturevalue("page")
     page.text_area(key="continued_prompt").set_value("😀中").run()
     generate(page)
-    continuation = page.session_state.continuation
+    continuation = page.session_state.session.continuation
     whole = models.bridge("demo").to_str_tokens(ids(page))
     assert whole[:8] == [" ", "<0xF0>", "<0x9F>", "<0x98>", "😀", "<0xE4>", "<0xB8>", "中"]
     first, last = ids(page)[1], ids(page)[7]

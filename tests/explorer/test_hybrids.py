@@ -12,12 +12,14 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from components.ssd import Place, mean_distance, pooled_softmax, softmax_attention
+from components.ssd import Head, Place, mean_distance, pooled_softmax, softmax_attention
 from explorer import captures, exports, models
 from explorer.captures import terms_of
 from explorer.selection import Selection, query_of, selection_of
+from explorer.subject import Subject
 from tests.explorer.conftest import GOLDEN, ROOT
 from tests.families import FAMILY_CASES, FamilyCase
+from tests.selections import selected
 
 PROMPT = "Mia has the key. Leo has the map."
 CASES = {case.family: case for case in FAMILY_CASES if case.attentions}
@@ -56,13 +58,13 @@ def table(page: AppTest, chart: int, of: str) -> pd.DataFrame:
 
 
 def test_the_head_map_holds_both_kinds(case: FamilyCase, hybrid: str) -> None:
-    page = opened(Selection(hybrid, PROMPT, case.mixers[0], 3))
+    page = opened(selected(hybrid, PROMPT, case.mixers[0], 3))
     heads = table(page, 0, "heads")
     assert sorted(set(heads.loc[heads["kind"] == "mamba2", "layer"])) == case.mixers
     softmax = heads[heads["kind"] == "softmax"]
     assert sorted(set(softmax["layer"])) == case.attentions
     assert softmax["half_life"].isna().all()
-    terms = terms_of(captures.capture(hybrid, PROMPT), Place(case.attentions[0], "softmax"))
+    terms = terms_of(captures.capture(Subject(hybrid, PROMPT)), Place(case.attentions[0], "softmax"))
     expected = mean_distance(terms).value[0].numpy()
     np.testing.assert_allclose(
         softmax.loc[softmax["layer"] == case.attentions[0], "mean_distance"], expected, rtol=1e-6
@@ -73,7 +75,7 @@ def test_the_head_map_holds_both_kinds(case: FamilyCase, hybrid: str) -> None:
 
 def test_a_softmax_head_is_drawn_from_its_queries_and_keys(case: FamilyCase, hybrid: str) -> None:
     layer = case.attentions[-1]
-    page = opened(Selection(hybrid, PROMPT, layer, 2, kind="softmax"))
+    page = opened(selected(hybrid, PROMPT, layer, 2, kind="softmax"))
     assert page.subheader[0].value == f"Layer {layer}, softmax attention, head 2"
     assert "softmax" in page.query_params["kind"]
     assert len(page.get("vega_lite_chart")) == 2  # nothing decays
@@ -87,13 +89,13 @@ def test_a_softmax_head_is_drawn_from_its_queries_and_keys(case: FamilyCase, hyb
     assert page.toggle(key="dt").disabled
     words = page.markdown
     assert any(f"In layer {layer}, softmax head 2, " in each.value.replace("\\", "") for each in words)
-    page.session_state.selection = page.session_state.selection.with_view(table=True)
+    page.session_state.session.selection = page.session_state.session.selection.with_view(table=True)
     page.run()
     assert list(page.dataframe[0].value.columns) == ["key position", "key token", "score", "attention"]
 
 
 def test_from_one_kind_to_the_other_and_back(case: FamilyCase, hybrid: str) -> None:
-    page = opened(Selection(hybrid, PROMPT, case.mixers[0], 1))
+    page = opened(selected(hybrid, PROMPT, case.mixers[0], 1))
     for kind, layer in (("softmax", case.attentions[0]), ("mamba2", case.mixers[-1])):
         page.session_state.lists = True
         page.run()
@@ -106,16 +108,16 @@ def test_from_one_kind_to_the_other_and_back(case: FamilyCase, hybrid: str) -> N
 def test_all_views_of_a_long_text(case: FamilyCase, hybrid: str) -> None:
     layer, prompt = case.attentions[0], " ".join([PROMPT] * 12)
     view = {"gallery": True, "locked": True, "rms": True, "dt": True, "large": True}
-    selection = Selection(hybrid, prompt, layer, 0, kind="softmax").with_view(**view)
+    selection = selected(hybrid, prompt, layer, 0, kind="softmax").with_view(**view)
     page = opened(selection)
-    capture = captures.capture(hybrid, prompt)
+    capture = captures.capture(Subject(hybrid, prompt))
     assert capture.length > 128
     tiles = pooled_softmax(terms_of(capture, Place(layer, "softmax")), heads=[0], statistic="rms")[0, 0]
     assert table(page, 2, "cells")["attention"].max() == pytest.approx(float(tiles.max()), rel=1e-5)
     assert table(page, 1, "heads")["kind"].tolist() == capture.measures["kind"].tolist()
     page.button(key="strongest").click().run()
     assert not page.exception
-    assert page.session_state.selection.windows
+    assert page.session_state.session.selection.windows
 
 
 def test_the_program_of_an_export_makes_the_same_matrix(
@@ -125,11 +127,13 @@ def test_the_program_of_an_export_makes_the_same_matrix(
 
     layer = case.attentions[0]
     for prompt in (PROMPT, " ".join([PROMPT] * 12)):
-        capture = captures.capture(hybrid, prompt)
+        capture = captures.capture(Subject(hybrid, prompt))
         cells = head_cells(
             terms_of(capture, Place(layer, "softmax")), 1, capture.tokens, Window.whole(capture.length)
         )
-        provenance = exports.provenance_of(models.bridge(hybrid), hybrid, prompt, cells, layer=layer, head=1)
+        provenance = exports.provenance_of(
+            models.bridge(hybrid), capture.subject, Head(Place(layer, "softmax"), 1), cells
+        )
         made: dict[str, Any] = {}
         exec(exports.snippet(provenance), made)
         np.testing.assert_allclose(made["attention"], cells.matrix(cells.cells["attention"]), atol=1e-6)
@@ -139,17 +143,17 @@ def test_the_program_of_an_export_makes_the_same_matrix(
 
 
 def test_the_kind_travels_in_the_link() -> None:
-    selection = Selection("demo", PROMPT, 2, 1, kind="softmax")
+    selection = selected("demo", PROMPT, 2, 1, kind="softmax")
     assert query_of(selection)["kind"] == "softmax"
-    assert "kind" not in query_of(selection.with_head(2, 1))
+    assert "kind" not in query_of(selection.with_head(Head(Place(2), 1)))
     found, unread = selection_of(query_of(selection), "demo")
     assert (found, unread) == (selection, [])
     assert selection_of({**query_of(selection), "kind": "cross"}, "demo")[1] == ["kind"]
 
 
 def test_a_layer_is_held_with_what_it_compares_and_no_more(case: FamilyCase, hybrid: str) -> None:
-    captures.capture(hybrid, PROMPT)
-    layer = captures.layer_of(hybrid, PROMPT, Place(case.attentions[0], "softmax"))
+    captures.capture(Subject(hybrid, PROMPT))
+    layer = captures.layer_of(Subject(hybrid, PROMPT), Place(case.attentions[0], "softmax"))
     assert layer.given is None
     tensors = [layer.terms.q, layer.terms.k]
     assert layer.nbytes == sum(each.nbytes for each in tensors)
@@ -159,7 +163,7 @@ def test_a_layer_is_held_with_what_it_compares_and_no_more(case: FamilyCase, hyb
 
 
 def test_json_of_the_chart_names_no_decay(case: FamilyCase, hybrid: str) -> None:
-    page = opened(Selection(hybrid, PROMPT, case.attentions[0], 0, kind="softmax"))
+    page = opened(selected(hybrid, PROMPT, case.attentions[0], 0, kind="softmax"))
     assert "decay" not in json.dumps(json.loads(page.get("vega_lite_chart")[1].proto.spec)).replace(
         "Nothing decays", ""
     )

@@ -11,12 +11,13 @@ from streamlit.testing.v1 import AppTest
 
 from components.charts import Window, strongest_tile
 from components.demo.presets import PRESETS
-from components.ssd import Place
+from components.ssd import Head, Place
 from explorer import captures
 from explorer.captures import terms_of
 from explorer.picks import span_of, window_of
 from explorer.pictures import small_pictures
 from explorer.settings import settings
+from explorer.subject import Subject
 from tests.explorer.conftest import ROOT
 
 CHARTS = ("head_map", "panels", "decay_curves")
@@ -71,7 +72,7 @@ def test_says_what_the_charts_show_now(page: AppTest) -> None:
 def test_a_chart_stays_while_what_it_shows_changes(page: AppTest) -> None:
     """Or the browser would build each view anew."""
     before = {name: (spec(page, name), described(page, name)) for name in CHARTS}
-    page.session_state.selection = page.session_state.selection.with_head(1, 3)
+    page.session_state.session.selection = page.session_state.session.selection.with_head(Head(Place(1), 3))
     page.run()
     for name, (chart, words) in before.items():
         assert spec(page, name) == chart
@@ -79,10 +80,10 @@ def test_a_chart_stays_while_what_it_shows_changes(page: AppTest) -> None:
 
 
 def test_a_head_that_the_model_lacks_becomes_the_nearest_one(page: AppTest) -> None:
-    page.session_state.selection = page.session_state.selection.with_head(99, 99)
+    page.session_state.session.selection = page.session_state.session.selection.with_head(Head(Place(99), 99))
     page.run()
     assert not page.exception
-    capture = captures.capture("demo", PRESETS[0].prompt)
+    capture = captures.capture(Subject("demo", PRESETS[0].prompt))
     last = max(place.layer for place in capture.places)
     assert page.subheader[0].value == f"Layer {last}, head {terms_of(capture, Place(last)).heads - 1}"
 
@@ -92,13 +93,13 @@ def test_every_preset_is_drawn_and_fills_in_its_prompt(page: AppTest) -> None:
         page.get_by_key("preset").set_value(preset.name).run()
         assert not page.exception
         assert page.text_area(key="prompt").value == preset.prompt
-        assert page.session_state.selection.query == preset.query
+        assert page.session_state.session.selection.query == preset.query
 
 
 def test_a_typed_prompt_is_no_preset(page: AppTest) -> None:
     page.text_area(key="prompt").set_value("Mia has the map.").run()
     assert page.get_by_key("preset").value is None
-    assert page.session_state.selection.query is None
+    assert page.session_state.session.selection.query is None
     assert not page.exception
 
 
@@ -115,7 +116,7 @@ def test_a_bad_model_keeps_the_picture_and_says_why(page: AppTest) -> None:
     assert len(with_bad_model.error) == 1
     assert "/no/such/folder" in with_bad_model.text[0].value
     assert described(with_bad_model, "panels") == described(page, "panels")
-    assert with_bad_model.session_state.selection.model == "demo"
+    assert with_bad_model.session_state.session.selection.subject.model == "demo"
 
 
 def test_a_bad_model_is_named_as_text() -> None:
@@ -127,7 +128,7 @@ def test_a_bad_model_is_named_as_text() -> None:
 def test_another_folder_is_opened(folder: Path) -> None:
     page = opened_with(str(folder))
     assert not page.error
-    assert page.session_state.selection.model == str(folder)
+    assert page.session_state.session.selection.subject.model == str(folder)
 
 
 def test_no_prompt_says_what_to_do(page: AppTest) -> None:
@@ -167,7 +168,7 @@ def long(page: AppTest) -> AppTest:
 
 
 def length_of(prompt: str) -> int:
-    return captures.capture("demo", prompt).length
+    return captures.capture(Subject("demo", prompt)).length
 
 
 def labels(page: AppTest) -> list[str]:
@@ -200,9 +201,9 @@ def test_a_window_is_opened_in_figures_and_left_by_the_trail(long: AppTest) -> N
 
 def test_the_strongest_tile_is_a_click_away_until_tokens_are_single(long: AppTest) -> None:
     long.button(key="strongest").click().run()
-    (window,) = long.session_state.selection.windows
+    (window,) = long.session_state.session.selection.windows
     assert len(window.queries) >= 64
-    capture = captures.capture("demo", LONG)
+    capture = captures.capture(Subject("demo", LONG))
     layer, head = map(int, re.findall(r"Layer (\d+), head (\d+)", long.subheader[0].value)[0])
     tile = strongest_tile(terms_of(capture, Place(layer)), head, Window.whole(capture.length))
     assert set(tile.queries) <= set(window.queries)
@@ -260,7 +261,7 @@ def test_a_run_that_takes_long_is_asked_for_first(page: AppTest, monkeypatch: py
     assert page.text_area(key="prompt").value == LONG
     next(button for button in page.button if button.label == "Run the prompt").click().run()
     assert described(page, "panels") != before
-    assert page.session_state.selection.prompt == LONG
+    assert page.session_state.session.selection.subject.prompt == LONG
 
 
 def test_a_run_beyond_the_limit_is_refused_and_the_picture_stays(
@@ -281,7 +282,7 @@ def test_an_uploaded_text_is_run(page: AppTest) -> None:
     page.get_by_key("upload").upload("story.txt", b"Mia has the key.", "text/plain").run()
     assert not page.exception
     assert page.text_area(key="prompt").value == "Mia has the key."
-    assert page.session_state.selection.prompt == "Mia has the key."
+    assert page.session_state.session.selection.subject.prompt == "Mia has the key."
 
 
 def test_an_uploaded_file_in_another_encoding_is_told(page: AppTest) -> None:
@@ -301,7 +302,7 @@ def test_the_gallery_shows_every_head_and_sorts_them(page: AppTest) -> None:
     heads = {
         dataset.name: pa.ipc.open_stream(dataset.data.data).read_pandas() for dataset in gallery.datasets
     }
-    capture = captures.capture("demo", PRESETS[0].prompt)
+    capture = captures.capture(Subject("demo", PRESETS[0].prompt))
     assert len(heads["heads"]) == len(capture.measures) == len(small_pictures(capture))
     page.get_by_key("sort").set_value("half_life").run()
     assert not page.exception
@@ -315,7 +316,7 @@ def test_a_picture_that_does_not_rebuild_the_model_is_flagged(
     page: AppTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("explorer.facts.faithfulness", lambda *_: (2e-3, 1e-4))
-    del page.session_state["faithful"]  # what this session has been told of it
+    monkeypatch.setattr("explorer.facts.known_faithfulness", lambda *_: None)
     page.run()
     assert "Do not trust this picture" in shown_words(page)
 
@@ -385,7 +386,7 @@ def test_a_prompt_that_was_stopped_waits_for_a_click(page: AppTest) -> None:
     page.run()
     assert any("Stopped" in caption.value for caption in page.caption)
     page.button[0].click().run()
-    assert page.session_state.selection.prompt == "a text that was stopped"
+    assert page.session_state.session.selection.subject.prompt == "a text that was stopped"
     assert not any("Stopped" in caption.value for caption in page.caption)
 
 

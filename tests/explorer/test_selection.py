@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from components.charts import Window
 from components.demo.presets import PRESETS
-from components.ssd import MEASURES, Place
+from components.ssd import MEASURES, Head, Place
 from explorer.selection import (
     LONGEST_LINK,
     SWITCHES,
@@ -21,6 +21,7 @@ from explorer.selection import (
     text_key,
     without_text,
 )
+from tests.selections import selected
 
 VIEWS = st.builds(
     View,
@@ -28,7 +29,7 @@ VIEWS = st.builds(
     **dict.fromkeys(SWITCHES, st.booleans()),
 )
 SELECTIONS = st.builds(
-    Selection,
+    selected,
     model=st.text(min_size=1),
     prompt=st.one_of(st.text(), st.sampled_from([preset.prompt for preset in PRESETS])),
     layer=st.integers(0, 99),
@@ -41,18 +42,16 @@ SELECTIONS = st.builds(
 
 def test_opens_with_the_first_preset() -> None:
     preset = PRESETS[0]
-    assert first_selection("demo") == Selection(
-        "demo", preset.prompt, preset.layer, preset.head, preset.query
-    )
+    assert first_selection("demo") == selected("demo", preset.prompt, preset.layer, preset.head, preset.query)
     assert selection_of({}, "demo") == (first_selection("demo"), [])
 
 
 def test_each_change_keeps_the_rest() -> None:
-    start = Selection("demo", "text", 1, 2, 3, View(dt=True))
-    assert start.with_head(0, 7) == Selection("demo", "text", 0, 7, 3, View(dt=True))
-    assert start.with_model("other") == Selection("other", "text", 1, 2, 3, View(dt=True))
-    assert start.with_prompt("new") == Selection("demo", "new", 1, 2, None, View(dt=True))
-    assert start.with_query(9) == Selection("demo", "text", 1, 2, 9, View(dt=True))
+    start = selected("demo", "text", 1, 2, 3, View(dt=True))
+    assert start.with_head(Head(Place(0), 7)) == selected("demo", "text", 0, 7, 3, View(dt=True))
+    assert start.with_model("other") == selected("other", "text", 1, 2, 3, View(dt=True))
+    assert start.with_prompt("new") == selected("demo", "new", 1, 2, None, View(dt=True))
+    assert start.with_query(9) == selected("demo", "text", 1, 2, 9, View(dt=True))
     assert start.with_view(log=True).view == View(dt=True, log=True)
 
 
@@ -65,15 +64,15 @@ def test_a_selection_survives_its_url(selection: Selection) -> None:
 
 @given(SELECTIONS)
 def test_a_link_is_never_too_long(selection: Selection) -> None:
-    selection = Selection("demo", selection.prompt, 1, 2, 3)
+    selection = selected("demo", selection.subject.prompt, 1, 2, 3)
     address, cut = link("http://localhost:8501", selection)
     assert len(address) <= LONGEST_LINK
     parameters = {name: value[0] for name, value in parse_qs(urlsplit(address).query).items()}
-    assert ("prompt" in parameters or "preset" in parameters or not selection.prompt) != cut
+    assert ("prompt" in parameters or "preset" in parameters or not selection.subject.prompt) != cut
 
 
 def test_a_long_prompt_is_left_out_of_the_link() -> None:
-    address, cut = link("http://localhost:8501/", Selection("demo", "word " * 1_000, 3, 4))
+    address, cut = link("http://localhost:8501/", selected("demo", "word " * 1_000, 3, 4))
     assert cut
     assert "prompt" not in address
     assert "layer=3&head=4" in address
@@ -95,12 +94,7 @@ def test_what_cannot_be_read_is_named_and_becomes_the_default(
     selection, named = selection_of(parameters, "demo")
     assert named == unread
     start = first_selection("demo")
-    assert (selection.prompt, selection.layer, selection.head, selection.query) == (
-        start.prompt,
-        start.layer,
-        start.head,
-        start.query,
-    )
+    assert (selection.subject, selection.head, selection.query) == (start.subject, start.head, start.query)
     assert selection.view.measure == View.measure
 
 
@@ -108,12 +102,12 @@ def test_a_preset_goes_by_name_and_a_prompt_by_its_text() -> None:
     selection = first_selection("demo").with_preset(PRESETS[1])
     assert query_of(selection)["preset"] == "copy-a-list"
     assert query_of(selection.with_prompt(""))["prompt"] == ""
-    assert selection_of({"prompt": ""}, "demo")[0].prompt == ""
+    assert selection_of({"prompt": ""}, "demo")[0].subject.prompt == ""
 
 
 def test_what_is_out_of_range_is_fitted_and_named() -> None:
     heads = {Place(0): 4, Place(2): 2, Place(1, "softmax"): 3}
-    wild = Selection(
+    wild = selected(
         "demo",
         "text",
         99,
@@ -123,21 +117,23 @@ def test_what_is_out_of_range_is_fitted_and_named() -> None:
         span=range(4, 90),
     )
     found, names = fitted(wild, heads, 6)
-    assert (found.layer, found.head, found.query, found.span) == (2, 1, 5, range(4, 6))
+    assert (found.head, found.query, found.span) == (Head(Place(2), 1), 5, range(4, 6))
     assert found.windows == (Window(range(6), range(6)),)
     assert names == ["layer", "head", "query", "window", "span"]
     assert fitted(found, heads, 6) == (found, [])
-    assert fitted(wild.with_head(0, 0, "softmax"), heads, 6)[0].kind == "softmax"
+    assert fitted(wild.with_head(Head(Place(0, "softmax"), 0)), heads, 6)[0].head.place.kind == "softmax"
 
 
 def test_a_text_too_long_for_a_link_goes_by_its_key() -> None:
-    selection = Selection("demo", "word " * 900, 1, 2, 3)
+    selection = selected("demo", "word " * 900, 1, 2, 3)
     parameters, cut = short_query_of("http://here", selection)
     assert cut
-    assert parameters["text"] == text_key(selection.prompt) != text_key(selection.prompt + " ")
+    assert (
+        parameters["text"] == text_key(selection.subject.prompt) != text_key(selection.subject.prompt + " ")
+    )
     assert "prompt" not in parameters
     assert without_text(parameters) == {"model": "demo"}
-    whole = {**parameters, "prompt": selection.prompt}
+    whole = {**parameters, "prompt": selection.subject.prompt}
     assert selection_of(whole, "demo") == (selection, [])
     assert short_query_of("http://here", selection.with_prompt("")) == (
         query_of(selection.with_prompt("")),

@@ -147,15 +147,15 @@ def test_any_bytes_become_a_message(data: bytes) -> None:
 def test_the_form_of_every_widget_is_known(page: AppTest) -> None:
     """Or its value would not arrive."""
     page.session_state.lists = page.session_state.copy_link = page.session_state.export = True
-    page.session_state.selection = page.session_state.selection.with_view(gallery=True)
+    page.session_state.session.selection = page.session_state.session.selection.with_view(gallery=True)
     page.text_area(key="prompt").set_value("word " * 300).run()
-    page.session_state.selection = page.session_state.selection.with_span(range(2, 4))
+    page.session_state.session.selection = page.session_state.session.selection.with_span(range(2, 4))
     found = registered(page.run())
     page.switch_page("app_pages/generate.py").run()
     page.get_by_key("draws").set_value("Sampled").run()
     page.selectbox(key="pace").set_value("no limit")
     page.button(key="generate").click().run()
-    page.session_state.continuation._thread.join()
+    page.session_state.session.continuation._thread.join()
     found |= registered(page.run())
     # Of a component only what it tells as an event is read, and nothing of these, which tell none.
     silent = ("live_alt", "passage")
@@ -286,7 +286,7 @@ SHOWN = {
         "sort",
         "first_query",
     },
-    "generate": {"time", "motion_panels", "motion_layer", "motion_head", "draws", "pace", "new_tokens"},
+    "generate": {"time", "motion:panels", "motion:layer", "motion:head", "draws", "pace", "new_tokens"},
 }
 
 

@@ -1,0 +1,63 @@
+"""Changes of what a model computes, as values: equal edits make equal runs.
+
+An edit is a frozen dataclass and one entry of `EDITS`. A link says it in words, a program in code, and a run
+takes its hooks.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+HookAt = tuple[str, Callable[..., Any]]
+"""The name of a hook point, and the function (tensor, hook) there."""
+
+_WORDS = re.compile(r"[a-z][a-z0-9-]*(\.[A-Za-z0-9-]+)*")
+
+
+class Edit(ABC):
+    """One change. Its subclasses are frozen dataclasses, so that equal edits are one key of every cache."""
+
+    name: ClassVar[str]
+    """In `EDITS`: small letters, digits and hyphens."""
+
+    @abstractmethod
+    def arguments(self) -> Sequence[str]:
+        """What follows the name in a link, such as ("2", "5"): letters, digits and hyphens."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, arguments: Sequence[str]) -> Edit | None:
+        """The edit with these arguments; None if they say none."""
+
+    @abstractmethod
+    def hooks(self) -> Sequence[HookAt]:
+        """Where it acts and how, as `ModelBridge.run_with_cache` takes it."""
+
+    @property
+    def words(self) -> str:
+        """As in a link, such as "mute.2.5". No two edits have the same."""
+        return ".".join([self.name, *self.arguments()])
+
+    @property
+    def code(self) -> str:
+        """The Python expression that makes it, once its class is imported."""
+        return repr(self)
+
+
+EDITS: dict[str, type[Edit]] = {}
+"""Every class of edits, by name."""
+
+
+def edit_of(words: str) -> Edit | None:
+    """The edit that these words of a link name; None if they name none."""
+    name, *arguments = words.split(".") if _WORDS.fullmatch(words) else [""]
+    edit = EDITS[name].read(arguments) if name in EDITS else None
+    return edit if edit is not None and edit.words == words else None
+
+
+def hooks_of(edits: Iterable[Edit]) -> list[HookAt]:
+    """The hooks of a stack of edits: where two act at one place, the first acts first."""
+    return [hook for edit in edits for hook in edit.hooks()]

@@ -1,0 +1,75 @@
+"""One time of a text that grows, and the frame in which it is drawn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from components.charts import HeadCells, Window, head_cells
+from components.charts.window import MAX_TILES
+from components.ssd import Head, MixerTerms
+from explorer.generating import Continuation
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The picked head of a continuation at one time, the query position `time`."""
+
+    continuation: Continuation
+    head: Head
+    time: int
+    length: int
+
+    @property
+    def tokens(self) -> list[str]:
+        """The text so far, ready for display."""
+        return self.continuation.tokens()[: self.length]
+
+    @property
+    def terms(self) -> MixerTerms:
+        """Those of the layer over all that has come; with x once no more comes, since they take longer."""
+        return self.continuation.terms(self.head.place, with_x=not self.continuation.running)
+
+    def cells(self) -> HeadCells:
+        """Everything that has come, in a frame of the final size."""
+        total = max(self.continuation.total, self.length)
+        prompt = self.continuation.generation.prompt_length
+        window = frame(total, prompt, self.time)
+        return self.continuation.made(
+            "cells",
+            (self.length, total, self.head, window),
+            lambda: head_cells(
+                self.terms.lengthened(total),
+                self.head.index,
+                [*self.tokens, *[" "] * (total - self.length)],
+                window,
+            ),
+        )
+
+
+def frame(total: int, prompt: int, time: int) -> Window:
+    """The window in which a text grows that will have `total` tokens: everything, while that fits.
+
+    Of a longer one all keys, as tiles, and as many queries as fit. These begin where the prompt ends, or half
+    a window further on or back, as often as it takes to hold `time`: a frame that moved with each token could
+    not be read.
+    """
+    most, last = MAX_TILES, max(total - MAX_TILES, 0)
+    start = min(prompt - 1, last)
+    beyond, before = max(time + 1 - (start + most), 0), max(start - time, 0)
+    start += (math.ceil(beyond / (most // 2)) - math.ceil(before / (most // 2))) * (most // 2)
+    start = min(max(start, 0), last)
+    return Window(range(start, min(start + most, total)), range(total))
+
+
+def rows_until(cells: HeadCells, time: int) -> HeadCells:
+    """The same frame, rows after a time being zero, which has the colour of the page."""
+    past = (cells.cells["i"] <= time).to_numpy()
+    values = {
+        name: np.where(past, cells.cells[name], np.float32(0))
+        for name in (*(factor.name for factor in cells.kind.factors), "attention_dt")
+        if name in cells.cells
+    }
+    return replace(cells, cells=cells.cells.assign(**values))

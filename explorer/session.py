@@ -1,0 +1,85 @@
+"""What is kept of one visitor's session, beside the values of the widgets (see `explorer.widgets`)."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from explorer.sampling import Value, default_settings
+from explorer.selection import Selection, first_selection
+from explorer.settings import settings
+from explorer.subject import Subject
+
+if TYPE_CHECKING:
+    from explorer.generating import Continuation
+
+
+def _first() -> Selection:
+    return first_selection(settings().offered[0])
+
+
+@dataclass
+class Session:
+    """One visitor's session. A browser tab that is opened or reloaded begins one."""
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    # What is picked
+
+    selection: Selection = field(default_factory=_first)
+    """What all pages show, and the address says."""
+    drawn: Selection | None = None
+    """The last one of which the page Explore had a picture."""
+    agreed: Subject | None = None
+    """A long run that the reader has agreed to."""
+
+    # The text that the page Generate continues
+
+    sampling: dict[str, Value] = field(default_factory=default_settings)
+    continuation: Continuation | None = None
+    begins: bool = False
+    """Whether the reader has asked for a new one."""
+
+    # The address, as `explorer.address` reads it
+
+    opened: bool = False
+    """Whether an address has been read."""
+    asked: bool = False
+    """Whether the browser has been asked for a text that the address only names."""
+    found: dict[str, str | None] = field(default_factory=dict)
+    """What the browser answered: the text by its key, None if it has none."""
+
+    # What the next picture has to say once
+
+    told: list[str] = field(default_factory=list)
+    """What of the address was not taken."""
+    beyond: list[str] = field(default_factory=list)
+    """Names of what in it was out of range."""
+    refused: str = ""
+    """Why its model is not opened."""
+    upload_error: str = ""
+    """Why an uploaded file was not read."""
+
+    # What has been shown or done
+
+    alike_asked: set[Subject] = field(default_factory=set)
+    """Long texts in which the reader has asked for heads that read alike."""
+    hand_used: bool = False
+    """Whether the reader has pressed or dragged in a chart."""
+    stamps: dict[str, float] = field(default_factory=dict)
+    """Of the last press that was taken from each selection of a chart."""
+    keys: dict[str, dict[str, int]] = field(default_factory=dict)
+    """How often each key was pressed on each chart, as far as that was taken."""
+    repairs: dict[str, str] = field(default_factory=dict)
+    """What was changed last of the number in a box, by the box's key."""
+
+
+def session() -> Session:
+    """The session that this script runs for."""
+    if "session" not in st.session_state:
+        st.session_state.session = Session()
+    found: Session = st.session_state.session
+    return found

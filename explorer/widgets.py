@@ -1,0 +1,50 @@
+"""The values of widgets, by their keys: read here, and trusted nowhere else.
+
+A browser may send anything that has the form of a widget's value (see `explorer.wire`), so who asks says what
+a value has to be.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import streamlit as st
+
+Option = TypeVar("Option")
+
+
+def chosen(key: str, kind: type[Option]) -> Option | None:
+    """The value of a widget whose values are all of this kind; of a list, what is no option is a text."""
+    value = st.session_state.get(key)
+    return value if isinstance(value, kind) else None
+
+
+def number(key: str) -> float | None:
+    """The value of a box for a number; None where it is empty."""
+    value = st.session_state.get(key)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def put(key: str, value: object) -> None:
+    """Let a widget that is drawn after this, or in the next run, show a value."""
+    st.session_state[key] = value
+
+
+def put_first(key: str, value: object) -> None:
+    """As `put`, for a widget that has no value yet."""
+    st.session_state.setdefault(key, value)
+
+
+def forget(key: str) -> None:
+    """Let a widget have no value."""
+    st.session_state.pop(key, None)
+
+
+def pressed(chart: str, selection: str) -> object:
+    """The points that a selection of a chart holds, as the browser sent them."""
+    return st.session_state[chart].selection.get(selection)
+
+
+def told_by(component: str, event: str) -> object:
+    """What a component of ours told last with an event, as the browser sent it."""
+    return st.session_state[component].get(event)
