@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RUNS_REMEMBERED = 5
 """Runs that tell a model's rate."""
 
-ASK_SECONDS = 20
+ASK_SECONDS = 20.0
 """A run that takes longer is not begun unasked."""
 
 _MARGIN = 1.2

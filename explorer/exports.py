@@ -260,7 +260,7 @@ def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         "head": index,
         "with_dt": provenance.with_dt,
     }
-    facts |= {"edits": [edit.code for edit in subject.edits]} if subject.edits else {}
+    facts |= {"edits": _code(subject)} if subject.edits else {}
     facts |= {name: f"{each[0]}-{each[-1]}" for name, each in _ranges(provenance).items()}
     facts |= {"statistic": provenance.statistic} if window.pooled else {}
     facts |= {"notes": "\n".join(provenance.notes)} if provenance.notes else {}
@@ -281,6 +281,11 @@ def _labels(positions: range, texts: Sequence[str]) -> list[str]:
     """Position and text of each token; of a tile, its first and its last position."""
     places = (str(tile[0]) if len(tile) == 1 else f"{tile[0]}-{tile[-1]}" for tile in tiles_of(positions))
     return [f"{place} {text}" for place, text in zip(places, texts, strict=True)]
+
+
+def _code(subject: Subject) -> str:
+    """The Python expression that makes the edits."""
+    return f"[{', '.join(edit.code for edit in subject.edits)}]"
 
 
 def _one_cell(value: Any) -> str:
@@ -362,7 +367,7 @@ def snippet(provenance: Provenance) -> str:
     imports = "".join(f"from {module} import {name}\n" for module, name in classes)
     edits, hooks = "", ""
     if subject.edits:
-        edits = f"edits = [{', '.join(edit.code for edit in subject.edits)}]\n"
+        edits = f"edits = {_code(subject)}\n"
         hooks = "\n    fwd_hooks=[hook for edit in edits for hook in edit.hooks()],"
     return f"""\
 {notes}from components.models import load_bridge

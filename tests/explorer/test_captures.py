@@ -135,7 +135,7 @@ def test_a_model_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:
 
 def test_a_run_tells_its_layers_and_can_be_stopped() -> None:
     told: list[tuple[str, float | None]] = []
-    capture("demo", "one two three", lambda text, part: told.append((text, part)))
+    capture(Subject("demo", "one two three"), lambda text, part: told.append((text, part)))
     layers = len(models.bridge("demo").blocks)
     parts = [part for text, part in told if "through layer" in text]
     assert parts == [each / layers for each in range(layers)]

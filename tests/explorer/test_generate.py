@@ -384,7 +384,7 @@ def test_a_hybrid_offers_its_heads_of_both_kinds(page: AppTest, folder: Path, fa
     continuation = page.session_state.session.continuation
     terms = continuation.cache().softmax_terms(case.attentions[0])
     assert terms.length == continuation.generation.length
-    pattern = softmax_attention(terms, heads=[page.session_state.motion_head], queries=[-1])[0, 0, 0]
+    pattern = softmax_attention(terms, heads=[page.session_state["motion:head"]], queries=[-1])[0, 0, 0]
     row = table(page, "motion:panels", "cells")["attention"].to_numpy()[-len(pattern) :]
     np.testing.assert_allclose(row, pattern, atol=1e-6)
     assert len(page.get("vega_lite_chart")) == len(CHARTS) - 2  # it carries no state

@@ -38,11 +38,9 @@ def table(page: AppTest, name: str, of: str) -> pd.DataFrame:
 
 def described(page: AppTest, name: str) -> str:
     """What the browser is told to put in the place of the chart's `alt`."""
-    alt = page.get("vega_lite_chart")[CHARTS.index(name)].proto.alt
-    (words,) = (
-        words for each in page.get("bidi_component") if alt in (words := json.loads(each.proto.json or "{}"))
-    )
-    return str(words[alt])
+    told = [json.loads(each.proto.json or "{}") for each in page.get("bidi_component")]
+    (words,) = (each for each in told if name in each)
+    return str(words[name])
 
 
 def open_lists(page: AppTest) -> None:

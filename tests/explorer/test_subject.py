@@ -61,7 +61,7 @@ class Halve(Scale):
         def halve(M: Tensor, hook: HookPoint) -> Tensor:
             return M / self.factor
 
-        return [(f"blocks.{self.layer}.mixer.hook_M", halve)]
+        return [(f"blocks.{self.layer}.mixer.hook_attention", halve)]
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,7 @@ def test_files_and_the_program_carry_the_edits() -> None:
     code = ["Halve(layer=0, factor=2)", "Scale(layer=0, factor=3)"]
     csv = exports.matrix_csv(matrix, provenance).decode("utf-8-sig")
     (line,) = (line for line in csv.splitlines() if line.startswith("# edits: "))
-    assert json.loads(line.removeprefix("# edits: ")) == code
+    assert json.loads(line.removeprefix("# edits: ")) == f"[{', '.join(code)}]"
     with np.load(BytesIO(exports.matrix_npz(matrix, provenance))) as archive:
         assert archive["edits"].tolist() == code
     made: dict[str, Any] = {}

@@ -172,7 +172,9 @@ def registered(page: AppTest) -> dict[str, str]:
     """The form of the value of each widget that the page has drawn, by its key."""
     assert not page.exception
     metadata = page.session_state._state._state._new_widget_state.widget_metadata
-    return {name.split("-", maxsplit=2)[-1]: each.value_type for name, each in metadata.items()}
+    return {
+        name.split("-", maxsplit=2)[-1].rpartition(":")[2]: each.value_type for name, each in metadata.items()
+    }
 
 
 class Client:

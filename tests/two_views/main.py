@@ -33,8 +33,14 @@ def pick(name: str, selection: Selection) -> None:
     st.session_state.picked[name] = selection
 
 
-for name, column in zip(SUBJECTS, st.columns(2), strict=True):
-    shown = capture(SUBJECTS[name])
-    viewer = Viewer(partial(read, name), partial(pick, name), shown.heads, shown.length, name, LIMITS)
-    with column:
-        head_view(viewer, shown)
+def two_views() -> None:
+    """The page."""
+    for name, column in zip(SUBJECTS, st.columns(2), strict=True):
+        shown = capture(SUBJECTS[name])
+        viewer = Viewer(partial(read, name), partial(pick, name), shown.heads, shown.length, name, LIMITS)
+        with column:
+            head_view(viewer, shown)
+
+
+page = st.Page(two_views, default=True)
+st.navigation([page, st.Page("app_pages/how_to_read.py")], position="hidden").run()
