@@ -100,7 +100,7 @@ def test_the_slider_goes_through_time(page: AppTest) -> None:
     time_shown = length - 5
     page.slider(key="time").set_value(time_shown).run()
     assert not page.exception
-    place, head = (page.selectbox(key=f"motion_{name}").value for name in ("layer", "head"))
+    place, head = (page.selectbox(key=f"motion:{name}").value for name in ("layer", "head"))
     logits, cache = models.bridge("demo").run_with_cache(ids(page))
     values, likely = logits[0, time_shown].softmax(-1).topk(10)
     bars = table(page, "motion:next_token", "bars")
