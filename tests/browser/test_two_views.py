@@ -75,7 +75,7 @@ def test_each_view_is_under_the_hand_for_itself(views: tuple[View, View]) -> Non
         assert "kept." in view.described("panels")
         assert "kept." not in other.described("panels")
         assert not differ(other.seen(), beside)
-        view.chart("head_map").locator("[role=graphics-document]").focus()  # by keys
+        view.chart("head_map").focus()  # by keys
         page.keyboard.press("ArrowRight")
         view.says("Layer 1, head 1")
         view.settle()
@@ -94,7 +94,7 @@ def test_each_view_is_under_the_hand_for_itself(views: tuple[View, View]) -> Non
         page.mouse.move(5, 5)
         view.settle()
         # As the other one has to find it: its picks are behind it.
-        view.chart("head_map").locator("[role=graphics-document]").focus()
+        view.chart("head_map").focus()
         page.keyboard.press("ArrowLeft")
         view.says("Layer 1, head 0")
         view.settle()
