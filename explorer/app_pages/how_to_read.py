@@ -139,7 +139,7 @@ page.code(PROMPT, language=None, wrap_lines=True)
 page.header("A row is a query, a column is a key", anchor="row", divider="gray")
 page.markdown(
     "**One vocabulary: query position *i* reads key position *j*.** A row is a query, a column is a key. "
-    "No row reads its own future, so *j* ≤ *i*: the upper triangle is empty."
+    "No query reads a later key, so *j* ≤ *i*: the upper triangle is empty."
 )
 
 # The mathematics
@@ -172,7 +172,7 @@ figure.altair_chart(
 
 page.header("Unrolled, the memory is a matrix", anchor="panels", divider="gray")
 text, figure = page.columns([5, 6], gap="large")
-text.markdown("Put the first line into the second, again and again:")
+text.markdown("Insert the first equation into the second, again and again:")
 text.latex(r"y_i = \sum_{j \le i} M_{ij} \; dt_j \, x_j + D \, x_i")
 text.latex(r"M_{ij} = L_{ij} \, (C_i \cdot B_j)")
 text.latex(r"L_{ij} = \alpha_{j+1} \cdots \alpha_i = e^{A \, (dt_{j+1} + \cdots + dt_i)}")
@@ -191,9 +191,7 @@ figure.altair_chart(
     alt=f"Attention of query {query} over all keys: the largest is {cell['attention']:.3g} at key {key} "
     f"{tokens[key]}.",
 )
-page.markdown(
-    "The same for every row at once, as on the explore page. Point at a cell to see its three numbers."
-)
+page.markdown("The same for all rows, as on the page Explore. Point at a cell to see its three numbers.")
 with page:
     draw(
         panels_chart(shown, pointed=(query, key)),
@@ -204,7 +202,7 @@ with page:
     )
 
 page.header("Half-life: how long a head remembers", anchor="half-life", divider="gray")
-page.markdown("After how many tokens is half of a written token left? With the mean step, after")
+page.markdown("After how many tokens is half of what was written left? With the mean of *dt* over the text:")
 page.latex(r"\text{half-life} = \frac{\ln 2}{|A| \cdot \overline{dt}}")
 heads = {"Forgets soonest": short, "Holds longest": long}
 for column, (name, head) in zip(page.columns(2, gap="large"), heads.items(), strict=True):
@@ -216,19 +214,19 @@ for column, (name, head) in zip(page.columns(2, gap="large"), heads.items(), str
             key=f"decay_{head}",
             alt=f"Survival of the first token in layer {LAYER}: head {head}, half-life {half:.3g} tokens.",
         )
-page.caption("The curve falls faster where *dt* is larger. The half-life is its mean pace.")
+page.caption("The curve falls faster where *dt* is larger. The half-life is that of the mean *dt*.")
 
 page.header("Mean distance: how far a head looks", anchor="distance", divider="gray")
 page.markdown(
-    "How many tokens lie between a query and what it reads? Keys count by |M|, and the mean is over all $n$ "
-    "queries:"
+    "How many tokens lie between a query and what it reads? Each key weighs as much as its |M|. The mean is "
+    "over all $n$ queries:"
 )
 page.latex(r"\text{mean distance} = \frac{1}{n} \sum_i \frac{\sum_j |M_{ij}| \, (i - j)}{\sum_j |M_{ij}|}")
 distances = of_layer["mean_distance"]
 near, far = int(distances.to_numpy().argmin()), int(distances.to_numpy().argmax())
 page.markdown(
     f"**Live:** in layer {LAYER}, head {near} looks back {distances[near]:.3g} tokens, head {far} "
-    f"{distances[far]:.3g}. A head with a long half-life can still look near: it matters what it reads, too."
+    f"{distances[far]:.3g}. A head with a long half-life can still look near: content decides, too."
 )
 
 page.header("Faithfulness: is the picture true?", anchor="faithfulness", divider="gray")
@@ -236,7 +234,7 @@ text, figure = page.columns([5, 6], gap="large")
 text.markdown("We rebuild each layer's output with the matrix, and compare it with what the model computed:")
 text.latex(r"\frac{\max |M \, dt \, x + D \, x - y|}{\max |y|}")
 text.markdown(
-    "Numbers of the model carry about seven digits, so $10^{-7}$ is as equal as can be. "
+    "The model computes with about seven digits, so a difference near $10^{-7}$ is rounding. "
     f"Above ${power_of_ten(tolerance)}$ the explorer warns."
 )
 figure.markdown("**Live:** the largest difference in each layer.")
