@@ -12,6 +12,7 @@ from explorer.decay_curves import decay_curves
 from explorer.facts import head_facts, tell_notes
 from explorer.maps import gallery, head_lists, head_map
 from explorer.panels import existing_query, head_panels
+from explorer.session import session
 from explorer.switches import larger_type, switches
 from explorer.text_span import span_lists
 from explorer.threads import use_threads
@@ -37,7 +38,7 @@ def head_view(viewer: Viewer, capture: Capture) -> None:
             partial(_go_back, viewer),
             button=viewer.key("stop_layer"),
         )
-    put(viewer.key("drawn"), viewer.shown.head)
+    session().heads[viewer.name] = viewer.shown.head
     map_column, facts_column = st.columns(2, gap="large")
     with map_column:
         head_map(viewer, capture)
@@ -57,10 +58,9 @@ def head_view(viewer: Viewer, capture: Capture) -> None:
 
 
 def _go_back(viewer: Viewer) -> None:
-    """To the head before, whose layer was there."""
-    head = chosen(viewer.key("drawn"), Head)
-    if head is not None:
-        viewer.on_pick(viewer.shown.with_head(head))
+    """To the head before, whose layer was there; without one, to the first of the model."""
+    first = Head(next(iter(viewer.heads)), 0)
+    viewer.on_pick(viewer.shown.with_head(session().heads.get(viewer.name, first)))
 
 
 def _pick_menu(viewer: Viewer, capture: Capture) -> None:

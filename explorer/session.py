@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from components.ssd import Head
 from explorer.sampling import Value, default_settings
 from explorer.selection import Selection, first_selection
 from explorer.settings import settings
@@ -65,6 +66,8 @@ class Session:
 
     # What has been shown or done
 
+    heads: dict[str, Head] = field(default_factory=dict)
+    """The head that each view has drawn last, by the view's name."""
     alike_asked: set[Subject] = field(default_factory=set)
     """Long texts in which the reader has asked for heads that read alike."""
     hand_used: bool = False
