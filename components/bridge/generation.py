@@ -9,7 +9,6 @@ from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float32, Int64
@@ -18,10 +17,8 @@ from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
 
 from components.bridge.activation_cache import ActivationCache
 from components.bridge.mixer_record import MixerStep
-
-if TYPE_CHECKING:
-    from components.bridge.model_bridge import ForwardHooks, ModelBridge, NamesFilter
-    from components.bridge.prompts import Prompt
+from components.bridge.passes import ForwardHooks, NamesFilter, Passes
+from components.bridge.prompts import Prompt
 
 MOST_LIKELY = 10
 """Tokens whose probabilities a step tells."""
@@ -74,7 +71,7 @@ class Generation(Iterator[Step]):
 
     def __init__(
         self,
-        bridge: ModelBridge,
+        bridge: Passes,
         prompt_or_ids: Prompt,
         *,
         max_new_tokens: int,
