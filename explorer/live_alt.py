@@ -36,6 +36,7 @@ if (!window.liveAlt) {
 export default function ({ data }) {
   Object.assign(window.liveAlt, data);
   say();
+  return () => Object.keys(data).forEach((key) => delete window.liveAlt[key]);
 }
 """,
 )

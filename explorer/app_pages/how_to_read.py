@@ -195,7 +195,7 @@ page.markdown("The same for all rows, as on the page Explore. Point at a cell to
 with page:
     draw(
         panels_chart(shown, pointed=(query, key)),
-        key="panels",
+        key="example",
         alt=f"Content times decay is attention, for layer {LAYER}, head {HEAD}. "
         f"Query {query} {tokens[query]} reads key {key} {tokens[key]} most: "
         f"{cell['content']:.3g} times {cell['decay']:.3g} is {cell['attention']:.3g}.",
