@@ -18,7 +18,7 @@ _say = st.components.v2.component(
     "live_alt",
     js="""
 const say = () => {
-  for (const [key, words] of Object.entries(window.liveAlt)) {
+  for (const [key, { words }] of Object.entries(window.liveAlt)) {
     const chart = document.querySelector(`.st-key-${key.replace(/[^\\w-]/g, "-")} [role=graphics-document]`);
     if (chart && chart.getAttribute("aria-label") !== words) chart.setAttribute("aria-label", words);
   }
@@ -34,9 +34,12 @@ if (!window.liveAlt) {
 }
 
 export default function ({ data }) {
-  Object.assign(window.liveAlt, data);
+  const mine = Object.fromEntries(Object.entries(data).map(([key, words]) => [key, { words }]));
+  Object.assign(window.liveAlt, mine);
   say();
-  return () => Object.keys(data).forEach((key) => delete window.liveAlt[key]);
+  return () => {  // only what is still this run's: the next one may have come before
+    for (const key in mine) if (window.liveAlt[key] === mine[key]) delete window.liveAlt[key];
+  };
 }
 """,
 )
