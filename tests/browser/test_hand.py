@@ -326,7 +326,7 @@ def test_arrow_keys_and_escape_move_through_the_time_of_a_generation(explorer: E
     heading = page.get_by_role("heading", name=re.compile("Next token after position"))
     expect(page.locator(".st-key-motion-panels [role=graphics-document][tabindex='0']")).to_be_visible()
     last = int(heading.inner_text().split()[-1])
-    tab_to(explorer, "motion:panels")
+    tab_to(explorer, "motion-panels")
     for _ in range(2):
         page.keyboard.press("ArrowUp")
     expect(heading).to_have_text(f"Next token after position {last - 2}")
@@ -334,4 +334,4 @@ def test_arrow_keys_and_escape_move_through_the_time_of_a_generation(explorer: E
     expect(heading).to_have_text(f"Next token after position {last - 1}")
     page.keyboard.press("Escape")
     expect(heading).to_have_text(f"Next token after position {last}")
-    assert focused(explorer, "motion:panels")
+    assert focused(explorer, "motion-panels")

@@ -187,9 +187,7 @@ def test_every_page_keeps_everything_through_reloads(explorer: Explorer) -> None
         page.get_by_role("link", name=name).click()
         expect(page).to_have_url(re.compile(rf"{path}\?.*head=3"), timeout=60_000)
         page.reload()
-        expect(page.get_by_text("The same for every row at once").or_(prompt(page))).to_be_visible(
-            timeout=60_000
-        )
+        expect(page.get_by_text("The same for all rows").or_(prompt(page))).to_be_visible(timeout=60_000)
         if name == "Generate":
             expect(prompt(page)).to_have_value(KITE)
     page.get_by_role("link", name="Explore").click()

@@ -66,7 +66,7 @@ def test_nothing_is_said_about_what_is_not_there() -> None:
 
 
 def test_one_token_reads_itself() -> None:
-    words = head_in_words(head_cells(random_terms(1), 0, ["the"]), 0, 0, 2.0, 0)
+    words = head_in_words(head_cells(random_terms(1), 0, ["the"]), Head(Place(0), 0), 2.0, 0)
     assert "'the' reads itself most" in words
 
 
