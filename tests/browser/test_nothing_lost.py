@@ -222,6 +222,7 @@ def generated(page: Page, new: int, before: str = "") -> str:
             arg=before,
         )
     expect(page.get_by_text(f"{new} of {new} new tokens")).to_be_visible()
+    expect(text).not_to_be_empty()  # its box is drawn before it
     expect(text).not_to_contain_text("▍")  # stands after the last token until the page knows it was the last
     return str(text.inner_text())
 
