@@ -193,7 +193,6 @@ with prompt_slot:
         st.text(str(error))
         pick(drawn)
     else:
-        asks = isinstance(decision, Ask)
         if isinstance(decision, Ask) or chosen("prompt", str) != subject.prompt:
             why = "Stopped."
             if isinstance(decision, Ask):
