@@ -217,6 +217,10 @@ class Explorer:
         with self.page.expect_download() as download:
             button.click()
         self.page.keyboard.press("Escape")
+        expect(self.page.get_by_test_id("stPopoverBody")).to_have_count(
+            0
+        )  # a press of its button would close it
+        self.settle()
         return Path(download.value.path())
 
     def copied_link(self) -> str:
