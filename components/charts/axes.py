@@ -33,6 +33,16 @@ def readable_axis(title: str, scale: float = 1.0, **options: Any) -> alt.Axis:
     )
 
 
+def x_pixels(field: str) -> alt.X:
+    """A column that says where, in pixels from the left."""
+    return alt.X(f"{field}:Q", scale=None, axis=None)
+
+
+def y_pixels(field: str) -> alt.Y:
+    """A column that says where, in pixels from the top."""
+    return alt.Y(f"{field}:Q", scale=None, axis=None)
+
+
 FILL_WIDTH = alt.AutoSizeParams(type="fit-x", contains="padding")
 """As wide as the page allows, labels included; the height is that of the plot itself."""
 EDGE = {"left": 5, "right": 12, "top": 5, "bottom": 5}

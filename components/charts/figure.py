@@ -52,6 +52,11 @@ def rows_of(table: str) -> alt.Chart:
     return alt.Chart(alt.NamedData(table))
 
 
+def inline(rows: list[dict[str, Any]]) -> alt.Chart:
+    """A chart of rows that are the same in every figure."""
+    return alt.Chart(alt.InlineData(values=rows))
+
+
 def data_only(table: str) -> alt.Chart:
     """A layer that draws nothing: a table is only there for expressions if something is made of it."""
     nothing: alt.Chart = rows_of(table).transform_filter("false").mark_point()

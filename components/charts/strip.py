@@ -15,6 +15,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from components.charts.axes import x_pixels, y_pixels
 from components.charts.cells import HeadCells
 from components.charts.colours import ACCENT, QUIET, letters_on
 from components.charts.figure import rows_of
@@ -193,7 +194,7 @@ def strip(
         .transform_calculate(strength=strength("datum.value", "bar_full"))
         .transform_calculate(ink=letters_on("datum.strength", signed=signed))
     )
-    across, down = alt.X("x:Q", scale=None, axis=None), alt.Y("y:Q", scale=None, axis=None)
+    across, down = x_pixels("x"), y_pixels("y")
     shades = tokens.mark_rect(cursor="pointer", cornerRadius=2).encode(
         x=across,
         x2="x_end",

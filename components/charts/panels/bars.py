@@ -5,27 +5,26 @@ They are a part of the panels' view, so that a bar and its cell point at each ot
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import altair as alt
 
-from components.charts.axes import readable_axis
+from components.charts.axes import readable_axis, x_pixels, y_pixels
 from components.charts.colours import ACCENT, FAINT, INK, QUIET
-from components.charts.figure import rows_of
+from components.charts.figure import inline, rows_of
 from components.charts.panels.geometry import LABEL_LIMIT, MIN_SLOTS, ROW_HEIGHT
+from components.charts.panels.look import Look
 from components.charts.window import TILE_LABEL_STEP
 
 _LABEL_WIDTH = 13
 """Pixels that a label takes from left to right: it is turned."""
 
 
-def bar_params(scale: float, signed: bool) -> dict[str, str]:
+def bar_params(look: Look) -> dict[str, str]:
     """Parameters by name.
 
     The bars stand in `bar_slots` and reach from `bar_low` to `bar_high`, of values or, with logarithmic
     colours, of `strength`, a Vega expression of a value and a limit.
     """
-    bounds = {"low": "-1" if signed else "0", "high": "1"}
+    bounds = {"low": "0" if look.unsigned else "-1", "high": "1"}
     full = "(summed ? sums_limit : attention_limit)"
 
     def bound(end: str) -> str:
@@ -37,35 +36,36 @@ def bar_params(scale: float, signed: bool) -> dict[str, str]:
         "bar_full": full,
         "bar_count": "summed && read_by ? rows : columns",
         "bar_slots": f"max(bar_count, {MIN_SLOTS})",
-        "bar_step": f"step > 1 ? {TILE_LABEL_STEP} : ceil({_LABEL_WIDTH * scale} * bar_slots / width)",
+        "bar_step": f"step > 1 ? {TILE_LABEL_STEP} : ceil({_LABEL_WIDTH * look.scale} * bar_slots / width)",
         "bar_low": bound("low"),
         "bar_top": bound("high"),
         "bar_high": "bar_top > bar_low ? bar_top : bar_low + 1",
     }
 
 
-def bars(name: str, colours: alt.Scale, strength: Callable[[str, str], str], scale: float) -> list[alt.Chart]:
+def bars(look: Look) -> list[alt.Chart]:
     """The bars, their frame, and words above them."""
+    scale = look.scale
     of_row = "row >= 0 && datum.slot < reach[row] ? attentions[before[row] + datum.slot] : null"
     value = f"summed ? datum.sum : {of_row}"
 
     def height(of: str) -> str:
         """Pixels down to where a value stands."""
-        at = f"(logarithmic ? {strength(of, 'bar_full')} : {of})"
+        at = f"(logarithmic ? {look.strength(of, 'bar_full')} : {of})"
         return (
             f"row_bottom - (clamp({at}, bar_low, bar_high) - bar_low) / (bar_high - bar_low) * {{h}}".format(
                 h=ROW_HEIGHT * scale
             )
         )
 
-    across, down = alt.X("x:Q", scale=None, axis=None), alt.Y("y:Q", scale=None, axis=None)
+    across, down = x_pixels("x"), y_pixels("y")
     drawn = (
         rows_of("bars")
         .transform_filter("datum.slot < bar_count")
         .transform_calculate(value=value)
         .transform_filter("isValid(datum.value)")
         .transform_calculate(
-            strength=strength("datum.value", "bar_full"),
+            strength=look.strength("datum.value", "bar_full"),
             x="(datum.slot + 0.1) / bar_slots * width",
             x_end="(datum.slot + 0.9) / bar_slots * width",
             y=height("datum.value"),
@@ -82,13 +82,13 @@ def bars(name: str, colours: alt.Scale, strength: Callable[[str, str], str], sca
             x2="x_end",
             y=down,
             y2="y_end",
-            color=alt.Color("strength:Q", scale=colours, legend=None),
+            color=alt.Color("strength:Q", scale=look.colours(look.kind.attention), legend=None),
             tooltip=[
                 alt.Tooltip("reader:N", title="query i"),
                 alt.Tooltip("reader_text:N", title="query token"),
                 alt.Tooltip("read:N", title="key j"),
                 alt.Tooltip("read_text:N", title="key token"),
-                alt.Tooltip("value:Q", title=name, format=".3~g"),
+                alt.Tooltip("value:Q", title=look.attention_title, format=".3~g"),
             ],
         )
     )
@@ -115,7 +115,7 @@ def bars(name: str, colours: alt.Scale, strength: Callable[[str, str], str], sca
         .mark_rule(stroke=ACCENT, strokeDash=[4, 4], strokeWidth=1.5, tooltip=None)
         .encode(x=across, y=down, y2="y_end")
     )
-    ends = alt.Chart(alt.InlineData(values=[{"end": "high"}, {"end": "low"}]))
+    ends = inline([{"end": "high"}, {"end": "low"}])
     figures = (
         ends.transform_calculate(
             at="datum.end === 'high' ? bar_top : bar_low",

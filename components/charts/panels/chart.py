@@ -6,7 +6,8 @@ words about it stand in the place of the third, so that the panels of all heads 
 All stand in one Vega view: one view has one width, which follows the page (charts joined by `hconcat` cannot
 follow it), and what is pointed at in one place can be marked in all of them without a rerun. A panel is a
 picture with one pixel per cell. Where things stand is in `geometry`, what the pointer does in `pointer`, what
-is drawn in `layers`, `bars` and `components.charts.strip`.
+is drawn in `matrices`, `marks`, `titles`, `dt_bars`, `bars` and `components.charts.strip`; all of them take
+the `Look`.
 """
 
 from __future__ import annotations
@@ -30,14 +31,18 @@ from components.charts.colours import (
 )
 from components.charts.figure import Figure, built, data_only, read, scene, scene_param
 from components.charts.panels.bars import bar_params, bars
+from components.charts.panels.dt_bars import dt_bars
 from components.charts.panels.geometry import MIN_SLOTS, ROOM_ABOVE, places
-from components.charts.panels.layers import Layers
+from components.charts.panels.look import Look
+from components.charts.panels.marks import marks_of_shown, marks_of_span
+from components.charts.panels.matrices import edges, feelers, legends, pictures
 from components.charts.panels.pointer import brushed, ground, pointed_at, selections, text_brush, window_brush
+from components.charts.panels.titles import words
 from components.charts.picture import png_address
 from components.charts.span_sums import SpanSums
 from components.charts.strip import ACROSS, strip, strip_table, text_columns
 from components.charts.window import TILE_LABEL_STEP, in_figures
-from components.ssd import Factor, Kind
+from components.ssd import Factor
 
 
 def panels_chart(
@@ -63,9 +68,10 @@ def panels_chart(
     A press in a row of a panel or on a token of the text is the selection `PICK_QUERY`, a brush in a panel is
     `OPEN_WINDOW`, one over the text `OPEN_SPAN`.
     """
+    look = Look(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger)
     factors = cells.kind.factors
     values = {factor.name: cells.cells[factor.name] for factor in factors}
-    values["attention"] = cells.cells[cells.kind.attention_with(dt=with_dt).name]
+    values["attention"] = cells.cells[look.attention.name]
     full = {name: float(column.abs().max()) or 1.0 for name, column in values.items()} | dict(limits or {})
     full |= {factor.name: factor.limit for factor in factors if factor.limit is not None}
     row, key = (-1, -1)
@@ -112,8 +118,7 @@ def panels_chart(
         "text": text,
         "pictures": pd.DataFrame(
             [
-                {"place": place}
-                | _picture(cells, factor, values[factor.name], full[factor.name], logarithmic)
+                {"place": place} | _picture(cells, look, factor, values[factor.name], full[factor.name])
                 for place, factor in enumerate(factors)
             ]
         ),
@@ -124,7 +129,7 @@ def panels_chart(
         if span is not None:
             sums[: len(span.sums)] = span.sums
         tables["bars"] = pd.DataFrame({"slot": np.arange(slots, dtype=np.int16), "sum": sums})
-    return Figure(_chart(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger), tables)
+    return Figure(_chart(look), tables)
 
 
 def _labelled(tiles: pd.DataFrame, pooled: bool) -> pd.DataFrame:
@@ -166,13 +171,13 @@ def _span_facts(cells: HeadCells, span: SpanSums | None) -> dict[str, Any]:
 
 
 def _picture(
-    cells: HeadCells, factor: Factor, values: pd.Series[float], limit: float, logarithmic: bool
+    cells: HeadCells, look: Look, factor: Factor, values: pd.Series[float], limit: float
 ) -> dict[str, str]:
     """One panel as a picture for either theme, transparent above the diagonal."""
     matrix = cells.matrix(values)
-    if logarithmic:
+    if look.logarithmic:
         matrix, limit = strength(matrix, limit), 1.0
-    if cells.unsigned if factor is cells.kind.attention else not factor.signed:
+    if look.is_unsigned(factor):
         levels, palette = amount_levels(matrix / np.float32(limit)), amount_palette
     else:
         levels, palette = diverging_levels(matrix, limit), diverging_palette
@@ -180,53 +185,42 @@ def _picture(
 
 
 @cache
-def _chart(
-    kind: Kind, with_dt: bool, unsigned: bool, with_bars: bool, logarithmic: bool, larger: bool
-) -> dict[str, Any]:
+def _chart(look: Look) -> dict[str, Any]:
     """The specification of the view in this look."""
-    scale = type_scale(larger)
-    layers = Layers(kind, with_dt, unsigned, logarithmic, scale)
-    feeler, *feelers = layers.feelers()
-    panels = len(layers.panels)
+    scale, panels = look.scale, len(look.panels)
+    first_panel, *other_panels = feelers(look)
     drawn = [
         ground(scale),
-        *layers.legends(),
-        layers.pictures(),
-        *layers.edges(),
-        feeler.add_params(*selections()),
-        *feelers,
-        *(layers.dt_bars() if with_dt else []),
-        *layers.marks_of_span(),
-        *layers.marks_of_shown(),
-        *layers.words(),
+        *legends(look),
+        pictures(look),
+        *edges(look),
+        first_panel.add_params(*selections()),
+        *other_panels,
+        *(dt_bars(look) if look.with_dt else []),
+        *marks_of_span(look),
+        *marks_of_shown(look),
+        *words(look),
         *strip(
-            layers.attention_title,
-            layers.attention_colours(),
-            layers.strength,
+            look.attention_title,
+            look.colours(look.kind.attention),
+            look.strength,
             scale,
-            signed=not unsigned,
+            signed=not look.unsigned,
         ),
-        *(
-            bars(layers.attention_title, layers.attention_colours(), layers.strength, scale)
-            if with_bars
-            else []
-        ),
+        *(bars(look) if look.with_bars else []),
         *window_brush(scale),
-        *(text_brush(scale) if with_bars else []),
+        *(text_brush(scale) if look.with_bars else []),
         *(
             data_only(table)
-            for table in ("scene", "cells", "queries", "keys", *(["bars"] if with_bars else []))
+            for table in ("scene", "cells", "queries", "keys", *(["bars"] if look.with_bars else []))
         ),
     ]
-    expressions = (
-        places(panels, bool(kind.about), with_dt, with_bars, scale) | pointed_at(panels) | brushed(panels)
-    )
-    expressions |= bar_params(scale, not unsigned)
+    expressions = places(look) | pointed_at(panels) | brushed(panels) | bar_params(look)
     return built(
         alt.LayerChart(layer=drawn)
         .resolve_scale(x="independent", y="independent", color="independent")
         .add_params(
-            *_of_tables(kind, with_bars),
+            *_of_tables(look),
             *(alt.param(name=name, expr=expression) for name, expression in expressions.items()),
         )
         .properties(
@@ -246,7 +240,7 @@ _SCENE = (
 )
 
 
-def _of_tables(kind: Kind, with_bars: bool) -> list[alt.Parameter]:
+def _of_tables(look: Look) -> list[alt.Parameter]:
     """Parameters that hold what is in the tables."""
     lists = {
         "labels": ("queries", "label"),
@@ -265,11 +259,11 @@ def _of_tables(kind: Kind, with_bars: bool) -> list[alt.Parameter]:
         "key_starts": ("keys", "i"),
         "key_stops": ("keys", "stop"),
         "tops_of_keys": ("keys", "top"),
-        **{f"{factor.name}s": ("cells", factor.name) for factor in kind.factors},
+        **{f"{factor.name}s": ("cells", factor.name) for factor in look.kind.factors},
     }
-    if kind.step_size is not None:
+    if look.kind.step_size is not None:
         lists["dts"] = ("keys", "dt")
     # Without bars there are no sums.
-    sums = read("sums", "bars", "sum") if with_bars else alt.param(name="sums", expr="[]")
-    facts = [*_SCENE, *(f"{factor.name}_limit" for factor in kind.factors if factor.limit is None)]
+    sums = read("sums", "bars", "sum") if look.with_bars else alt.param(name="sums", expr="[]")
+    facts = [*_SCENE, *(f"{factor.name}_limit" for factor in look.kind.factors if factor.limit is None)]
     return [*map(scene_param, facts), *(read(name, *column) for name, column in lists.items()), sums]

@@ -10,6 +10,7 @@ window fills its panels, and they move down to make room above (`head_room`).
 
 from __future__ import annotations
 
+from components.charts.panels.look import Look
 from components.charts.strip import LINE, letters_across
 
 MIN_SLOTS = 12
@@ -44,37 +45,36 @@ _WIDEST = 560
 _ACROSS = 3 + 2 * GAP
 
 
-def label_limit(scale: float) -> str:
+def label_limit(look: Look) -> str:
     """Pixels of the longest label."""
-    return f"(width < 480 ? {LABEL_LIMIT * scale / 2} : {LABEL_LIMIT * scale})"
+    return f"(width < 480 ? {LABEL_LIMIT * look.scale / 2} : {LABEL_LIMIT * look.scale})"
 
 
-def label_size(what: str, scale: float) -> str:
+def label_size(what: str, look: Look) -> str:
     """Pixels of the type of the labels of rows or of columns ("key")."""
-    return f"clamp(side / {what}_slots, {11 * scale}, {15 * scale})"
+    return f"clamp(side / {what}_slots, {11 * look.scale}, {15 * look.scale})"
 
 
-def dt_room(with_dt: bool, scale: float) -> float:
+def dt_room(look: Look) -> float:
     """Pixels below a panel that the bars of dt take."""
-    return (DT_HEIGHT + 8) * scale if with_dt else 0.0
+    return (DT_HEIGHT + 8) * look.scale if look.with_dt else 0.0
 
 
-def places(panels: int, about: bool, with_dt: bool, with_row: bool, scale: float) -> dict[str, str]:
-    """Parameters by name: sizes and places in pixels, of up to three panels, at the places 0, 1 and 2.
-
-    Words `about` the kind of head stand at place 2.
+def places(look: Look) -> dict[str, str]:
+    """Parameters by name: sizes and places in pixels, of up to three panels, at the places 0, 1 and 2. What a
+    kind of head says about itself stands at place 2.
 
     `lefts` and `tops` are the upper left corners of the panels, one below the other where it is `stacked`.
     """
-    below = dt_room(with_dt, scale)
+    scale, panels, below = look.scale, len(look.panels), dt_room(look)
     step = f"head_room + side * {FILLED} + label_room + {16 * scale}"
-    words = f"(stacked ? tops[2] + {ABOUT_HEIGHT * scale} : 0)" if about else "0"
+    words = f"(stacked ? tops[2] + {ABOUT_HEIGHT * scale} : 0)" if look.kind.about else "0"
     last = f"tops[{panels - 1}] + side * {FILLED} + label_room + (stacked ? 0 : {below})"
     return {
         "stacked": f"width < {_ABREAST * scale}",
         "side": f"stacked ? min(width, {_WIDEST * scale}) : width / {_ACROSS}",
         "lefts": f"stacked ? [0, 0, 0] : [0, {1 + GAP} * side, {2 * (1 + GAP)} * side]",
-        "label_room": f"min({label_limit(scale)}, longest * 0.6 * {label_size('key', scale)}) + {46 * scale}",
+        "label_room": f"min({label_limit(look)}, longest * 0.6 * {label_size('key', look)}) + {46 * scale}",
         "tops": f"stacked ? [head_room, head_room + {step}, head_room + 2 * ({step}) + {below}]"
         " : [head_room, head_room, head_room]",
         # below the words too, which a very short text leaves beside its triangles
@@ -83,10 +83,10 @@ def places(panels: int, about: bool, with_dt: bool, with_row: bool, scale: float
         "letter": "width / (across * 0.61)",
         "strip_bottom": f"strip_top + data('scene')[0]['lines_' + across] * letter * {LINE}",
         "row_top": f"strip_bottom + {48 * scale}",
-        "row_bottom": f"row_top + {ROW_HEIGHT * scale}" if with_row else "strip_bottom",
+        "row_bottom": f"row_top + {ROW_HEIGHT * scale}" if look.with_bars else "strip_bottom",
         # The view is as high as its marks: its labels alone would be cut when a text with more lines comes.
         "view_bottom": f"row_bottom + min({LABEL_LIMIT * scale}, longest * {0.6 * 14 * scale}) + {16 * scale}"
-        if with_row
+        if look.with_bars
         else "row_bottom",
     }
 

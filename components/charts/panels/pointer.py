@@ -11,9 +11,10 @@ from typing import Literal
 
 import altair as alt
 
+from components.charts.axes import x_pixels, y_pixels
 from components.charts.colours import ACCENT
 from components.charts.figure import rows_of
-from components.charts.panels.geometry import FILLED, FILLED_ACROSS, panel_at
+from components.charts.panels.geometry import FILLED, FILLED_ACROSS, MIN_SLOTS, panel_at
 from components.charts.strip import LETTER, LINE
 
 PICK_QUERY = "query"
@@ -74,7 +75,7 @@ def pointed_at(panels: int) -> dict[str, str]:
         "key_under": f"floor(({x} - lefts[panel_under]) / side * key_slots)",
         "inside": f"{x} > 0 && 0 <= row_under && row_under < rows && 0 <= key_under"
         " && key_under < reach[row_under]",
-        "bar_under": f"floor({x} / width * max(columns, 12))",
+        "bar_under": f"floor({x} / width * max(columns, {MIN_SLOTS}))",
         "on_bar": f"{x} > 0 && span_start < 0 && row_top <= {y} && {y} <= row_bottom && kept_row >= 0"
         " && bar_under < reach[kept_row]",
         "pointing": "inside || on_bar",
@@ -182,9 +183,7 @@ def ground(scale: float) -> alt.Chart:
 def _band(marks: alt.Chart) -> alt.Chart:
     band: alt.Chart = marks.mark_rect(
         fill=ACCENT, fillOpacity=0.25, stroke=ACCENT, strokeWidth=2, tooltip=None
-    ).encode(
-        x=alt.X("x:Q", scale=None, axis=None), x2="x_end", y=alt.Y("y:Q", scale=None, axis=None), y2="y_end"
-    )
+    ).encode(x=x_pixels("x"), x2="x_end", y=y_pixels("y"), y2="y_end")
     return band
 
 
@@ -199,9 +198,9 @@ def _over_all(marks: alt.Chart, scale: float, cursor: Literal["default", "crossh
         marks.transform_calculate(left=f"{-30 * scale}", right="width", top="0", bottom="view_bottom")
         .mark_rect(opacity=0, cursor=cursor)
         .encode(
-            x=alt.X("left:Q", scale=None, axis=None),
+            x=x_pixels("left"),
             x2="right",
-            y=alt.Y("top:Q", scale=None, axis=None),
+            y=y_pixels("top"),
             y2="bottom",
             # No tooltip of its own, but a channel for one, else Vega-Lite shuts it to the pointer.
             tooltip=alt.value(None),

@@ -1,0 +1,64 @@
+"""What decides how the panels' view is drawn, apart from the numbers in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import altair as alt
+
+from components.charts.axes import type_scale
+from components.charts.colours import amount, diverging, strength_expr
+from components.ssd import Factor, Kind
+
+
+@dataclass(frozen=True)
+class Look:
+    """One specification serves all heads and texts of a look."""
+
+    kind: Kind
+    with_dt: bool
+    """Whether attention is M·dt, and dt stands below the decay."""
+    unsigned: bool
+    """Whether attention has no sign, whatever its kind."""
+    with_bars: bool
+    """Whether bars of a row stand below the text."""
+    logarithmic: bool
+    larger: bool
+    """Type for a projector."""
+
+    @property
+    def scale(self) -> float:
+        """How many times larger than usual type is."""
+        return type_scale(self.larger)
+
+    @property
+    def panels(self) -> list[str]:
+        """The factors, one panel each, by name."""
+        return [factor.name for factor in self.kind.factors]
+
+    @property
+    def each_panel(self) -> list[dict[str, int]]:
+        """Rows of a chart that draws the same in every panel."""
+        return [{"place": place} for place in range(len(self.panels))]
+
+    @property
+    def attention(self) -> Factor:
+        """What the last panel shows."""
+        return self.kind.attention_with(dt=self.with_dt)
+
+    @property
+    def attention_title(self) -> str:
+        """Its name beside a number."""
+        return self.attention.label or self.attention.name
+
+    def is_unsigned(self, factor: Factor) -> bool:
+        """Whether the panel of a factor runs from zero."""
+        return self.unsigned if factor is self.kind.attention else not factor.signed
+
+    def colours(self, factor: Factor) -> alt.Scale:
+        """Those of its panel; attention's are those of the text and of the bars too."""
+        return amount() if self.is_unsigned(factor) else diverging()
+
+    def strength(self, value: str, limit: str) -> str:
+        """Vega expression: how far a value is on the scale of colours that is full at `limit`."""
+        return strength_expr(value, limit, logarithmic=self.logarithmic)
