@@ -279,8 +279,10 @@ def _ranges(provenance: Provenance) -> dict[str, range]:
 
 def _labels(positions: range, texts: Sequence[str]) -> list[str]:
     """Position and text of each token; of a tile, its first and its last position."""
-    places = (str(tile[0]) if len(tile) == 1 else f"{tile[0]}-{tile[-1]}" for tile in tiles_of(positions))
-    return [f"{place} {text}" for place, text in zip(places, texts, strict=True)]
+    positions_of = (
+        str(tile[0]) if len(tile) == 1 else f"{tile[0]}-{tile[-1]}" for tile in tiles_of(positions)
+    )
+    return [f"{at} {text}" for at, text in zip(positions_of, texts, strict=True)]
 
 
 def _code(subject: Subject) -> str:

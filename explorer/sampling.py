@@ -79,8 +79,8 @@ def default_settings() -> dict[str, Value]:
 
 
 def settings_of(parameters: Mapping[str, str]) -> tuple[dict[str, Value], list[str], list[str]]:
-    """The settings that a URL's parameters describe; names of those that say nothing, and of those that
-    are out of range, in whose place is the nearest.
+    """The settings that a URL's parameters describe; the names of those that can't be read, for which the
+    defaults stand, and of those out of range, for which the nearest stand.
     """
     values, unread, beyond = default_settings(), [], []
     for name, each in SETTINGS.items():

@@ -23,13 +23,13 @@ def wait_for(
         jobs.stop(key)
         on_stop()
 
-    place = st.empty()
+    line = st.empty()
     bar = None
 
     def show(text: str, part: float | None) -> None:
         nonlocal bar
         if bar is None:
-            with place.container(horizontal=True, vertical_alignment="center"):
+            with line.container(horizontal=True, vertical_alignment="center"):
                 bar = st.empty()
                 st.button("Stop", key=button or f"stop_{key[0]}", icon=":material/stop:", on_click=stop)
         bar.progress(part or 0.0, text=text)
@@ -37,4 +37,4 @@ def wait_for(
     try:
         jobs.watch(key, work, show, first_words)
     finally:
-        place.empty()
+        line.empty()

@@ -112,7 +112,7 @@ def _open_strongest(viewer: Viewer, capture: Capture, window: Window) -> None:
 
 
 def _choose_window(viewer: Viewer) -> None:
-    """Take the figures in place of the window that is shown."""
+    """Take the figures instead of the window that is shown."""
     queries, keys = (
         range(int(number(viewer.key(f"first_{of}")) or 0), int(number(viewer.key(f"last_{of}")) or 0) + 1)
         for of in ("query", "key")

@@ -215,7 +215,7 @@ def test_a_new_measure_colours_the_map_and_sorts_the_gallery(weight: Measure) ->
     shown = head_map_chart(measures, weight, Head(Place(0), 0)).tables["heads"]["shown"]
     np.testing.assert_allclose(shown, measures["weight"])
     figure = gallery_chart(attention_tiles(terms, 9), measures, Head(Place(0), 0), sort=weight)
-    places = figure.tables["heads"].set_index("head")["place"]
+    places = figure.tables["heads"].set_index("head")["slot"]
     assert places.sort_values().index.tolist() == measures.sort_values("weight")["head"].tolist()[::-1]
     assert "mean weight" in json.dumps(figure.chart)
 

@@ -169,7 +169,7 @@ def family_of(model: PreTrainedModel) -> Family:
             )
         raise ValueError(f"{type(model).__name__} cannot be read here. {unsupported(model_type)}")
     layers = list(layers_of(model, family))
-    if not any(place(layer, family.mixer, is_mamba2_mixer) for _, layer in layers):
+    if not any(path_of(layer, family.mixer, is_mamba2_mixer) for _, layer in layers):
         raise ValueError(f"{type(model).__name__} cannot be read here. {without_mixers(family, len(layers))}")
     return family
 
@@ -180,7 +180,7 @@ def layers_of(model: nn.Module, family: Family) -> Iterator[tuple[str, nn.Module
         yield f"{family.layers}.{name}", layer
 
 
-def place(
+def path_of(
     layer: nn.Module, paths: Iterable[str], fits: Callable[[nn.Module], bool] | None = None
 ) -> str | None:
     """The first of these paths at which a layer has a module, one that `fits`; None if there is none."""

@@ -158,12 +158,12 @@ class Generation(Iterator[Step]):
             feed = fed[bisect([each.stop for each in fed], position)]
             return feed, position - feed.stop  # from the end
 
-        feed, place = of(position)
-        likely = zip(feed.ids[place].tolist(), feed.probabilities[place].tolist(), strict=True)
+        feed, row = of(position)
+        likely = zip(feed.ids[row].tolist(), feed.probabilities[row].tolist(), strict=True)
         if position + 1 == len(ids):
             return Step(position, tuple(likely))
-        after, next_place = of(position + 1)
-        return Step(position, tuple(likely), ids[position + 1], float(after.came[next_place]))
+        after, next_row = of(position + 1)
+        return Step(position, tuple(likely), ids[position + 1], float(after.came[next_row]))
 
     def read_prompt(self) -> Iterator[int]:
         """Feed the prompt piece by piece, telling how many positions are read; `next()` does what is left.
@@ -236,7 +236,7 @@ def _together(steps: list[MixerStep]) -> list[MixerStep]:
 
     Those that hooks ran on are derived already, and stay what the hooks left.
     """
-    first = next((place for place, step in enumerate(steps) if step.recurrent), len(steps))
+    first = next((row for row, step in enumerate(steps) if step.recurrent), len(steps))
     decoded = steps[first:]
     if not decoded or decoded[0].interior is not None:
         return steps

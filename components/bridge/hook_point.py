@@ -1,4 +1,4 @@
-"""Named places in a forward pass, and the run that looks at them.
+"""Named points of a forward pass, and the run that looks at them.
 
 One model serves several threads and several bridges, so nothing about a run is kept on the model or in a
 module: the running capture is a context variable, which every thread has for itself.
@@ -41,7 +41,7 @@ class Conversion(Protocol):
 
 
 class HookPoint:
-    """A named place in the forward pass. Outside a run, what passes is left alone and unseen.
+    """A named point of the forward pass. Outside a run, what passes is left alone and unseen.
 
     A function at the hook is given the point with the `positions` of the text that its tensor holds, along
     dimension `position_dim`: in pieces and in generation that is a part of the text. A matrix

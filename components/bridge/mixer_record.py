@@ -110,7 +110,7 @@ def _tensors(mixer: Any, projection_scale: str | None) -> dict[str, Any]:
 
 
 def has_norm(mixer: nn.Module) -> bool:
-    """Whether a mixer has an inner norm; one that may go without has an identity in its place."""
+    """Whether a mixer has an inner norm; one that may go without has an identity instead."""
     return not isinstance(getattr(mixer, "norm", None), nn.Identity | None)
 
 
@@ -324,7 +324,7 @@ class MixerRecord:
             if step.recurrent:
                 dt = self._unclamped_dt(step)
                 outside = ((dt < low) | (dt > high)).any(dim=2).any(dim=0)
-                found += [start + place for place in torch.nonzero(outside).flatten().tolist()]
+                found += [start + offset for offset in torch.nonzero(outside).flatten().tolist()]
             start += step.projected.shape[1]
         return found
 

@@ -114,7 +114,7 @@ class ModelBridge(Passes):
 
         `hidden` is `blocks.{layer}.mixer.hook_in` of an earlier run, which need not have kept anything else.
         `piece_tokens` and `fwd_hooks` as in `run_with_cache`; hooks that edited this mixer in that run have
-        to be given again. Those of other places do not fire, nor those at its hook_in, where `hidden` was
+        to be given again. Those outside this mixer do not fire, nor those at its hook_in, where `hidden` was
         taken. Raises ValueError as `run_with_cache`, IndexError for a layer that does not exist.
         """
         inside = f"blocks.{layer}.mixer."

@@ -32,8 +32,8 @@ class SSM2MixerBridge(HeadsBridge):
     `in_proj`, `out_proj`, the inner norm and the mixer itself run as modules, and their hooks are PyTorch's.
     What lies between is derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n],
     hook_dt [b,s,h], hook_decay and hook_attention [b,h,queries,keys], all float32. Only if a hook edits one
-    of them, in place or by returning another, is the scan's output computed anew, y = M·dt·x + D·x, and put
-    in the place of the model's own at the norm's input, where hook_scan [b,s,h,p] sees it. What is written
+    of them, in place or by returning another, is the scan's output computed anew, y = M·dt·x + D·x, and
+    replaces the model's own at the norm's input, where hook_scan [b,s,h,p] sees it. What is written
     above the diagonal is left out: no query reads a later key. The model's
     recurrent state does not know such edits, so a run that has edited a mixer computes y from the edited
     terms in every later step too.
@@ -129,7 +129,7 @@ class SSM2MixerBridge(HeadsBridge):
 
     def set_original_component(self, module: nn.Module) -> None:
         """Wrap a mixer; see `GeneralizedComponent`."""
-        if not has_norm(module):  # an identity in its place is never called
+        if not has_norm(module):  # an identity instead of it is never called
             self.submodules.pop("inner_norm", None)
             self.aliases.pop("hook_inner_norm", None)
         super().set_original_component(module)

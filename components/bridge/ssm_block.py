@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from components.bridge.families import Family, is_mamba2_mixer, is_softmax_attention, place
+from components.bridge.families import Family, is_mamba2_mixer, is_softmax_attention, path_of
 from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.heads import HeadsBridge
 from components.bridge.softmax_attention import SoftmaxAttentionBridge
@@ -28,12 +28,12 @@ class SSMBlockBridge(GeneralizedComponent):
 
     def __init__(self, name: str, layer: nn.Module, family: Family, config: Any = None) -> None:
         inside: dict[str, GeneralizedComponent] = {}
-        if norm := place(layer, family.norm):
+        if norm := path_of(layer, family.norm):
             inside["norm"] = GeneralizedComponent(norm)
-        if mixer := place(layer, family.mixer, is_mamba2_mixer):
+        if mixer := path_of(layer, family.mixer, is_mamba2_mixer):
             inside["mixer"] = mixer_bridge = SSM2MixerBridge(mixer, config)
             mixer_bridge.projection_scale = family.projection_scale
-        if attention := place(layer, family.attention, is_softmax_attention):
+        if attention := path_of(layer, family.attention, is_softmax_attention):
             inside["attn"] = SoftmaxAttentionBridge(attention, config)
         super().__init__(name, config, inside)
 

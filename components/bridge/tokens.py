@@ -89,4 +89,4 @@ def _bytes_by_character() -> dict[str, int]:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [byte for byte in range(256) if byte not in printable]
     characters = {chr(byte): byte for byte in printable}
-    return characters | {chr(0x100 + place): byte for place, byte in enumerate(rest)}
+    return characters | {chr(0x100 + index): byte for index, byte in enumerate(rest)}

@@ -30,7 +30,7 @@ class HeadCells:
     `attention_dt` M·dt, and `dt` of the key. Of larger tiles these are the exact means over the tile, entries
     above the diagonal counting as zero; if `statistic` is "rms", attention is the root mean square.
 
-    Other kinds of heads have other factors in the place of content and decay, and perhaps no dt: of softmax
+    Other kinds of heads have other factors instead of content and decay, and perhaps no dt: of softmax
     attention, `content` are the scores and `attention` is the pattern.
     """
 

@@ -45,7 +45,7 @@ _TYPES: dict[str, Any] = {
     "layer": np.int16,
     "kind": "category",
     "head": np.int16,
-    "place": np.int16,
+    "slot": np.int16,
 }
 
 
@@ -72,27 +72,27 @@ def gallery_chart(
     heads = measures[["layer", "kind", "head", *MEASURES]].reset_index(drop=True)
     row, layers = row_labels(heads)
     across = int(heads["head"].max()) + 1
-    place = row.to_numpy() * across + heads["head"].to_numpy()
+    slot = row.to_numpy() * across + heads["head"].to_numpy()
     if sort is not None:
         across = _columns(len(heads), across)
-        place = np.empty(len(heads), dtype=np.int64)
+        slot = np.empty(len(heads), dtype=np.int64)
         # A head without the measure comes last.
-        place[np.argsort(-measures[sort.name].to_numpy(), kind="stable")] = np.arange(len(heads))
+        slot[np.argsort(-measures[sort.name].to_numpy(), kind="stable")] = np.arange(len(heads))
     strengths = _strengths(pictures, measures["kind"].to_numpy() if locked else None)
     tiles = _magnified(glaze_levels(strengths), gallery_tiles(len(heads)))
     dots = tiles.shape[-1]
-    address = png_address(_mosaic(tiles, place, across), glaze_palette())
+    address = png_address(_mosaic(tiles, slot, across), glaze_palette())
     # Small types: beside the image, these rows are most of what a page is sent.
-    heads = heads.assign(place=place).astype(_TYPES | dict.fromkeys(MEASURES, np.float32))
+    heads = heads.assign(slot=slot).astype(_TYPES | dict.fromkeys(MEASURES, np.float32))
     is_picked = (heads[["layer", "kind", "head"]] == [*picked.place, picked.index]).all(axis=1)
-    filled = np.bincount(place // across)
+    filled = np.bincount(slot // across)
     tables = {
         "scene": scene(across=across, down=len(filled), dots=dots),
         # Half a gap up and to the left: each hairline stands in the middle of its gap.
         "picture": pd.DataFrame([{"left": -0.5 / (dots + 1), "top": -0.5 / (dots + 1), "url": address}]),
         "lines": _lines(filled),
         "heads": heads,
-        "picked": heads.loc[is_picked, ["place"]],
+        "picked": heads.loc[is_picked, ["slot"]],
     }
     if sort is None:
         tables["layers"] = pd.DataFrame({"layer": layers})
@@ -121,13 +121,13 @@ def _magnified(levels: UInt8[np.ndarray, "head tile tile"], least: int) -> UInt8
 
 
 def _mosaic(
-    levels: UInt8[np.ndarray, "head dot dot"], place: Int[np.ndarray, " head"], across: int
+    levels: UInt8[np.ndarray, "head dot dot"], slot: Int[np.ndarray, " head"], across: int
 ) -> UInt8[np.ndarray, "row column"]:
-    """All pictures at their places, counted row by row, with gaps of one pixel above and left of each."""
+    """All pictures in their slots, counted row by row, with gaps of one pixel above and left of each."""
     pitch = levels.shape[-1] + 1
-    down = int(place.max()) // across + 1
+    down = int(slot.max()) // across + 1
     cells = np.zeros((down * across, pitch, pitch), dtype=np.uint8)
-    cells[place, 1:, 1:] = levels
+    cells[slot, 1:, 1:] = levels
     rows = cells.reshape(down, across, pitch, pitch).transpose(0, 2, 1, 3)
     return rows.reshape(down * pitch, across * pitch)
 
@@ -236,9 +236,9 @@ def _numbers(title: str, count: str, label: str, scale: float, **options: Any) -
 def _placed(table: str) -> alt.Chart:
     """The rows of a table with the edges, in cells, of where they stand."""
     placed: alt.Chart = rows_of(table).transform_calculate(
-        left="datum.place % across",
+        left="datum.slot % across",
         right="datum.left + 1",
-        top="floor(datum.place / across)",
+        top="floor(datum.slot / across)",
         bottom="datum.top + 1",
         **told(),
     )

@@ -98,7 +98,7 @@ def _chart(label: str, unit: str, rows: int, named: tuple[str, ...], larger: boo
     pick = alt.selection_point(
         name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
     )
-    place = {
+    cell = {
         "x": alt.X("head:O", axis=readable_axis("head", scale, labelAngle=0)),
         "y": alt.Y("row:O", axis=readable_axis(rows_are(named), scale, labelExpr="labels[datum.value]")),
     }
@@ -106,7 +106,7 @@ def _chart(label: str, unit: str, rows: int, named: tuple[str, ...], larger: boo
     hollow = (
         heads.transform_filter("!isValid(datum.shown)")
         .mark_rect(cursor="pointer", fill="transparent", stroke=FAINT, strokeWidth=1)
-        .encode(**place, tooltip=tooltip())
+        .encode(**cell, tooltip=tooltip())
     )
     rings = (
         heads.transform_filter(is_named())
@@ -118,13 +118,13 @@ def _chart(label: str, unit: str, rows: int, named: tuple[str, ...], larger: boo
             opacity=1,
             cursor="pointer",
         )
-        .encode(**place, tooltip=tooltip())
+        .encode(**cell, tooltip=tooltip())
     )
     cells = (
         heads.transform_filter("isValid(datum.shown)")
         .mark_rect(cursor="pointer", stroke=BACKGROUND, strokeWidth=1)
         .encode(
-            **place,
+            **cell,
             color=alt.Color(
                 "shown:Q",
                 scale=graded("low", "high", "bend"),
@@ -149,7 +149,7 @@ def _chart(label: str, unit: str, rows: int, named: tuple[str, ...], larger: boo
         )
         .add_params(pick)
     )
-    frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**place)
+    frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**cell)
     return built(
         alt.LayerChart(layer=[cells, hollow, rings, frame, *map(data_only, ("rows", "ticks", "scene"))])
         .add_params(

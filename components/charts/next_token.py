@@ -26,13 +26,13 @@ def next_token_table(
 ) -> pd.DataFrame:
     """One row per token, in the order given: `token`, ready for display, `probability`, whether it `came`.
 
-    `came` is the place of the token that followed: one of the most probable, or one that is put after them.
+    `came` is the index of the token that followed: one of the most probable, or one that is put after them.
     """
     return pd.DataFrame(
         {
             "token": pd.Series(list(tokens), dtype=object),
             "probability": list(probabilities),
-            "came": [place == came for place in range(len(tokens))],
+            "came": [index == came for index in range(len(tokens))],
         }
     )
 
@@ -66,7 +66,7 @@ def _chart(larger: bool) -> dict[str, Any]:
         labelFontSize=13 * scale,
         labelLimit=150 * scale,
         labelOverlap=False,
-        minExtent=110 * scale,  # the bars begin at one place, whatever the tokens
+        minExtent=110 * scale,  # the bars begin at one x, whatever the tokens
         grid=False,
         ticks=False,
         domain=False,

@@ -36,7 +36,7 @@ def slot_labels(tiles: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"label": labels})
 
 
-def slot_places(tiles: pd.DataFrame) -> list[str]:
+def slot_positions(tiles: pd.DataFrame) -> list[str]:
     """The positions of each tile in figures."""
     return [in_figures(range(*ends)) for ends in zip(tiles["start"], tiles["stop"], strict=True)]
 

@@ -17,7 +17,7 @@ from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type
 from components.charts.cells import tile_table
 from components.charts.colours import ACCENT, FAINT, INK, QUIET, diverging
 from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
-from components.charts.slots import along_text, pooled, slot_labels, slot_params, slot_places, slots_of
+from components.charts.slots import along_text, pooled, slot_labels, slot_params, slot_positions, slots_of
 from components.charts.window import tiles_of
 
 _NORM_HEIGHT, _SHARE_HEIGHT = 220, 170
@@ -99,7 +99,7 @@ def state_norm_chart(
         "norms": table[["head", "slot"]].assign(norm=table["norm"].clip(lower=low / 100)),
         "ticks": pd.DataFrame({"norm": _ticks(low, high)}),
         "keys": slot_labels(of_head),
-        "picked": of_head[["slot", "text"]].assign(place=slot_places(of_head), shown=of_head["norm"]),
+        "picked": of_head[["slot", "text"]].assign(positions=slot_positions(of_head), shown=of_head["norm"]),
     }
     return Figure(_norm_chart(pooled(of_head), larger), tables)
 
@@ -115,7 +115,7 @@ def state_shares_chart(table: pd.DataFrame, *, larger: bool = False) -> Figure:
     low, high = min(float(share.min()), 0), max(float(share.max()), 0)
     tables = {
         "scene": scene(**slots_of(table, larger), limit=limit, low=low, high=high if low < high else limit),
-        "shares": table[["slot", "text", "share", "left"]].assign(place=slot_places(table)),
+        "shares": table[["slot", "text", "share", "left"]].assign(positions=slot_positions(table)),
         "keys": slot_labels(table),
     }
     return Figure(_shares_chart(pooled(table), larger), tables)
@@ -169,7 +169,7 @@ def _norm_chart(pooled: bool, larger: bool) -> dict[str, Any]:
     room = f"{80 * scale} * slots / width"
     pointed = _pointed(
         "picked",
-        alt.Tooltip("place:N", title="positions" if pooled else "position"),
+        alt.Tooltip("positions:N", title="positions" if pooled else "position"),
         alt.Tooltip("text:N", title="text" if pooled else "token"),
         alt.Tooltip("shown:Q", title="mean norm" if pooled else "norm", format=".3~g"),
         x=x,
@@ -238,7 +238,7 @@ def _shares_chart(pooled: bool, larger: bool) -> dict[str, Any]:
     )
     pointed = _pointed(
         "shares",
-        alt.Tooltip("place:N", title="key j"),
+        alt.Tooltip("positions:N", title="key j"),
         alt.Tooltip("text:N", title="key text" if pooled else "key token"),
         alt.Tooltip("share:Q", title="share of the state", format=".3~p"),
         alt.Tooltip("left:Q", title="norms left, summed" if pooled else "norm left", format=".3~g"),

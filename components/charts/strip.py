@@ -38,10 +38,10 @@ _BOX, _SMALL_BOX = 13, 8
 def strip_table(cells: HeadCells) -> pd.DataFrame:
     """One row for each token or tile of the window, in the order of the text: keys and queries, each once.
 
-    `text` and what is shown of it as `letters` on `columns`, its positions `at` to `stop` − 1, its place in
-    letters for each width A of ACROSS (`line_A`, `column_A`), `key` and `row`, the column and row of the
-    picture that it is, −1 for neither, and `i`, the first position of that row. Queries that do not follow
-    the keys stand below them, after a line that says where the text goes on.
+    `text` and what is shown of it as `letters` on `columns`, its positions `at` to `stop` − 1, where it
+    stands in letters for each width A of ACROSS (`line_A`, `column_A`), `key` and `row`, the column and row
+    of the picture that it is, −1 for neither, and `i`, the first position of that row. Queries that do not
+    follow the keys stand below them, after a line that says where the text goes on.
 
     It is the same for every head, and shared: read only.
     """
@@ -75,20 +75,20 @@ def _laid_out(window: Window, query_texts: tuple[str, ...], key_texts: tuple[str
     ]
     # A part begins a line of its own, and so do the words before it.
     breaks = {int(start) - before for start in starts[1:] for before in (0, 1)}
-    places: dict[str, Any] = {}
+    corners: dict[str, Any] = {}
     for across in ACROSS:
         lines, begins = lines_of(columns, across, breaks)
-        places |= {
+        corners |= {
             f"line_{across}": np.array(lines, np.int16),
             f"column_{across}": np.array(begins, np.int16),
         }
-    table = table.assign(letters=letters, columns=np.array(columns, np.int16), **places)
+    table = table.assign(letters=letters, columns=np.array(columns, np.int16), **corners)
     table["i"] = np.where(table["row"] >= 0, table["start"], -1)
     return table.rename(columns={"start": "at"})
 
 
 def _tiles(positions: range, texts: Sequence[str], order: str) -> pd.DataFrame:
-    """The tiles of some positions, with their texts and their place in the `order` of rows or columns."""
+    """The tiles of some positions, with their texts and their index in the `order` of rows or columns."""
     tiles = tiles_of(positions)
     ends = {"start": [tile.start for tile in tiles], "stop": [tile.stop for tile in tiles]}
     return pd.DataFrame({**ends, "text": texts, order: range(len(tiles))})
@@ -102,8 +102,8 @@ def lines_of(columns: Sequence[int], across: int, breaks: Container[int] = ()) -
     """
     lines, begins = [], []
     line = column = 0
-    for place, wide in enumerate(columns):
-        if column and (column + wide > across or place in breaks):
+    for index, wide in enumerate(columns):
+        if column and (column + wide > across or index in breaks):
             line, column = line + 1, 0
         lines.append(line)
         begins.append(column)
@@ -126,10 +126,10 @@ def _shortened(text: str, columns: int) -> str:
     if sum(widths) <= columns:
         return text
     taken = 0
-    for place, wide in enumerate(widths):
+    for index, wide in enumerate(widths):
         taken += wide
         if taken > columns - 1:
-            return f"{text[:place]}…"
+            return f"{text[:index]}…"
     return text
 
 
@@ -174,7 +174,7 @@ def strip(
 
     Layers for a view with the table "text" (`strip_table`), the head's numbers as lists, and the parameters
     of `components.charts.panels`: where the strip begins and how many letters are `across` it, and what is
-    shown. `strength` is the Vega expression of the place of a value on the scale of `colours`, which are
+    shown. `strength` is the Vega expression of where a value is on the scale of `colours`, which are
     those of both signs if `signed`.
     """
     read = "datum.key >= 0 && row >= 0 && datum.key < reach[row]"

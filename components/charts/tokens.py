@@ -51,8 +51,8 @@ def visible_tokens(tokens: Sequence[str]) -> list[str]:
     shown = {text: "".join(map(_visible, text)) for text in set(texts)}
     labels = [[shown[text]] for text in texts]
     for cut in cuts:
-        for place in range(cut.first, cut.last):
-            labels[place].append(cut.part(place))
+        for index in range(cut.first, cut.last):
+            labels[index].append(cut.part(index))
         labels[cut.last].insert(0, cut.part(cut.last))
     return [" ".join(filter(None, parts)) or "∅" for parts in labels]
 
@@ -89,19 +89,19 @@ def _cut_characters(tokens: Sequence[str]) -> list[_Cut]:
         for size in range(1, len(data)):
             if bytes(byte for _, byte in before[-size:]) == data[:size]:
                 first = before[-size][0]
-                cuts.append(_Cut(token[0], first, last, sum(place == first for place, _ in before[-size:])))
+                cuts.append(_Cut(token[0], first, last, sum(index == first for index, _ in before[-size:])))
     return cuts
 
 
-def _bytes_before(tokens: Sequence[str], place: int) -> list[tuple[int, int]]:
-    """The bytes of no character just before a token, each with the place of its own; three, if as many."""
+def _bytes_before(tokens: Sequence[str], index: int) -> list[tuple[int, int]]:
+    """The bytes of no character just before a token, each with the index of its token; three, if as many."""
     found: list[tuple[int, int]] = []
-    while place and len(found) < 3:
-        place -= 1
-        last = _LAST_BYTES.search(tokens[place])
+    while index and len(found) < 3:
+        index -= 1
+        last = _LAST_BYTES.search(tokens[index])
         if last is None:
             break
-        found = [(place, byte) for byte in bytes.fromhex(last[1].replace("0x", ""))] + found
+        found = [(index, byte) for byte in bytes.fromhex(last[1].replace("0x", ""))] + found
         if last.start():  # other text stands before them
             break
     return found

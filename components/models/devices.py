@@ -70,8 +70,8 @@ def choose_placement(
 def _choose_devices(device: Device | None, device_map: DeviceMap | None) -> Placement:
     if device is not None and device_map is not None:
         raise ModelLoadError(
-            f'Both device ("{device}") and device_map were given. Give device to keep the model in one '
-            "place, or device_map to spread it."
+            f'Both device ("{device}") and device_map were given. Give device to keep the model '
+            "whole, or device_map to spread it."
         )
     if device_map is None:
         return _on_one_device(device if device is not None else _best_device())
@@ -130,9 +130,9 @@ def _on_one_device(requested: Device) -> Placement:
 
 
 def _on_named_devices(device_map: Mapping[str, Device]) -> Placement:
-    places = set(device_map.values())
-    devices = tuple(sorted({check_device(place) for place in places - {"disk"}}, key=str))
-    return Placement(dict(device_map), devices, uses_disk="disk" in places)
+    named = set(device_map.values())
+    devices = tuple(sorted({check_device(device) for device in named - {"disk"}}, key=str))
+    return Placement(dict(device_map), devices, uses_disk="disk" in named)
 
 
 def _limited(placement: Placement, max_memory: MaxMemory) -> Placement:
@@ -140,11 +140,11 @@ def _limited(placement: Placement, max_memory: MaxMemory) -> Placement:
 
     if not isinstance(placement.device_map, str):
         raise ModelLoadError(
-            "max_memory was given, and the places of the model are given already. It belongs to a device_map "
+            "max_memory was given, and it is already fixed where the model goes. It belongs to a device_map "
             f"that is worked out here: {', '.join(AUTOMATIC_MAPS)}."
         )
     try:
-        sizes = {place: int(convert_file_size_to_int(size)) for place, size in max_memory.items()}
+        sizes = {device: int(convert_file_size_to_int(size)) for device, size in max_memory.items()}
     except ValueError as error:
         raise ModelLoadError(
             f"max_memory={dict(max_memory)} cannot be read. Give sizes by device, such as "

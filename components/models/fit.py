@@ -21,7 +21,7 @@ def check_fit(headers: Mapping[str, Header], skeleton: "PreTrainedModel", name: 
     """Raise ModelLoadError unless each weight is in the checkpoint, whole, and none beside them is dropped.
 
     transformers would fill in random numbers for what is missing, read integers as if they were weights, and
-    drop what the model has no place for. Modules that the model does not have at all are no fault: many
+    drop what the model has no parameter for. Modules that the model does not have at all are no fault: many
     checkpoints hold layers for training or for further tokens.
     """
     if any(key.startswith(_OF_PEFT) for key in headers):
@@ -41,11 +41,11 @@ def _refuse_coarse(headers: Mapping[str, Header], skeleton: "PreTrainedModel", n
     coarse = {key: header.dtype for key, header in headers.items() if not header.is_whole}
     if not coarse:
         return
-    places = skeleton.state_dict()
+    parameters = skeleton.state_dict()
     # Any shape will do to learn where they go, and packed ones would not fit.
     untouched = rehearse_loading(skeleton, dict.fromkeys(coarse, (1,)), name)["missing_keys"]
     filled = sorted(
-        key for key, tensor in places.items() if key not in untouched and tensor.is_floating_point()
+        key for key, tensor in parameters.items() if key not in untouched and tensor.is_floating_point()
     )
     if filled:
         raise ModelLoadError(

@@ -1,4 +1,4 @@
-"""Checkpoints of kinds that are not read here: what they are, and what to open in their place."""
+"""Checkpoints of kinds that are not read here: what they are, and what to open instead."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def refuse_quantized(folder: Path, settings: Mapping[str, Any], name: str) -> No
 
 
 def unquantized(name: str) -> str:
-    """Return the sentence that says what to open in place of a quantized checkpoint."""
+    """Return the sentence that says what to open instead of a quantized checkpoint."""
     given = Path(name).name
     plain = re.sub(r"(?i)(?<![a-z0-9])(nv)?fp[48](?![a-z0-9])", "BF16", given)
     likely = f", {plain} by its name" if plain != given and "nemotron" in given.lower() else ""

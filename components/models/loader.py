@@ -67,7 +67,7 @@ def load_bridge(
 
     `dtype` is "float32", "bfloat16" or "float16"; by default the checkpoint's own, on a CPU float32.
     `attn_implementation` is what transformers is to compute softmax attention with, such as "eager".
-    `tokenizer` is used in place of the model's own: a tokenizer, or the hub id or folder of one.
+    `tokenizer` is used instead of the model's own: a tokenizer, or the hub id or folder of one.
 
     `revision` is a branch, tag or commit of a hub repository; `local_files_only` allows no network.
     `progress` is called on this thread with a phase text and a fraction or None.
@@ -208,13 +208,13 @@ def _load(
 
 def _check_shared_weights(placement: Placement, skeleton: "PreTrainedModel", name: str) -> None:
     """Refuse a device_map with one weight on the disk and elsewhere: accelerate finds it in neither."""
-    places = placement.device_map
-    if isinstance(places, str) or not placement.uses_disk:
+    devices = placement.device_map
+    if isinstance(devices, str) or not placement.uses_disk:
         return
     seen: dict[int, tuple[str, bool]] = {}
     for key, parameter in skeleton.named_parameters(remove_duplicate=False):
-        holders = [module for module in places if not module or f"{key}.".startswith(f"{module}.")]
-        on_disk = bool(holders) and places[max(holders, key=len)] == "disk"
+        holders = [module for module in devices if not module or f"{key}.".startswith(f"{module}.")]
+        on_disk = bool(holders) and devices[max(holders, key=len)] == "disk"
         first, first_on_disk = seen.setdefault(id(parameter), (key, on_disk))
         if on_disk != first_on_disk:
             here, there = (key, first) if on_disk else (first, key)

@@ -24,11 +24,11 @@ def check_memory(name: str, parameters: int, dtype: torch.dtype, placement: Plac
         available += free_disk(placement.offload_folder)
     if needed <= available:
         return
-    places = [str(device) for device in placement.devices] + ["disk"] * placement.uses_disk
+    devices = [str(device) for device in placement.devices] + ["disk"] * placement.uses_disk
     precision = str(dtype).removeprefix("torch.")
     raise ModelLoadError(
         f'"{name}" needs {needed / 1e9:.1f} GB of memory in {precision}, and {available / 1e9:.1f} GB are '
-        f"available ({' + '.join(places)}). {_advice(parameters, dtype, placement)}"
+        f"available ({' + '.join(devices)}). {_advice(parameters, dtype, placement)}"
     )
 
 

@@ -105,7 +105,7 @@ def _check_supported(settings: Mapping[str, Any], mixer: Mapping[str, Any], name
         f"layers of kind {layer}": layer != "Mamba2",
         "attention layers (attn_layer_idx)": bool(settings.get("attn_layer_idx")),
         "MLP layers (d_intermediate)": bool(settings.get("d_intermediate")),
-        "layer norms in place of RMS norms (rms_norm)": settings.get("rms_norm", True) is False,
+        "layer norms instead of RMS norms (rms_norm)": settings.get("rms_norm", True) is False,
         "mixers without gated RMS norm (rmsnorm)": mixer.get("rmsnorm", True) is False,
         "a norm before the gate (norm_before_gate)": bool(mixer.get("norm_before_gate")),
     }

@@ -270,5 +270,5 @@ def _ascending(
     """The index ascending and without repeats, and where each asked-for entry is in it (None: in place)."""
     if bool((index[1:] > index[:-1]).all()):
         return index, None
-    unique, place = torch.unique(index, return_inverse=True)
-    return unique, place
+    unique, inverse = torch.unique(index, return_inverse=True)
+    return unique, inverse

@@ -59,5 +59,5 @@ def edit_of(words: str) -> Edit | None:
 
 
 def hooks_of(edits: Iterable[Edit]) -> list[HookAt]:
-    """The hooks of a stack of edits: where two act at one place, the first acts first."""
+    """The hooks of a stack of edits: where two act at one hook, the first acts first."""
     return [hook for edit in edits for hook in edit.hooks()]

@@ -121,7 +121,7 @@ class Kind:
     """Whether a convolution mixes neighbouring positions before they are read."""
     rows_sum_to_one: bool = False
     about: tuple[str, ...] = ()
-    """Lines in the place of a third picture."""
+    """Lines where a third picture would be."""
     note: str = ""
     """Where the picture comes from, if no output of the layer is there to compare it with."""
 

@@ -184,11 +184,11 @@ def _separable_sums(
     )
     for b in range(len(terms.dt)):
         leaves: dict[int, _Leaves] = {}
-        for place, head in enumerate(heads.tolist()):
+        for chosen, head in enumerate(heads.tolist()):
             group = head // terms.heads_per_group
             if group not in leaves:
                 leaves = {group: _Leaves.of(terms, window, b, group, power)}
-            out[b, place] = _sums(terms, window, leaves[group], room, b, head, power, with_dt)
+            out[b, chosen] = _sums(terms, window, leaves[group], room, b, head, power, with_dt)
     return out
 
 
@@ -344,7 +344,7 @@ def _sums(
         total[tile].index_add_(0, window.column_tile[columns].to(device), pairs.sum(dim=0))
     own = window.own_leaves
     if own.start < own.stop:
-        places = [
+        tiles = [
             tile[own.start - leaves_of.start : own.stop - leaves_of.start].to(device)
             for tile, leaves_of in (
                 (window.row_tile, window.row_leaves),
@@ -352,7 +352,7 @@ def _sums(
             )
         ]
         sums = _own_sums(leaves.own, at[own], filled[own], (dt * filled)[own].float(), power)
-        total.index_put_(tuple(places), sums, accumulate=True)
+        total.index_put_(tuple(tiles), sums, accumulate=True)
     return total
 
 

@@ -121,8 +121,8 @@ def scores(
     )
     shape = terms.batch, len(chosen), len(rows), len(columns)
     out = torch.empty(shape, dtype=torch.float32, device=terms.q.device)
-    for place, head in enumerate(chosen.tolist()):
-        out[:, place] = content(_alone(terms, head), queries=queries, keys=keys)[:, 0]
+    for row, head in enumerate(chosen.tolist()):
+        out[:, row] = content(_alone(terms, head), queries=queries, keys=keys)[:, 0]
     return out
 
 
@@ -175,9 +175,9 @@ def pooled_scores(
     )
     shape = terms.batch, len(chosen), len(rows) - 1, len(columns) - 1
     out = torch.empty(shape, dtype=torch.float32, device=terms.q.device)
-    for place, head in enumerate(chosen.tolist()):
+    for row, head in enumerate(chosen.tolist()):
         alone = _alone(terms, head)
-        out[:, place] = pooled_content(alone, tiles=tiles, queries=queries, keys=keys)[:, 0]
+        out[:, row] = pooled_content(alone, tiles=tiles, queries=queries, keys=keys)[:, 0]
     return out
 
 

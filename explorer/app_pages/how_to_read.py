@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 READING_WIDTH = 1180
 PROMPT, LAYER, HEAD = PRESETS[0].prompt, PRESETS[0].layer, PRESETS[0].head
-# A word of the prompt, and the one that takes its place to show what the convolution mixes. (As a docstring
+# A word of the prompt, and the one that replaces it to show what the convolution mixes. (As a docstring
 # this would stand on the page.)
 SWAP = ("kitchen", "library")
 
@@ -45,13 +45,13 @@ def bars(
 ) -> alt.Chart:
     """One bar per name: blue above zero, red below, the picked one in the accent colour."""
     red, blue = NEGATIVE.scheme()[0], POSITIVE.scheme()[0]
-    table = pd.DataFrame({"place": range(len(names)), "name": names, "value": values})
+    table = pd.DataFrame({"order": range(len(names)), "name": names, "value": values})
     chart: alt.Chart = (
         alt.Chart(table)
         .mark_bar()
         .encode(
             x=alt.X(
-                "place:O",
+                "order:O",
                 axis=readable_axis(
                     "",
                     labelExpr=f"{json.dumps(list(names))}[datum.value]",
@@ -61,7 +61,7 @@ def bars(
                 ),
             ),
             y=alt.Y("value:Q", axis=readable_axis(title, tickCount=4, format=".3~r")),
-            color=alt.when(alt.datum.place == (-1 if picked is None else picked))
+            color=alt.when(alt.datum.order == (-1 if picked is None else picked))
             .then(alt.value(ACCENT))
             .when(alt.datum.value < 0)
             .then(alt.value(red))
@@ -156,7 +156,7 @@ text.markdown(
     "- $\\alpha$ is the **retention**: the part that survives this token.\n"
     "- $D$ lets a token pass beside the memory."
 )
-short, long = (int(place) for place in np.argsort(of_layer["half_life"].to_numpy())[[0, -1]])
+short, long = (int(head) for head in np.argsort(of_layer["half_life"].to_numpy())[[0, -1]])
 retention = (terms.A[short] * terms.dt[0, :, short]).exp().tolist()
 lowest = int(np.argmin(retention))
 figure.markdown(
@@ -283,7 +283,7 @@ figure.altair_chart(
 first_layer = min([place.layer for place in example.places])
 before, after = (mixer_terms(each, first_layer).B[0] for each in (example, swapped))
 changes = ((after - before).norm(dim=(-1, -2)) / before.norm(dim=(-1, -2))).tolist()
-changed = [place for place, change in enumerate(changes) if change > 1e-6]
+changed = [at for at, change in enumerate(changes) if change > 1e-6]
 text, figure = page.columns([5, 6], gap="large")
 text.subheader("Column j is not token j alone", anchor=False)
 text.markdown(

@@ -60,7 +60,7 @@ def place(figure: Figure, layer: int, head: int) -> tuple[int, int]:
     """Row and column of a head."""
     heads = figure.tables["heads"]
     row = heads[(heads["layer"] == layer) & (heads["head"] == head)]
-    return divmod(int(row["place"].item()), fact(figure, "across"))
+    return divmod(int(row["slot"].item()), fact(figure, "across"))
 
 
 def drawn(figure: Figure, row: int, column: int) -> np.ndarray:
@@ -75,7 +75,7 @@ def colours(strengths: np.ndarray) -> np.ndarray:
 
 
 def order(figure: Figure) -> list[tuple[int, int]]:
-    rows = figure.tables["heads"].sort_values("place")
+    rows = figure.tables["heads"].sort_values("slot")
     return list(zip(rows["layer"], rows["head"], strict=True))
 
 
@@ -133,7 +133,7 @@ def test_layers_without_heads_leave_no_row() -> None:
     figure = gallery_chart(noise(6, 9), measures, Head(Place(3), 1))
     assert figure.tables["layers"]["layer"].tolist() == ["1", "3"]
     assert place(figure, 3, 1) == (1, 1)
-    assert figure.tables["picked"]["place"].tolist() == [4]
+    assert figure.tables["picked"]["slot"].tolist() == [4]
 
 
 def test_real_attention_is_drawn_below_the_diagonal_only() -> None:
@@ -180,7 +180,7 @@ def test_sorting_begins_with_what_never_decays_and_ends_with_what_reads_nothing(
     measures["half_life"] = [2.0, np.nan, 7.0, np.inf, 7.0]
     figure = gallery_chart(noise(5, 4), measures, Head(Place(0), 3), sort=HALF_LIFE)
     assert [head for _, head in order(figure)] == [3, 2, 4, 0, 1]
-    assert figure.tables["picked"]["place"].tolist() == [0]
+    assert figure.tables["picked"]["slot"].tolist() == [0]
 
 
 @pytest.mark.parametrize("sort", [None, DISTANCE])
@@ -262,7 +262,7 @@ def test_the_picked_head_is_framed_where_it_stands() -> None:
     pictures, measures = noise(6, 4), measured(2, 3)
     for sort, at in ((None, 5), (DISTANCE, 5), (HALF_LIFE, 0)):
         figure = gallery_chart(pictures, measures, Head(Place(1), 2), sort=sort)
-        assert figure.tables["picked"]["place"].tolist() == [at]
+        assert figure.tables["picked"]["slot"].tolist() == [at]
     assert gallery_chart(pictures, measures, Head(Place(7), 0)).tables["picked"].empty
 
 

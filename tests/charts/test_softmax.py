@@ -270,7 +270,7 @@ def test_pictures_of_both_kinds_stand_in_rows_of_their_own() -> None:
     np.testing.assert_allclose(pictures[-4:], rms, rtol=1e-4, atol=1e-6)
     figure = gallery_chart(pictures, measures, Head(Place(2, "softmax"), 1))
     assert figure.tables["layers"]["layer"].tolist() == ["0", "2 softmax", "5", "5 softmax"]
-    assert figure.tables["picked"]["place"].tolist() == [6 + 1]
+    assert figure.tables["picked"]["slot"].tolist() == [6 + 1]
     times = fact(figure, "dots") // 19
     for k in (0, 3):
         expected = glaze_palette()[glaze_levels(pictures[-4 + k] / pictures[-4 + k].max())]

@@ -163,7 +163,7 @@ def test_no_more_marks_than_tiles_and_places_in_figures() -> None:
     for figure in (norm_figure(1000, prompt_length=600), shares_figure(1000)):
         most = {"norms": 3 * MAX_TILES}
         assert all(len(table) <= most.get(name, MAX_TILES) for name, table in figure.tables.items())
-    assert shares_figure(300).tables["shares"]["place"].tolist()[:3] == ["0–1", "2–3", "4–6"]
+    assert shares_figure(300).tables["shares"]["positions"].tolist()[:3] == ["0–1", "2–3", "4–6"]
     assert shares_figure(300).tables["keys"]["label"].tolist()[:3] == ["0", "2", "4"]
 
 

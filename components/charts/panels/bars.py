@@ -70,9 +70,9 @@ def bars(look: Look) -> list[alt.Chart]:
             x_end="(datum.slot + 0.9) / bar_slots * width",
             y=height("datum.value"),
             y_end=height("0"),
-            reader="summed ? (read_by ? query_places[datum.slot] : span_place) : query_places[row]",
+            reader="summed ? (read_by ? query_positions[datum.slot] : span_positions) : query_positions[row]",
             reader_text="summed ? (read_by ? query_texts[datum.slot] : span_text) : query_texts[row]",
-            read="summed && read_by ? span_place : key_places[datum.slot]",
+            read="summed && read_by ? span_positions : key_positions[datum.slot]",
             read_text="summed && read_by ? span_text : key_texts[datum.slot]",
         )
         # An edge, so that a pale bar still has a height.
@@ -131,7 +131,7 @@ def bars(look: Look) -> list[alt.Chart]:
         once.transform_calculate(
             x="0",
             y=f"row_top - {16 * scale}",
-            text="summed ? span_title : row < 0 ? '' : 'What query ' + query_places[row] + '  '"
+            text="summed ? span_title : row < 0 ? '' : 'What query ' + query_positions[row] + '  '"
             " + query_texts[row] + ' reads, ' + (pointing ? 'pointed at' : 'kept')",
         )
         .mark_text(

@@ -1,10 +1,10 @@
 """The linked panels of one head, content C·Bᵀ ∘ decay L = attention M, above the text itself.
 
 Each factor of the head's kind has one. A head of softmax attention has two of them, scores and attention;
-words about it stand in the place of the third, so that the panels of all heads are of one size.
+words about it stand where the third would, so that the panels of all heads are of one size.
 
 All stand in one Vega view: one view has one width, which follows the page (charts joined by `hconcat` cannot
-follow it), and what is pointed at in one place can be marked in all of them without a rerun. A panel is a
+follow it), and what is pointed at in one panel can be marked in all without a rerun. A panel is a
 picture with one pixel per cell. Where things stand is in `geometry`, what the pointer does in `pointer`, what
 is drawn in `matrices`, `marks`, `titles`, `dt_bars`, `bars` and `components.charts.strip`; all of them take
 the `Look`.
@@ -32,10 +32,10 @@ from components.charts.colours import (
 from components.charts.figure import Figure, built, data_only, read, scene, scene_param
 from components.charts.panels.bars import bar_params, bars
 from components.charts.panels.dt_bars import dt_bars
-from components.charts.panels.geometry import MIN_SLOTS, ROOM_ABOVE, places
+from components.charts.panels.geometry import MIN_SLOTS, ROOM_ABOVE, layout
 from components.charts.panels.look import Look
 from components.charts.panels.marks import marks_of_shown, marks_of_span
-from components.charts.panels.matrices import edges, feelers, legends, pictures
+from components.charts.panels.matrices import edges, legends, pictures, pressable_rows
 from components.charts.panels.pointer import brushed, ground, pointed_at, selections, text_brush, window_brush
 from components.charts.panels.titles import words
 from components.charts.picture import png_address
@@ -118,8 +118,8 @@ def panels_chart(
         "text": text,
         "pictures": pd.DataFrame(
             [
-                {"place": place} | _picture(cells, look, factor, values[factor.name], full[factor.name])
-                for place, factor in enumerate(factors)
+                {"panel": panel} | _picture(cells, look, factor, values[factor.name], full[factor.name])
+                for panel, factor in enumerate(factors)
             ]
         ),
     }
@@ -153,7 +153,7 @@ def _span_facts(cells: HeadCells, span: SpanSums | None) -> dict[str, Any]:
     """
     if span is None:
         numbers = dict.fromkeys(("span_from", "span_to", "sums_low", "sums_high"), 0.0)
-        words = dict.fromkeys(("span_title", "span_place", "span_text"), "")
+        words = dict.fromkeys(("span_title", "span_positions", "span_text"), "")
         return {"span_start": -1, "span_stop": -1, "read_by": False} | numbers | words
     tiles = cells.keys if span.read_by else cells.queries
     return {
@@ -165,7 +165,7 @@ def _span_facts(cells: HeadCells, span: SpanSums | None) -> dict[str, Any]:
         "sums_low": min(float(span.sums.min()), 0.0),
         "sums_high": max(float(span.sums.max()), 0.0),
         "span_title": span.title,
-        "span_place": in_figures(span.positions),
+        "span_positions": in_figures(span.positions),
         "span_text": span.text,
     }
 
@@ -188,7 +188,7 @@ def _picture(
 def _chart(look: Look) -> dict[str, Any]:
     """The specification of the view in this look."""
     scale, panels = look.scale, len(look.panels)
-    first_panel, *other_panels = feelers(look)
+    first_panel, *other_panels = pressable_rows(look)
     drawn = [
         ground(scale),
         *legends(look),
@@ -215,7 +215,7 @@ def _chart(look: Look) -> dict[str, Any]:
             for table in ("scene", "cells", "queries", "keys", *(["bars"] if look.with_bars else []))
         ),
     ]
-    expressions = places(look) | pointed_at(panels) | brushed(panels) | bar_params(look)
+    expressions = layout(look) | pointed_at(panels) | brushed(panels) | bar_params(look)
     return built(
         alt.LayerChart(layer=drawn)
         .resolve_scale(x="independent", y="independent", color="independent")
@@ -235,7 +235,7 @@ def _chart(look: Look) -> dict[str, Any]:
 _SCENE = (
     *("rows", "columns", "row_slots", "key_slots", "head_room", "step", "note", "statistic", "longest"),
     *("dt_limit", "kept_row", "kept_key", "locked", "logarithmic"),
-    *("span_start", "span_stop", "span_title", "span_place", "span_text"),
+    *("span_start", "span_stop", "span_title", "span_positions", "span_text"),
     *("span_from", "span_to", "read_by", "sums_low", "sums_high"),
 )
 
@@ -245,7 +245,7 @@ def _of_tables(look: Look) -> list[alt.Parameter]:
     lists = {
         "labels": ("queries", "label"),
         "query_texts": ("queries", "text"),
-        "query_places": ("queries", "at"),
+        "query_positions": ("queries", "at"),
         "query_starts": ("queries", "i"),
         "query_stops": ("queries", "stop"),
         "reach": ("queries", "reach"),
@@ -255,7 +255,7 @@ def _of_tables(look: Look) -> list[alt.Parameter]:
         "heres": ("queries", "here"),
         "key_labels": ("keys", "label"),
         "key_texts": ("keys", "text"),
-        "key_places": ("keys", "at"),
+        "key_positions": ("keys", "at"),
         "key_starts": ("keys", "i"),
         "key_stops": ("keys", "stop"),
         "tops_of_keys": ("keys", "top"),

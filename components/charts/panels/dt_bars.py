@@ -18,9 +18,9 @@ def dt_bars(look: Look) -> list[alt.Chart]:
     base = f"(tops[1] + side * {FILLED} + {DT_HEIGHT * look.scale + 4})"
     bars: alt.Chart = (
         rows_of("keys")
-        .transform_window(place="row_number()")
+        .transform_window(number="row_number()")
         .transform_calculate(
-            x="lefts[1] + side * (datum.place - 1) / key_slots",
+            x="lefts[1] + side * (datum.number - 1) / key_slots",
             x_end="datum.x + 0.85 * side / key_slots",
             base=base,
             top=f"{base} - datum.dt / dt_limit * {DT_HEIGHT * look.scale}",

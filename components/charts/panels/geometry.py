@@ -1,6 +1,6 @@
 """Where everything stands in the panels' view, as Vega expressions of its width.
 
-One view has one width, which follows the page, so all places are computed where the view is drawn. From about
+One view has one width, which follows the page, so everything is placed where the view is drawn. From about
 `_ABREAST` pixels on, the three panels stand side by side; on a narrower page one below the other, each as
 wide as the page. Below them stand the text and the bars of a row.
 
@@ -29,7 +29,7 @@ ROW_HEIGHT = 130
 """Height of the bars of a row, in pixels."""
 
 ABOUT_HEIGHT = 18 * 7 + 12
-"""Height of the words in the place of a third panel, in pixels."""
+"""Height of the words where a third panel would be, in pixels."""
 
 FILLED = "(rows / row_slots)"
 FILLED_ACROSS = "(columns / key_slots)"
@@ -60,9 +60,9 @@ def dt_room(look: Look) -> float:
     return (DT_HEIGHT + 8) * look.scale if look.with_dt else 0.0
 
 
-def places(look: Look) -> dict[str, str]:
-    """Parameters by name: sizes and places in pixels, of up to three panels, at the places 0, 1 and 2. What a
-    kind of head says about itself stands at place 2.
+def layout(look: Look) -> dict[str, str]:
+    """Parameters by name: sizes and corners in pixels, of up to three panels, 0, 1 and 2. What a kind of head
+    says about itself stands where panel 2 would.
 
     `lefts` and `tops` are the upper left corners of the panels, one below the other where it is `stacked`.
     """
@@ -92,7 +92,7 @@ def places(look: Look) -> dict[str, str]:
 
 
 def panel_at(x: str, y: str, panels: int) -> str:
-    """The place of the panel in whose part of the view a point is."""
+    """The number of the panel in whose part of the view a point is."""
     last = panels - 1
-    down = "".join(f"{y} < tops[{place + 1}] - head_room ? {place} : " for place in range(last)) + str(last)
+    down = "".join(f"{y} < tops[{panel + 1}] - head_room ? {panel} : " for panel in range(last)) + str(last)
     return f"(stacked ? ({down}) : clamp(floor({x} / side / {1 + GAP}), 0, {last}))"

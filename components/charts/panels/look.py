@@ -39,7 +39,7 @@ class Look:
     @property
     def each_panel(self) -> list[dict[str, int]]:
         """Rows of a chart that draws the same in every panel."""
-        return [{"place": place} for place in range(len(self.panels))]
+        return [{"panel": panel} for panel in range(len(self.panels))]
 
     @property
     def attention(self) -> Factor:

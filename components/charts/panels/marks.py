@@ -21,29 +21,29 @@ def marks_of_shown(look: Look) -> list[alt.Chart]:
         .transform_calculate(
             i="query_starts[row]",
             stamp="now() + 0 * press_x[0]",
-            query="query_places[row]",
+            query="query_positions[row]",
             query_text="query_texts[row]",
-            key="key_places[key]",
+            key="key_positions[key]",
             key_text="key_texts[key]",
             **{name: f"{name}s[cell]" for name in look.panels},
             **({"dt": "dts[key]"} if look.kind.step_size else {}),
-            left="lefts[datum.place]",
+            left="lefts[datum.panel]",
             x="datum.left + side * key / key_slots",
             x_end="datum.x + side / key_slots",
             row_end="datum.left + side * reach[row] / key_slots",
-            y="tops[datum.place] + side * row / row_slots",
+            y="tops[datum.panel] + side * row / row_slots",
             y_end="datum.y + side / row_slots",
-            top="tops[datum.place] + side * tops_of_keys[key] / row_slots",
-            bottom=f"tops[datum.place] + side * {FILLED}",
+            top="tops[datum.panel] + side * tops_of_keys[key] / row_slots",
+            bottom=f"tops[datum.panel] + side * {FILLED}",
         )
     )
     kept = (
         inline(look.each_panel)
         .transform_filter("pointing && kept_row >= 0 && kept_row !== row")
         .transform_calculate(
-            left="lefts[datum.place]",
+            left="lefts[datum.panel]",
             row_end="datum.left + side * reach[kept_row] / key_slots",
-            y="tops[datum.place] + side * kept_row / row_slots",
+            y="tops[datum.panel] + side * kept_row / row_slots",
             y_end="datum.y + side / row_slots",
         )
         .mark_rect(fill=None, stroke=ACCENT, strokeWidth=1, strokeDash=[3, 3], tooltip=None)
@@ -76,10 +76,10 @@ def marks_of_span(look: Look) -> list[alt.Chart]:
         inline(look.each_panel)
         .transform_filter("summed && span_to > span_from")
         .transform_calculate(
-            x="lefts[datum.place] + (read_by ? side * span_from / key_slots : 0)",
-            x_end="lefts[datum.place] + side * (read_by ? span_to : reach[span_to - 1]) / key_slots",
-            y="tops[datum.place] + side * (read_by ? tops_of_keys[span_from] : span_from) / row_slots",
-            y_end=f"tops[datum.place] + side * (read_by ? {FILLED} : span_to / row_slots)",
+            x="lefts[datum.panel] + (read_by ? side * span_from / key_slots : 0)",
+            x_end="lefts[datum.panel] + side * (read_by ? span_to : reach[span_to - 1]) / key_slots",
+            y="tops[datum.panel] + side * (read_by ? tops_of_keys[span_from] : span_from) / row_slots",
+            y_end=f"tops[datum.panel] + side * (read_by ? {FILLED} : span_to / row_slots)",
         )
         .mark_rect(fill=None, stroke=ACCENT, strokeWidth=1.5, tooltip=None)
     )

@@ -22,10 +22,10 @@ from components.ssd import Factor
 
 def legends(look: Look) -> list[alt.Chart]:
     """The colour bars of the panels, beside their titles. What carries them is invisible."""
-    return [_legend(look, factor, place) for place, factor in enumerate(look.kind.factors)]
+    return [_legend(look, factor, panel) for panel, factor in enumerate(look.kind.factors)]
 
 
-def _legend(look: Look, factor: Factor, place: int) -> alt.Chart:
+def _legend(look: Look, factor: Factor, panel: int) -> alt.Chart:
     limit = f"{factor.name}_limit" if factor.limit is None else f"{factor.limit:g}"
     # In a triangle it ends above the cells.
     length = f"clamp(side - {62 * look.scale + 20}, 50, {120 * look.scale})"
@@ -34,8 +34,8 @@ def _legend(look: Look, factor: Factor, place: int) -> alt.Chart:
         title=None,
         orient="none",
         direction="horizontal",
-        legendX=alt.ExprRef(f"lefts[{place}] + side - {length} - 10"),
-        legendY=alt.ExprRef(f"tops[{place}] - head_room + {34 * look.scale}"),
+        legendX=alt.ExprRef(f"lefts[{panel}] + side - {length} - 10"),
+        legendY=alt.ExprRef(f"tops[{panel}] - head_room + {34 * look.scale}"),
         gradientLength=alt.ExprRef(length),
         gradientThickness=10,
         values=[0, 0.5, 1] if look.is_unsigned(factor) else [-1, 0, 1],
@@ -48,15 +48,15 @@ def _legend(look: Look, factor: Factor, place: int) -> alt.Chart:
     return carrier.encode(color=alt.Color("value:Q", scale=look.colours(factor), legend=legend))
 
 
-def feelers(look: Look) -> list[alt.Chart]:
+def pressable_rows(look: Look) -> list[alt.Chart]:
     """The rows of each panel, open to a press but not drawn, with the panel's labels."""
-    return [_feeler(look, place) for place in range(len(look.panels))]
+    return [_pressable(look, panel) for panel in range(len(look.panels))]
 
 
-def _feeler(look: Look, place: int) -> alt.Chart:
-    wide = [alt.ExprRef(f"lefts[{place}]"), alt.ExprRef(f"lefts[{place}] + side")]
-    high = [alt.ExprRef(f"tops[{place}]"), alt.ExprRef(f"tops[{place}] + side")]
-    feeler: alt.Chart = (
+def _pressable(look: Look, panel: int) -> alt.Chart:
+    wide = [alt.ExprRef(f"lefts[{panel}]"), alt.ExprRef(f"lefts[{panel}] + side")]
+    high = [alt.ExprRef(f"tops[{panel}]"), alt.ExprRef(f"tops[{panel}] + side")]
+    rows: alt.Chart = (
         rows_of("queries")
         .transform_calculate(
             start="0", end="datum.reach", low="datum.row + 1", stamp="now() + 0 * press_x[0]"
@@ -66,25 +66,25 @@ def _feeler(look: Look, place: int) -> alt.Chart:
             x=alt.X(
                 "start:Q",
                 scale=alt.Scale(domain=[0, alt.ExprRef("key_slots")], range=wide, nice=False, zero=False),
-                axis=_key_axis(look, place),
+                axis=_key_axis(look, panel),
             ),
             x2="end",
             y=alt.Y(
                 "row:Q",
                 scale=alt.Scale(domain=[0, alt.ExprRef("row_slots")], range=high, nice=False, zero=False),
-                axis=_query_axis(look, place),
+                axis=_query_axis(look, panel),
             ),
             y2="low",
             # No tooltip of their own, but a channel for one, else Vega-Lite shuts them to the pointer.
             tooltip=alt.value(None),
         )
     )
-    return feeler
+    return rows
 
 
-def _query_axis(look: Look, place: int) -> alt.Axis:
+def _query_axis(look: Look, panel: int) -> alt.Axis:
     """Rows left of the first panel, or of each where they stand one below the other."""
-    here = "true" if place == 0 else "stacked"
+    here = "true" if panel == 0 else "stacked"
     return _tile_axis(
         look,
         "query i",
@@ -94,15 +94,15 @@ def _query_axis(look: Look, place: int) -> alt.Axis:
         orient="left",
         titleAnchor="start",
         titleAlign="center",
-        titleY=alt.ExprRef(f"tops[{place}] + side * 0.5 * {FILLED}"),
+        titleY=alt.ExprRef(f"tops[{panel}] + side * 0.5 * {FILLED}"),
         titleOpacity=alt.ExprRef(f"{here} ? 1 : 0"),
         labelLimit=alt.ExprRef(label_limit(look)),
     )
 
 
-def _key_axis(look: Look, place: int) -> alt.Axis:
-    """Columns under the panel at `place`, the title under their middle."""
-    below = f"stacked && {place} !== 1 ? 0 : {dt_room(look)}"
+def _key_axis(look: Look, panel: int) -> alt.Axis:
+    """Columns under the panel number `panel`, the title under their middle."""
+    below = f"stacked && {panel} !== 1 ? 0 : {dt_room(look)}"
     return _tile_axis(
         look,
         "key j",
@@ -110,11 +110,11 @@ def _key_axis(look: Look, place: int) -> alt.Axis:
         "columns",
         "key_labels",
         orient="bottom",
-        offset=alt.ExprRef(f"tops[{place}] + side * {FILLED} + ({below}) - height"),
+        offset=alt.ExprRef(f"tops[{panel}] + side * {FILLED} + ({below}) - height"),
         labelAngle=-90,
         titleAnchor="start",
         titleAlign="center",
-        titleX=alt.ExprRef(f"lefts[{place}] + side * 0.5 * {FILLED_ACROSS}"),
+        titleX=alt.ExprRef(f"lefts[{panel}] + side * 0.5 * {FILLED_ACROSS}"),
         labelLimit=alt.ExprRef(label_limit(look)),
     )
 
@@ -142,7 +142,7 @@ def pictures(look: Look) -> alt.Chart:
     pictures: alt.Chart = (
         rows_of("pictures")
         .transform_calculate(
-            url=f"{IS_DARK} ? datum.dark : datum.light", x="lefts[datum.place]", y="tops[datum.place]"
+            url=f"{IS_DARK} ? datum.dark : datum.light", x="lefts[datum.panel]", y="tops[datum.panel]"
         )
         .mark_image(
             align="left",
@@ -163,9 +163,9 @@ def edges(look: Look) -> list[alt.Chart]:
     sides = (
         inline(look.each_panel)
         .transform_calculate(
-            left="lefts[datum.place]",
+            left="lefts[datum.panel]",
             right=f"datum.left + side * {FILLED_ACROSS}",
-            top="tops[datum.place]",
+            top="tops[datum.panel]",
             bottom=f"datum.top + side * {FILLED}",
         )
         .mark_rule(stroke=FAINT, tooltip=None)

@@ -90,7 +90,7 @@ def brushed(panels: int) -> dict[str, str]:
     """Parameters by name: what a brush covers, in rows and columns of the panel where it began (`dragged`),
     or in letters of the text (`text_dragged`).
     """
-    place = panel_at("press_x[0]", "press_y[0]", panels)
+    panel = panel_at("press_x[0]", "press_y[0]", panels)
 
     def across(x: str) -> str:
         return f"clamp(({x} - lefts[brushed_panel]) / side * key_slots, 0, columns)"
@@ -117,14 +117,14 @@ def brushed(panels: int) -> dict[str, str]:
     )
 
     def letters(x: str, y: str) -> str:
-        """The place in reading order, counted in letters."""
+        """How many letters come before, in reading order."""
         line = f"floor(clamp({y} - strip_top, 0, strip_bottom - strip_top - 1) / (letter * {LINE}))"
         return f"{line} * across + clamp({x} / (letter * {LETTER}), 0, across - 1)"
 
     one, other = letters("press_x[0]", "press_y[0]"), letters(now_x, now_y)
     return {
         "moved": moved,
-        "brushed_panel": place,
+        "brushed_panel": panel,
         **ends,
         "dragged": f"moved && {in_panel}",
         "text_dragged": "moved && strip_top <= press_y[0] && press_y[0] < strip_bottom",

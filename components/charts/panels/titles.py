@@ -19,26 +19,26 @@ def words(look: Look) -> list[alt.Chart]:
     names, operators = [factor.title for factor in (*factors, look.attention)], look.kind.operators
     titles = [
         {
-            "place": place,
+            "panel": panel,
             "y": 12,
             "y_above": 10,
             "text": name,
             # One below the other, the panels leave no gap for an operator.
-            "after": f"{operators[place - 1]}  {name}" if place else name,
+            "after": f"{operators[panel - 1]}  {name}" if panel else name,
         }
-        for place, name in enumerate(names)
+        for panel, name in enumerate(names)
     ]
     figures = [
-        {"place": place, "y": 94, "y_above": 10, "name": name} for place, name in enumerate(look.panels)
+        {"panel": panel, "y": 94, "y_above": 10, "name": name} for panel, name in enumerate(look.panels)
     ]
-    notes = [{"place": place, "y": 70, "y_above": 70, "name": name} for place, name in enumerate(look.panels)]
+    notes = [{"panel": panel, "y": 70, "y_above": 70, "name": name} for panel, name in enumerate(look.panels)]
     shown = ", ".join(f"{name}: {name}s[cell]" for name in look.panels)
     sentence = [
-        {"place": 0, "y": 116, "y_above": 38, "of": "row"},
-        {"place": 0, "y": 133, "y_above": 55, "of": "key"},
-        {"place": 0, "y": 150, "y_above": 72, "of": "state"},
+        {"panel": 0, "y": 116, "y_above": 38, "of": "row"},
+        {"panel": 0, "y": 133, "y_above": 55, "of": "key"},
+        {"panel": 0, "y": 150, "y_above": 72, "of": "state"},
     ]
-    gaps = [{"place": place, "text": text} for place, text in enumerate(operators)]
+    gaps = [{"panel": panel, "text": text} for panel, text in enumerate(operators)]
     return [
         _beside(
             look,
@@ -50,7 +50,7 @@ def words(look: Look) -> list[alt.Chart]:
             fontWeight="bold",
         ),
         _between(look, gaps, 60.0, 34.0),
-        *([_between(look, [{"place": 1, "text": "· dt"}], 34.0, 20.0)] if look.with_dt else []),
+        *([_between(look, [{"panel": 1, "text": "· dt"}], 34.0, 20.0)] if look.with_dt else []),
         *(_about(look) if look.kind.about else []),
         _beside(
             look,
@@ -74,23 +74,23 @@ def words(look: Look) -> list[alt.Chart]:
             ACCENT,
             left_above=True,
             limit=alt.ExprRef(f"side - {140 * look.scale}"),  # up to the cells, or up to the legend
-            text="datum.of === 'row' ? 'query ' + query_places[row] + '  ' + query_texts[row]"
-            " : datum.of === 'key' ? 'reads key ' + key_places[key] + '  ' + key_texts[key]"
+            text="datum.of === 'row' ? 'query ' + query_positions[row] + '  ' + query_texts[row]"
+            " : datum.of === 'key' ? 'reads key ' + key_positions[key] + '  ' + key_texts[key]"
             " : pointing ? 'pointed at' : 'kept'",
         ).transform_filter("row >= 0"),
     ]
 
 
 def _between(look: Look, rows: list[dict[str, Any]], y: float, size: float) -> alt.Chart:
-    """Operators in the gap after the panel at `place`. The mean of a product is not the product of the
+    """Operators in the gap after a `panel`. The mean of a product is not the product of the
     means, so tiles have none.
     """
     words: alt.Chart = (
         inline(rows)
         .transform_filter("note === '' && !stacked")
         .transform_calculate(
-            x=f"lefts[datum.place] + side * {1 + GAP / 2}",
-            y=f"tops[datum.place] - head_room + {y * look.scale}",
+            x=f"lefts[datum.panel] + side * {1 + GAP / 2}",
+            y=f"tops[datum.panel] - head_room + {y * look.scale}",
         )
         .mark_text(fontSize=size * look.scale, color=QUIET, baseline="middle", align="center", tooltip=None)
     )
@@ -98,7 +98,7 @@ def _between(look: Look, rows: list[dict[str, Any]], y: float, size: float) -> a
 
 
 def _about(look: Look) -> list[alt.Chart]:
-    """Words in the place of a third panel."""
+    """Words where a third panel would be."""
     rows = [{"line": line, "text": text} for line, text in enumerate(look.kind.about)]
     words: alt.Chart = (
         inline(rows)
@@ -127,8 +127,8 @@ def _beside(
     words: alt.Chart = (
         inline(at)
         .transform_calculate(
-            x=f"lefts[datum.place] + ({leftwards} ? 0 : side)",
-            height="tops[datum.place] - head_room + (head_room > 0 ? datum.y_above : datum.y)",
+            x=f"lefts[datum.panel] + ({leftwards} ? 0 : side)",
+            height="tops[datum.panel] - head_room + (head_room > 0 ? datum.y_above : datum.y)",
             words=text,
         )
         .mark_text(
