@@ -12,8 +12,6 @@ one. Entries with j > i are exactly zero.
 
 from __future__ import annotations
 
-import math
-import mmap
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 
@@ -23,6 +21,7 @@ from torch import Tensor
 
 from components.ssd.edited import EditedRows, put_rows
 from components.ssd.terms import SSDTerms
+from components.ssd.zeros import fresh_zeros
 
 # Rows computed at a time: 32 and 64 measured the same, 16 and 128 a tenth slower. A block takes a few large
 # operations over all heads of a group; a head at a time stays in the cache, but is many small parallel
@@ -30,8 +29,6 @@ from components.ssd.terms import SSDTerms
 BLOCK_ROWS = 64
 # Of the factor per key and head, in float64, that is held at a time, whatever the length of the text.
 BLOCK_BYTES = 2**23
-# From here on an allocator takes fresh pages from the system; what is smaller it has at hand, pages and all.
-_FRESH_BYTES = 2**25
 
 
 def effective_attention(
@@ -120,7 +117,7 @@ def _lower_triangle(
     cum_key = _take(cum, 2, key_index)
     groups = _ranges(head_index // terms.heads_per_group)
 
-    out = _zeros((len(cum), len(head_index), len(query_index), len(key_index)), device)
+    out = fresh_zeros((len(cum), len(head_index), len(query_index), len(key_index)), device)
     at_a_time = max(BLOCK_BYTES // (cum.element_size() * max(cum.shape[:2].numel(), 1)), BLOCK_ROWS)
     for start, stop in _blocks(query_index):
         rows = query_index[start:stop]
@@ -201,20 +198,6 @@ def _take(tensor: Float[Tensor, ...], dim: int, index: Int64[Tensor, " index"]) 
     if len(index) and int(index[-1] - index[0]) == len(index) - 1:
         return tensor.narrow(dim, int(index[0]), len(index))
     return tensor.index_select(dim, index.to(tensor.device))
-
-
-def _zeros(shape: tuple[int, ...], device: torch.device) -> Float32[Tensor, ...]:
-    """Zeros that on a CPU take time and memory only where something else is written, if they are many.
-
-    The system hands out pages of zeros when they are first touched, so what lies above the diagonal costs
-    nothing; PyTorch would write the zeros itself. (NumPy would leave them to the system too, but in large
-    pages, and the first touch of those takes some virtual machines longer than all the rest.)
-    """
-    nbytes = 4 * math.prod(shape)
-    if device.type != "cpu" or nbytes < _FRESH_BYTES or not hasattr(mmap, "MAP_ANONYMOUS"):
-        return torch.zeros(shape, dtype=torch.float32, device=device)
-    fresh = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return torch.frombuffer(fresh, dtype=torch.float32).view(shape)
 
 
 def _between(

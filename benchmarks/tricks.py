@@ -1,0 +1,179 @@
+"""Each trick of memory and threads, with it and without: the figures beside their names in the code.
+
+    python -m benchmarks.tricks
+
+A ratio is the time without the trick, or with another value, over the time with it, the median over rounds of
+one run: above 1 the trick pays.
+"""
+
+import argparse
+import gc
+import statistics
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import torch
+
+from benchmarks.effective_attention import HEADS, random_terms
+from benchmarks.measure import median_ratio, print_table, rounds
+from benchmarks.pooled_attention import peak_of
+from components.models import load_bridge
+from components.ssd import (
+    SoftmaxTerms,
+    attention,
+    effective_attention,
+    pooled_attention,
+    pooled_softmax,
+    pooling,
+    reconstruct,
+    scan,
+    softmax,
+)
+
+LENGTH, LONG, LONGEST = 2048, 16_384, 131_072
+
+
+def with_value(module: object, name: str, value: object, work: Callable[[], object]) -> Callable[[], object]:
+    """`work` while the module's `name` is `value`."""
+
+    def run() -> None:
+        with patch.object(module, name, value):
+            work()
+
+    return run
+
+
+def on_threads(count: int, work: Callable[[], object]) -> Callable[[], object]:
+    """`work` on so many threads of PyTorch."""
+
+    def run() -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        work()
+        torch.set_num_threads(before)
+
+    return run
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """While other threads multiply matrices, as other visitors' runs do."""
+    done = threading.Event()
+
+    def load() -> None:
+        torch.set_num_threads(1)
+        square = torch.randn(512, 512)
+        while not done.is_set():
+            square @ square
+
+    others = [threading.Thread(target=load) for _ in range(torch.get_num_threads())]
+    for other in others:
+        other.start()
+    yield
+    done.set()
+    for other in others:
+        other.join()
+
+
+def plain_zeros(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Zeros that PyTorch writes."""
+    return torch.zeros(shape, device=device)
+
+
+def softmax_terms(length: int) -> SoftmaxTerms:
+    """A layer of softmax attention: 24 heads of 64."""
+    q, k = torch.randn(2, 1, length, HEADS, 64, generator=torch.Generator().manual_seed(length))
+    return SoftmaxTerms(q, k, 0.125)
+
+
+def rows_of(
+    trick: str, work: Callable[[], object], others: dict[str, Callable[[], object]], repeats: int
+) -> list[list[object]]:
+    """The trick's rows of the table: for each alternative, its time over the time with the trick."""
+    seconds = rounds({"with": work, **others}, repeats)
+    took = f"{statistics.median(seconds['with']) * 1e3:.1f}"
+    return [[trick, other, took, f"{median_ratio(seconds[other], seconds['with']):.2f}"] for other in others]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=9)
+    repeats = parser.parse_args().repeats
+    terms, long, of_softmax = random_terms(LENGTH), random_terms(LONG), softmax_terms(LENGTH)
+
+    def whole() -> object:
+        return effective_attention(terms)
+
+    def tiles() -> object:
+        return pooled_attention(long, heads=[HEADS // 2], statistic="rms")
+
+    def tiles_of_short() -> object:
+        return pooled_attention(terms, heads=[HEADS // 2], statistic="rms")
+
+    def output() -> object:
+        return reconstruct(terms)
+
+    def tiles_of_softmax() -> object:
+        return pooled_softmax(of_softmax)
+
+    def values(module: object, name: str, work: Callable[[], object], *others: int) -> list[list[object]]:
+        using = {f"{name} = {other:,}": with_value(module, name, other, work) for other in others}
+        return rows_of(f"{name} = {getattr(module, name):,}", work, using, repeats)
+
+    table = [
+        *rows_of(
+            "fresh_zeros",
+            whole,
+            {"torch.zeros": with_value(attention, "fresh_zeros", plain_zeros, whole)},
+            repeats,
+        ),
+        *values(attention, "BLOCK_ROWS", whole, 16, 32, 128),
+        *values(pooling, "LEAF_POSITIONS", tiles, 64, 256),
+        *values(pooling, "_ROWS_AT_A_TIME", tiles, 10**9),
+        *values(pooling, "_LEAVES_AT_A_TIME", tiles, 10**9),
+        *values(pooling, "DIRECT_ENTRIES", tiles_of_short, 0),
+        *values(pooling, "DIRECT_ENTRIES", tiles, 10**12),
+        *values(scan, "CHUNK", output, 32, 128, 256),
+        *values(softmax, "BLOCK_BYTES", tiles_of_softmax, 2**21, 2**25),
+        *values(softmax, "_MAX_ROWS", tiles_of_softmax, 16, 256),
+    ]
+    model = load_bridge("demo", device="cpu")
+    ids = torch.randint(0, model.model.config.vocab_size, (1, 60))
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model.model(input_ids=ids, use_cache=False)
+
+    several = {f"{torch.get_num_threads()} threads": on_threads(torch.get_num_threads(), forward)}
+    table += rows_of("use_threads: 1, quiet", on_threads(1, forward), several, repeats * 3)
+    with busy():
+        table += rows_of("use_threads: 1, busy", on_threads(1, forward), several, repeats * 3)
+    unfrozen = statistics.median(rounds({"collect": gc.collect}, repeats)["collect"])
+    gc.freeze()
+    frozen = statistics.median(rounds({"collect": gc.collect}, repeats)["collect"])
+    table.append(["gc.freeze", "gc.collect() of all", f"{frozen * 1e3:.1f}", f"{unfrozen / frozen:.2f}"])
+    threads = torch.get_num_threads()
+    print(f"{HEADS} heads, {LENGTH:,} tokens; tiles of one head of {LONG:,} tokens; {threads} threads\n")
+    print_table(["with the trick", "without, or", "with ms", "without / with"], table)
+    longest = random_terms(LONGEST)
+
+    def last_rows() -> object:
+        return effective_attention(longest, queries=slice(-64, None))
+
+    memory = [
+        ("fresh_zeros", whole, with_value(attention, "fresh_zeros", plain_zeros, whole)),
+        ("_LEAVES_AT_A_TIME", tiles, with_value(pooling, "_LEAVES_AT_A_TIME", 10**9, tiles)),
+        ("BLOCK_BYTES", last_rows, with_value(attention, "BLOCK_BYTES", 2**40, last_rows)),
+    ]
+    print(f"\nMegabytes above what is held before; BLOCK_BYTES: 64 rows over {LONGEST:,} keys\n")
+    print_table(
+        ["trick", "with", "without"],
+        [[name, *(f"{peak_of(work):.0f}" for work in works)] for name, *works in memory],
+    )
+
+
+if __name__ == "__main__":
+    main()
