@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from components.charts import Figure, HeadCells, Window, head_cells, panels_chart, visible_tokens
-from components.ssd import Place, Statistic
-from components.ssd.matrix import MatrixTerms
+from components.ssd import MatrixTerms, Place, Statistic
 
 if TYPE_CHECKING:
     import numpy as np

@@ -22,9 +22,8 @@ from explorer.wire import WidgetsOnly  # noqa: E402
 
 def prepare_first_picture() -> None:
     """Make the capture that a new session shows. A failure is told by the page, which tries again."""
-    from components.demo.presets import PRESETS
-    from components.models import ModelLoadError
-    from components.models.catalogue import DEMO
+    from components.demo import PRESETS
+    from components.models import DEMO, ModelLoadError
     from explorer.captures import capture
     from explorer.subject import Subject
 

@@ -108,7 +108,7 @@ def cost(subject: Subject, _report: Report = no_report) -> Cost:
     """
     from components.bridge import matrix_inputs
     from components.charts import measure_table
-    from components.models.memory import available_memory
+    from components.models import available_memory
 
     model = subject.model
     ids, _ = encoded(model, subject.prompt, _report)

@@ -22,9 +22,7 @@ import altair as alt
 import numpy as np
 from jaxtyping import Float32
 
-from components.charts import Figure, HeadCells, Window
-from components.charts.colours import FAINT, INK, QUIET
-from components.charts.window import MAX_TILES, tiles_of
+from components.charts import FAINT, INK, MAX_TILES, QUIET, Figure, HeadCells, Window, tiles_of
 from components.ssd import KINDS, Head, Statistic
 from explorer.captures import PIECE_TOKENS
 from explorer.subject import Subject

@@ -19,8 +19,7 @@ from explorer.settings import settings
 from explorer.threads import use_threads
 
 if TYPE_CHECKING:
-    from components.bridge import ActivationCache, ModelBridge
-    from components.bridge.generation import Generation
+    from components.bridge import ActivationCache, Generation, ModelBridge
     from components.ssd import MixerTerms, Place
     from explorer.subject import Subject
 
@@ -53,8 +52,7 @@ class Continuation:
     """
 
     def __init__(self, subject: Subject, options: SamplingOptions) -> None:
-        from components.bridge import ssd_inputs
-        from components.bridge.generation import Generation
+        from components.bridge import Generation, ssd_inputs
 
         ids, _ = encoded(subject.model, subject.prompt)
         self.subject, self.options = subject, options
@@ -184,7 +182,7 @@ class Continuation:
 
 def _check_room(bridge: ModelBridge, prompt: int, new: int) -> None:
     """Raise ValueError, with a sentence, if so many tokens are above the limits or do not fit."""
-    from components.models.memory import available_memory
+    from components.models import available_memory
 
     most = settings().most_tokens
     if most is not None and prompt + new > most:
@@ -202,7 +200,7 @@ def gigabytes(bridge: ModelBridge, tokens: int) -> float:
     Kept of each layer: that from which its terms follow. In use: the terms of one layer, and the logits of a
     piece of the prompt in float32.
     """
-    from components.bridge.generation import PIECE_TOKENS
+    from components.bridge import PIECE_TOKENS
 
     item = bridge.model.dtype.itemsize
     layers = [bridge.at(place).bytes_per_token(item) for place in bridge.heads]

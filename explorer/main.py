@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from components.models.catalogue import DEMO
+from components.models import DEMO
 from explorer.address import read_address
 from explorer.settings import settings
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from components.charts import HeadCells, Window, head_cells
-from components.charts.window import MAX_TILES
+from components.charts import MAX_TILES, HeadCells, Window, head_cells
 from components.ssd import Head, MixerTerms
 from explorer.generating import Continuation
 

@@ -7,8 +7,7 @@ from functools import partial
 
 import streamlit as st
 
-from components.charts import PICK_QUERY, head_in_words, panels_chart
-from components.charts.window import MAX_TILES
+from components.charts import MAX_TILES, PICK_QUERY, head_in_words, panels_chart
 from components.ssd import KINDS, MEASURES
 from explorer import hand
 from explorer.drawing import draw, plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from components.charts.next_token import next_token_chart, next_token_table
+from components.charts import next_token_chart, next_token_table
 from explorer.drawing import draw
 from explorer.moment import Moment
 from explorer.viewer import Viewer

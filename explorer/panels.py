@@ -18,9 +18,9 @@ from components.charts import (
     panels_chart,
     row_table,
     span_in_words,
+    tiles_of,
     what_is_left,
 )
-from components.charts.window import tiles_of
 from components.ssd import MEASURES, Head
 from explorer import hand
 from explorer.captures import Capture, terms_of

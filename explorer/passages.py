@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import streamlit as st
 
-from components.models.catalogue import DEMO
+from components.models import DEMO
 from explorer.settings import settings
 
 Passage = Literal["row", "memory", "panels", "half-life", "distance", "faithfulness"]

@@ -11,10 +11,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from components.charts import Window
-from components.demo.presets import PRESETS, Preset
-from components.models.catalogue import DEMO
-from components.ssd import KINDS, MEASURES, Head, Place, edit_of
-from components.ssd.kinds import FORMER_NAMES
+from components.demo import PRESETS, Preset
+from components.models import DEMO
+from components.ssd import FORMER_NAMES, KINDS, MEASURES, Head, Place, edit_of
 from explorer.subject import Subject
 
 LONGEST_LINK = 2_000

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from components.models.catalogue import CATALOGUE, DEMO
+from components.models import CATALOGUE, DEMO
 
 HOSTED_MOST_TOKENS = 2048
 HOSTED_MOST_GIGABYTES = 2.0

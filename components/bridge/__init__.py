@@ -2,9 +2,10 @@
 
 from components.bridge.activation_cache import ActivationCache, matrix_inputs, ssd_inputs
 from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
+from components.bridge.families import SUPPORTED, family_of, unsupported
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent
-from components.bridge.generation import Generation, Step
+from components.bridge.generation import PIECE_TOKENS, Generation, Step
 from components.bridge.heads import HeadsBridge
 from components.bridge.hook_point import HookPoint
 from components.bridge.model_bridge import ModelBridge
@@ -13,6 +14,8 @@ from components.bridge.ssm2_mixer import SSM2MixerBridge
 from components.bridge.ssm_block import SSMBlockBridge
 
 __all__ = [
+    "PIECE_TOKENS",
+    "SUPPORTED",
     "ActivationCache",
     "DepthwiseConv1DBridge",
     "GatedRMSNormBridge",
@@ -25,6 +28,8 @@ __all__ = [
     "SSMBlockBridge",
     "SoftmaxAttentionBridge",
     "Step",
+    "family_of",
     "matrix_inputs",
     "ssd_inputs",
+    "unsupported",
 ]

@@ -1,7 +1,9 @@
 """Tidy tables in, Altair charts out. Nothing here knows of models or pages."""
 
 from components.charts.alike import Alike, heads_like
+from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.cells import HeadCells, head_cells, row_table
+from components.charts.colours import ACCENT, FAINT, INK, NEGATIVE, POSITIVE, QUIET
 from components.charts.decay_curves import decay_curves_chart, survival_table
 from components.charts.figure import Figure
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
@@ -10,7 +12,7 @@ from components.charts.heads_table import measure_table
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.overview import overview_picture
 from components.charts.panels import OPEN_SPAN, OPEN_WINDOW, PICK_QUERY, panels_chart
-from components.charts.span_sums import SpanSums, span_sums
+from components.charts.sums import SpanSums, span_sums
 from components.charts.spans import Spans, in_words, spans_of
 from components.charts.state import (
     state_norm_chart,
@@ -20,15 +22,24 @@ from components.charts.state import (
 )
 from components.charts.tiles import attention_tiles, locked_limits, strongest_tile
 from components.charts.tokens import visible_tokens
-from components.charts.window import Window, in_figures
+from components.charts.window import MAX_TILES, Window, in_figures, tiles_of
 from components.charts.words import exactness, head_in_words, power_of_ten, span_in_words, what_is_left
 
 __all__ = [
+    "ACCENT",
+    "EDGE",
+    "FAINT",
+    "FILL_WIDTH",
+    "INK",
+    "MAX_TILES",
+    "NEGATIVE",
     "OPEN_SPAN",
     "OPEN_WINDOW",
     "PICK",
     "PICK_FROM_GALLERY",
     "PICK_QUERY",
+    "POSITIVE",
+    "QUIET",
     "Alike",
     "Figure",
     "HeadCells",
@@ -53,6 +64,7 @@ __all__ = [
     "overview_picture",
     "panels_chart",
     "power_of_ten",
+    "readable_axis",
     "row_table",
     "span_in_words",
     "span_sums",
@@ -63,6 +75,7 @@ __all__ = [
     "state_shares_table",
     "strongest_tile",
     "survival_table",
+    "tiles_of",
     "visible_tokens",
     "what_is_left",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from components.charts.cells import HeadCells
-from components.charts.span_sums import SpanSums
+from components.charts.sums import SpanSums
 from components.charts.window import in_figures
 from components.ssd import Head
 

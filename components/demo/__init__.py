@@ -2,5 +2,9 @@
 
 from pathlib import Path
 
+from components.demo.presets import PRESETS, Preset
+
+__all__ = ["MODEL_FOLDER", "PRESETS", "Preset"]
+
 MODEL_FOLDER = Path(__file__).parent / "model"
 """Where the trained weights, the configuration and the tokenizer lie."""

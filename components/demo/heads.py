@@ -15,8 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from components.bridge import ModelBridge
 from components.demo import MODEL_FOLDER
 from components.demo.evaluate import TASKS, questions
-from components.ssd import decay, effective_attention
-from components.ssd.terms import SSDTerms
+from components.ssd import SSDTerms, decay, effective_attention
 
 LARGEST = 3
 

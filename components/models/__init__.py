@@ -1,7 +1,15 @@
 """Loads Mamba-2 models: the embedded one, the public checkpoints, any hub id, any folder."""
 
-from components.models.catalogue import CATALOGUE, CatalogueEntry
+from components.models.catalogue import CATALOGUE, DEMO, CatalogueEntry
 from components.models.errors import ModelLoadError
 from components.models.loader import load_bridge
+from components.models.memory import available_memory
 
-__all__ = ["CATALOGUE", "CatalogueEntry", "ModelLoadError", "load_bridge"]
+__all__ = [
+    "CATALOGUE",
+    "DEMO",
+    "CatalogueEntry",
+    "ModelLoadError",
+    "available_memory",
+    "load_bridge",
+]

@@ -190,7 +190,7 @@ def _read_settings(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _check_model_type(settings: Mapping[str, Any], name: str) -> None:
-    from components.bridge.families import SUPPORTED, unsupported
+    from components.bridge import SUPPORTED, unsupported
 
     if settings.get("model_type") is None:
         raise ModelLoadError(
@@ -210,7 +210,7 @@ def _check_model_type(settings: Mapping[str, Any], name: str) -> None:
 
 def _inside(settings: Mapping[str, Any]) -> str | None:
     """Say which language model lies inside one of images or sounds, if it is one that could be read alone."""
-    from components.bridge.families import SUPPORTED
+    from components.bridge import SUPPORTED
 
     for part, inner in settings.items():
         family = SUPPORTED.get(str(inner.get("model_type"))) if isinstance(inner, dict) else None

@@ -148,7 +148,7 @@ def _build_skeleton(
     config: "PreTrainedConfig", attn_implementation: str | None, name: str
 ) -> "PreTrainedModel":
     """Build the model without numbers, and refuse one that cannot be read or cannot attend as asked."""
-    from components.bridge.families import family_of
+    from components.bridge import family_of
 
     skeleton = build_without_weights(config, name)
     try:

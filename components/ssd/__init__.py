@@ -7,6 +7,7 @@ from components.ssd.attention import content, decay, effective_attention
 from components.ssd.edited import EditedRows
 from components.ssd.edits import EDITS, Edit, edit_of, hooks_of
 from components.ssd.kinds import (
+    FORMER_NAMES,
     KINDS,
     Factor,
     Head,
@@ -33,6 +34,7 @@ from components.ssd.terms import SSDTerms
 
 __all__ = [
     "EDITS",
+    "FORMER_NAMES",
     "KINDS",
     "MEASURED_ROWS",
     "MEASURES",

@@ -6,9 +6,8 @@ from functools import partial
 import streamlit as st
 from streamlit.typing import UploadedFile
 
-from components.demo.presets import PRESETS
-from components.models import CATALOGUE, ModelLoadError
-from components.models.catalogue import DEMO
+from components.demo import PRESETS
+from components.models import CATALOGUE, DEMO, ModelLoadError
 from explorer import captures
 from explorer.address import tell, write_address
 from explorer.costs import Ask, Refuse, decide

@@ -15,11 +15,21 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from components.charts import decay_curves_chart, head_cells, panels_chart, survival_table, visible_tokens
-from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
-from components.charts.colours import ACCENT, NEGATIVE, POSITIVE
-from components.demo.presets import PRESETS
-from components.models.catalogue import DEMO
+from components.charts import (
+    ACCENT,
+    EDGE,
+    FILL_WIDTH,
+    NEGATIVE,
+    POSITIVE,
+    decay_curves_chart,
+    head_cells,
+    panels_chart,
+    readable_axis,
+    survival_table,
+    visible_tokens,
+)
+from components.demo import PRESETS
+from components.models import DEMO
 from components.ssd import Place, SSDTerms, effective_attention
 from explorer.address import tell, write_address
 from explorer.captures import Capture, capture, terms_of
