@@ -12,7 +12,6 @@ from components.charts.heads_table import measure_table
 from components.charts.next_token import next_token_chart, next_token_table
 from components.charts.overview import overview_picture
 from components.charts.panels import OPEN_SPAN, OPEN_WINDOW, PICK_QUERY, panels_chart
-from components.charts.sums import SpanSums, span_sums
 from components.charts.spans import Spans, in_words, spans_of
 from components.charts.state import (
     state_norm_chart,
@@ -20,6 +19,7 @@ from components.charts.state import (
     state_shares_chart,
     state_shares_table,
 )
+from components.charts.sums import SpanSums, span_sums
 from components.charts.tiles import attention_tiles, locked_limits, strongest_tile
 from components.charts.tokens import visible_tokens
 from components.charts.window import MAX_TILES, Window, in_figures, tiles_of

@@ -39,8 +39,8 @@ from components.charts.panels.matrices import edges, legends, pictures, pressabl
 from components.charts.panels.pointer import brushed, ground, pointed_at, selections, text_brush, window_brush
 from components.charts.panels.titles import words
 from components.charts.picture import png_address
-from components.charts.sums import SpanSums
 from components.charts.strip import ACROSS, strip, strip_table, text_columns
+from components.charts.sums import SpanSums
 from components.charts.window import TILE_LABEL_STEP, in_figures
 from components.ssd import Factor
 
