@@ -1,4 +1,4 @@
-"""What reading costs: `run_with_cache` with the page's filter against the plain forward pass.
+"""Cost of a capture: `run_with_cache` with the page's filter against the plain forward pass.
 
     python -m benchmarks.capture
 
@@ -50,7 +50,7 @@ def main() -> None:
         def captured(bridge: ModelBridge = bridge, ids: torch.Tensor = ids) -> None:
             bridge.run_with_cache(ids, names_filter=matrix_inputs)
 
-        # The embedded model is quick, and its figure the more restless: more rounds for a steady median.
+        # The embedded model is fast, so its timings vary more: more rounds for a steady median.
         times = 1 if name == "130m shape" else 10
         seconds = rounds({"plain": plain, "captured": captured}, repeats * times)
         table.append(

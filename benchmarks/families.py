@@ -1,11 +1,11 @@
-"""What is proved of every family of Mamba-2 models, each cell from a run of its tests.
+"""What tests verify for every family of Mamba-2 models, each cell from a run of its tests.
 
     python -m benchmarks.families [--write]
 
 Models are tiny and random, with every option on that changes the arithmetic. A cell is the largest error
 that its tests measured, or how many passed: `terms exact` compares with what the model's own scan receives,
 `decode` with one pass over the whole text, and `padding` with every text alone, there without the bias of
-`in_proj`, behind which the models themselves read pads. `--write` puts the table in README.md.
+`in_proj`, with which the models themselves read pads. `--write` puts the table in README.md.
 """
 
 import argparse
@@ -42,7 +42,7 @@ BETWEEN = re.compile(r"(?<=<!-- families -->\n).*?(?=<!-- families -->)", re.DOT
 
 
 class Outcomes:
-    """A plugin that notes of every test of a family whether it passed, and the error that it measured."""
+    """A plugin that records whether every test of a family passed, and the error that it measured."""
 
     def __init__(self) -> None:
         self.passed: dict[tuple[str, str], list[bool]] = defaultdict(list)
@@ -52,7 +52,7 @@ class Outcomes:
     def pytest_runtest_makereport(
         self, item: pytest.Function, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Of a test that ran, and of one whose fixtures failed."""
+        """Record a test that ran, or whose fixtures failed."""
         report = yield
         column = item.originalname.split("_")[1]
         case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
@@ -85,7 +85,7 @@ def main() -> int:
     options = parser.parse_args()
     outcomes = Outcomes()
     with redirect_stdout(sys.stderr):
-        # Without the options of pyproject.toml: types cannot be checked in what has been imported by now.
+        # Without the options of pyproject.toml: jaxtyping cannot check modules that are already imported.
         arguments = ["-q", "-o", "addopts=", "-p", "no:cacheprovider", str(TESTS)]
         failed = pytest.main(arguments, plugins=[outcomes])
     table = StringIO()

@@ -1,4 +1,4 @@
-"""From `streamlit run` to the first chart in a browser, against the imports that it cannot do without.
+"""Time from `streamlit run` to the first chart in a browser, against the required imports.
 
     python -m benchmarks.first_chart
 
@@ -28,7 +28,7 @@ def imports() -> None:
 
 
 def first_chart(browser: Browser) -> None:
-    """Start the explorer and wait until a chart stands in the browser."""
+    """Start the explorer and wait until the browser draws a chart."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     with serving(APP) as address:

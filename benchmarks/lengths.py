@@ -2,9 +2,8 @@
 
     python -m benchmarks.lengths [--draw docs/lengths.svg]
 
-One layer of 130m shape, 24 heads. Each figure comes from a process of its own: the most memory that a first
-run holds above the terms, and the median time of three more. What would take more than `--gigabytes` is left
-out.
+One layer of 130m shape, 24 heads. Each figure comes from a process of its own: the peak memory of a first run
+above the terms, and the median time of three more. Runs that would take more than `--gigabytes` are left out.
 """
 
 import argparse
@@ -29,7 +28,7 @@ WAYS = {
     "pooled, 128 × 128 RMS": lambda terms: pooled_attention(terms, statistic="rms"),
 }
 COPIES = {"textbook formula": 4, "all of M, in blocks": 1}
-"""Arrays of the size of M that a way holds at once."""
+"""Arrays of the size of M that a way keeps at once."""
 LENGTHS = [2**power for power in range(6, 18)]
 
 

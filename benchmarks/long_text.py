@@ -1,9 +1,9 @@
-"""What a long text takes in the explorer, against what the page says before it is run.
+"""Cost of a long text in the explorer, against the page's estimate before the run.
 
     python -m benchmarks.long_text
 
-The embedded model, each length in a process of its own: the run itself, then what the page draws of one head
-at first sight and in a window, and the faithfulness of the layer. Memory is the most above the loaded model.
+The embedded model, each length in a process of its own: the run itself, then drawing one head over the whole
+text and in a window, and the faithfulness of the layer. Memory is the peak above the loaded model.
 """
 
 import argparse
@@ -24,7 +24,7 @@ LAYER, HEAD = 2, 2
 
 def measure(tokens: int) -> dict[str, float]:
     """Seconds and gigabytes at one length."""
-    logging.disable()  # of a server that does not run
+    logging.disable()  # Streamlit warns that no server runs
     from components.charts import Window, head_cells, panels_chart
     from explorer import captures, models, pictures
     from explorer.captures import terms_of
@@ -45,7 +45,7 @@ def measure(tokens: int) -> dict[str, float]:
         panels_chart(head_cells(terms_of(capture, LAYER), HEAD, capture.tokens, window))
 
     found["GB"] = peak_of(lambda: timed("run s", lambda: captures.capture(subject))) / 1e3
-    drawn(Window.whole(64))  # Altair makes the specification once
+    drawn(Window.whole(64))  # Altair builds the specification once
     timed("whole s", lambda: drawn(Window.whole(tokens)))
     middle = range(tokens // 2, tokens // 2 + 1024)
     timed("window s", lambda: drawn(Window(middle, middle)))

@@ -1,7 +1,7 @@
 """Timing by turns: every candidate runs once a round, so a slow moment of the machine hits them all.
 
-The order within a round is shuffled (with a fixed seed): what runs after what, and finds which memory warm,
-is no candidate's privilege.
+The order within a round is shuffled (with a fixed seed), so that no candidate always runs after the same one
+and finds its memory warm.
 """
 
 import random

@@ -1,11 +1,11 @@
-"""What the page costs to use: click to idle against an empty rerun, hovers, and bytes to the browser.
+"""Cost of using the page: click to idle against an empty rerun, hovers, and bytes to the browser.
 
     python -m benchmarks.page
 
 In a headless Chromium. "Empty rerun" is a click on a button of a page with the same shell (configuration,
 navigation, theme) and nothing else; "no figures" is the explore page itself while there is nothing to draw,
 from one empty prompt to another. Idle is when the script has run and the browser's main thread has drawn
-what came of it. The candidates take turns; ratios are medians over the rounds of one run.
+the result. The candidates take turns; ratios are medians over the rounds of one run.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def text_of_64_tokens(turn: int = 0) -> str:
 
 
 def text_of_tokens(tokens: int) -> str:
-    """Sentences of six tokens, and as much of another as is missing."""
+    """Sentences of six tokens, and the remaining tokens from another."""
     sentences = [f"{name} is in the {place}." for name in PLACES for place in PLACES.values()]
     whole, part = divmod(tokens, 6)
     rest = ["Leo", "is", "in", "the", "garden"][:part]
@@ -56,8 +56,8 @@ def page():
 st.navigation([st.Page(page, title="Explore"), st.Page(lambda: None, title="Other", url_path="other")],
               position="top").run()
 """
-# Settles on the first idle moment after the script has ended, drawing included. The page tells when a script
-# runs, unless it is over too soon: then the text of an element that every run writes anew tells.
+# Resolves at the first idle moment after the script has ended, drawing included. The page shows when a script
+# runs, unless it ends too soon: then the text of an element that every run changes shows it.
 IDLE = """written => new Promise((done, missed) => {
     let acted = 0;
     const app = document.querySelector('[data-test-script-state]');
@@ -95,7 +95,7 @@ def until_idle(page: Page, act: Callable[[], object], written: str = "") -> floa
 
 
 def opened(browser: Browser, address: str) -> Page:
-    """A session that has been drawn."""
+    """Open a session, and wait until it is drawn."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.goto(address)
     page.wait_for_selector('[data-test-script-state="notRunning"]', state="attached", timeout=120_000)
@@ -148,7 +148,7 @@ def main() -> None:
                 page.wait_for_timeout(300)
 
             def zoom() -> None:
-                """In to the strongest tile, and back in the next round."""
+                """Open the strongest tile; go back in the next round."""
                 step = long.locator(".st-key-strongest button, .st-key-back_to_0 button").first
                 measured["zoom"].append(until_idle(long, step.click))
                 long.wait_for_timeout(300)
@@ -197,7 +197,7 @@ def main() -> None:
 
 
 def bytes_of_head_changes(page: Page, changes: int = 8) -> list[int]:
-    """Bytes to the browser for each of some picks. Apart from the timing, which watching would slow down."""
+    """Bytes to the browser for each of some picks. Measured apart from the timing, which it slows down."""
     received: list[int] = []
     session = page.context.new_cdp_session(page)
     session.on("Network.webSocketFrameReceived", lambda event: received.append(_bytes(event["response"])))
@@ -213,7 +213,7 @@ def bytes_of_head_changes(page: Page, changes: int = 8) -> list[int]:
 
 
 def hover(page: Page, moves: int = 150) -> tuple[list[float], int]:
-    """Milliseconds of every task of 50 ms or more while the pointer wanders over the panels."""
+    """Milliseconds of tasks of 50 ms or more while the pointer moves over the panels; its moves."""
     canvas = page.get_by_test_id("stVegaLiteChart").nth(1).locator("canvas")
     canvas.scroll_into_view_if_needed()
     page.wait_for_timeout(500)

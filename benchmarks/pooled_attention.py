@@ -43,7 +43,7 @@ def window(terms: SSDTerms, depth: float) -> torch.Tensor:
 
 
 def peak_of(work: Callable[[], object]) -> float:
-    """Megabytes that work takes above what is held before. (Linux tells and forgets a process's peak.)"""
+    """Peak megabytes of `work` above the memory used before. (Linux reports and resets a peak.)"""
     Path("/proc/self/clear_refs").write_text("5")
     before = _resident("VmRSS")
     work()

@@ -1,4 +1,4 @@
-"""In a notebook, one call shows what the page shows. Each returns a chart, which the notebook draws."""
+"""In a notebook, one call shows what the page shows: it returns a chart, which the notebook draws."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def show_head(
 ) -> Figure:
     """The panels of one head, the text, and what a query reads: `show_head(cache, layer=2, head=2)`.
 
-    `cache` is of a run of one text that kept the terms of the layer, as `run_with_cache` does. `kind` is that
-    of the head in `components.ssd.KINDS`; by default the first that the layer holds. `query` is the position
-    whose row is marked, by default the last. `window` shows a part of the text. Of more than 128 tokens each
-    cell is a tile, of which it shows the mean, or with `statistic="rms"` the root mean square. `with_dt`
-    shows M·dt, and `logarithmic` colours show weak values too.
+    `cache` comes from a run of one text that kept the terms of the layer, as `run_with_cache` does. `kind` is
+    the head's in `components.ssd.KINDS`; by default the first that the layer holds. `query` is the position
+    of the marked row, by default the last. `window` shows a part of the text. Beyond 128 tokens a cell shows
+    the mean of a tile, or with `statistic="rms"` the root mean square. `with_dt` shows M·dt, and
+    `logarithmic` colours show weak values too.
 
     Raises IndexError for a layer, head or query that does not exist, ValueError for several texts,
     RuntimeError naming what the cache lacks.
@@ -59,7 +59,7 @@ def show_matrix(
 ) -> Figure:
     """Any matrix over the tokens of a text, [query, key], as the page shows attention.
 
-    Entries may have either sign. Of more than 128 tokens each cell is the mean of a tile. Raises ValueError
+    Entries may have either sign. Beyond 128 tokens a cell is the mean of a tile. Raises ValueError
     for a matrix that does not fit the tokens, or has entries above the diagonal, NaN or infinity.
     """
     given = torch.as_tensor(matrix)
@@ -75,7 +75,7 @@ def show_matrix(
 def _panels(
     cells: HeadCells, query: int | None, *, with_dt: bool = False, logarithmic: bool = False
 ) -> Figure:
-    """With the row of a query, and in it the key that it reads most."""
+    """The chart, which marks a query's row and its most-read key."""
     shown = cells.window.queries
     query = shown[-1] if query is None else query
     if query not in shown:

@@ -1,4 +1,4 @@
-"""The address holds everything picked, on every page: read when a page opens or goes back, written after."""
+"""The address holds everything picked. Pages read it on opening, Back and Forward, and then update it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NO_TEXT = (
 
 
 def read_address() -> None:
-    """Take over what the address says, if the page was opened or the reader went back or forward.
+    """Apply the address, if the page was just opened or the reader went back or forward.
 
-    Stops the script while a text is on its way from the browser.
+    Stops the script until the browser has sent the text.
     """
     state = session()
     parameters = st.query_params.to_dict()
@@ -52,7 +52,7 @@ def read_address() -> None:
     values, unread_settings, beyond = settings_of(parameters)
     state.sampling, state.opened = values, True
     if again:
-        for name in ("model", "prompt", *SETTINGS):  # what stands in the boxes of a page
+        for name in ("model", "prompt", *SETTINGS):  # the values of a page's widgets
             forget(name)
     state.refused = ""
     model = state.selection.subject.model
@@ -68,13 +68,13 @@ def read_address() -> None:
 
 
 def _went_back() -> bool:
-    """Whether this run is for Back or Forward, which change the address before they ask for it."""
+    """Whether Back or Forward, which change the address first, started this run."""
     context = get_script_run_ctx()
     return context is not None and context.is_history_navigation
 
 
 def _take_text() -> None:
-    """What the browser has answered. No text but the right one has the key."""
+    """Keep the browser's answer. A text with another key counts as none."""
     key, text = keeper.found()
     session().found = {key: text if text is not None and text_key(text) == key else None}
 
@@ -87,7 +87,7 @@ def keep_text() -> None:
 
 
 def tell(beyond: Sequence[str] = ()) -> None:
-    """One quiet notice, once, of what was not taken as it was; `beyond` names what else is out of range."""
+    """Show once, in a caption, what was replaced; `beyond` adds names of values out of range."""
     state = session()
     told, names = state.told, [*beyond, *state.beyond]
     state.told, state.beyond = [], []
@@ -99,9 +99,9 @@ def tell(beyond: Sequence[str] = ()) -> None:
 
 
 def write_address(passage: str = "") -> None:
-    """Put everything picked into the address bar; a prompt that makes it too long goes by its key.
+    """Write everything picked to the address; a key replaces a prompt that makes it too long.
 
-    `passage` is the one of "How to read this" that a link has led to.
+    `passage` names the one of "How to read this" that a link opened.
     """
     parameters, _ = short_query_of(st.context.url or "", session().selection)
     parameters |= query_of_settings(session().sampling)

@@ -21,7 +21,7 @@ from explorer.wire import WidgetsOnly  # noqa: E402
 
 
 def prepare_first_picture() -> None:
-    """Make the capture that a new session shows. A failure is told by the page, which tries again."""
+    """Compute the capture that new sessions show. On failure, the page retries and reports it."""
     from components.demo import PRESETS
     from components.models import DEMO, ModelLoadError
     from explorer.captures import capture
@@ -29,8 +29,8 @@ def prepare_first_picture() -> None:
 
     with suppress(ModelLoadError):
         capture(Subject(DEMO, PRESETS[0].prompt))
-    # Streamlit collects garbage after every run of a script. The imports have made hundreds of thousands of
-    # objects that stay, and looking through them takes longer than the run itself.
+    # Streamlit collects garbage after every run of a script. The imports have created hundreds of thousands
+    # of permanent objects, and scanning them takes longer than the run itself.
     gc.freeze()
 
 

@@ -1,4 +1,4 @@
-"""What is held of texts, as long as there is room: by bytes, since a text may have one token or 131,072."""
+"""An LRU cache bounded by bytes, not by entries, since a text may have one token or 131,072."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class CacheByBytes(Generic[Value]):
-    """Values by key, at most `most` bytes of them; the least recently used go first. For several threads."""
+    """At most `most` bytes of values by key; evicts the least recently used first. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -20,12 +20,12 @@ class CacheByBytes(Generic[Value]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes held now."""
+        """Bytes cached now."""
         with self._lock:
             return sum(nbytes for _, nbytes in self._values.values())
 
     def get(self, key: Hashable) -> Value | None:
-        """The value, which is thereby the most recently used; None if it is not, or no longer, held."""
+        """Return the value and mark it most recently used; None if it is not cached."""
         with self._lock:
             if key not in self._values:
                 return None
@@ -33,7 +33,7 @@ class CacheByBytes(Generic[Value]):
             return self._values[key][0]
 
     def put(self, key: Hashable, value: Value, nbytes: int) -> None:
-        """Hold a value; one that is too large alone is held all the same, until the next."""
+        """Cache a value; one larger than `most` stays until the next value comes."""
         with self._lock:
             self._values[key] = value, nbytes
             self._values.move_to_end(key)
@@ -43,6 +43,6 @@ class CacheByBytes(Generic[Value]):
                 held -= gone
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Remove all values."""
         with self._lock:
             self._values.clear()

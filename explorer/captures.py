@@ -1,7 +1,7 @@
-"""What models made of prompts, each run once for all sessions, bounded.
+"""Captures: one run of a prompt for all sessions, in bounded caches.
 
-A capture is what one model made of one prompt, reduced to what every picture needs. The terms of its layers
-are held as long as there is room; a text so long that there never is goes through the model again for the
+A capture is what a run of a model on a prompt kept, reduced to what every picture needs. A cache bounded by
+bytes keeps the terms of its layers. A text too long for that cache runs through the model again for the
 layer in use.
 """
 
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 
 CAPTURES_HELD = 16
 HELD_BYTES = 2 * 10**9
-"""Of the terms of layers, of all texts together; and of what one run keeps."""
+"""Limit for the cached terms of all texts, and for what one run keeps."""
 PIECE_TOKENS = 2048
 """Longer texts go through a model in pieces: the model's own scan takes memory for each token of a piece."""
 RATE_TOKENS, MORE_RATE_TOKENS = 256, 2048
-"""Tokens from which on a run tells how fast a model reads; and how well, unless it is slow."""
+"""Tokens of the shortest run that measures speed, and of a second if the first was quick."""
 SLOW_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What pictures of one layer's heads need, of a whole text. Shared between sessions: read only.
+    """What pictures of one layer's heads need, for a whole text. Sessions share it: read only.
 
-    Those of a mixer have `terms` without x, which no matrix needs and which is by far their largest part, and
-    `given`, [1, s, model], what the mixer was given, so that it can run again for the rest.
+    A mixer's `terms` lack x, by far their largest part, which no matrix needs. `given`, [1, s, model], is the
+    mixer's input, so that it can run again for the rest.
     """
 
     terms: MixerTerms
@@ -64,7 +64,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """What was run, in numbers. Shared between sessions: read only."""
+    """The results of one run. Sessions share it: read only."""
 
     subject: Subject
     tokens: list[str]
@@ -77,9 +77,9 @@ class Capture:
     kernel: int
     """Positions that a mixer's convolution mixes before its scan: each one and those just before it."""
     notes: tuple[str, ...] = ()
-    """What a reader should know of what the model computed, in sentences."""
+    """What a reader should know about the computation, in sentences."""
     small: Float32[np.ndarray, "head tile tile"] | None = None
-    """Small pictures of the heads, if they had to be made while the terms were there."""
+    """Small pictures of the heads, if the run did not keep all terms."""
 
     @property
     def length(self) -> int:
@@ -92,7 +92,7 @@ class Capture:
         return {place: len(rows) for place, rows in self._by_place.items()}
 
     def measures_of(self, head: Head) -> pd.Series[Any]:
-        """The row of `measures` that is of this head."""
+        """The head's row of `measures`."""
         return self._by_place[head.place].iloc[head.index]
 
     @cached_property
@@ -102,9 +102,9 @@ class Capture:
 
 
 def cost(subject: Subject, _report: Report = no_report) -> Cost:
-    """What running the prompt will take, and what is free for it. Errors as for `capture`.
+    """Estimate what running the prompt takes, and the free memory. Errors as for `capture`.
 
-    The seconds are those of this model's earlier runs; if there was none, of the beginning of this prompt.
+    The seconds come from this model's earlier runs; without any, from a run of this prompt's beginning.
     """
     from components.bridge import matrix_inputs
     from components.charts import measure_table
@@ -113,7 +113,7 @@ def cost(subject: Subject, _report: Report = no_report) -> Cost:
     model = subject.model
     ids, _ = encoded(model, subject.prompt, _report)
     length, every = ids.shape[1], places(model)
-    unedited = Subject(model, subject.prompt)  # edits may be of positions beyond the beginning
+    unedited = Subject(model, subject.prompt)  # edits may name positions beyond the beginning
     if length >= RATE_TOKENS and measured_rate(model) is None:
         _report("Measuring how fast this model reads", None)
         for some in (RATE_TOKENS, MORE_RATE_TOKENS):
@@ -122,7 +122,7 @@ def cost(subject: Subject, _report: Report = no_report) -> Cost:
             measure_table({place: kept.terms(place) for place in every})
             if time.monotonic() - began > SLOW_SECONDS:
                 break
-        _remember(model, began, beginning.shape[1])  # the last one: the first run of all takes longer
+        _remember(model, began, beginning.shape[1])  # only the last: a model's first run takes longer
     footprint, rate = _footprint(model), measured_rate(model, length)
     gigabytes = footprint.gigabytes(length, HELD_BYTES)
     seconds = rate and rate * length * footprint.runs(length, HELD_BYTES)
@@ -131,7 +131,7 @@ def cost(subject: Subject, _report: Report = no_report) -> Cost:
 
 @st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def capture(subject: Subject, _report: Report = no_report) -> Capture:
-    """Run the prompt through the model, or share what another session has run.
+    """Run the prompt through the model, or share another session's capture.
 
     Raises ModelLoadError when there is no such model, and ValueError with a sentence for a prompt
     without tokens, or with more than the settings allow.
@@ -149,7 +149,7 @@ def capture(subject: Subject, _report: Report = no_report) -> Capture:
         notes = kept.notes
         measures = measure_table({place: each.terms for place, each in held.items()})
         _remember(model, began, len(texts))
-    else:  # each layer is looked at and let go; those in use come back one by one
+    else:  # read and drop each layer; those in use run again one by one
         summaries, notes = [], []
         for start in range(0, len(every), at_once):
             began = time.monotonic()
@@ -177,17 +177,17 @@ def places(model: str) -> tuple[Place, ...]:
 
 
 def terms_of(capture: Capture, place: Place) -> MixerTerms:
-    """The terms of one layer, without x. If they are not held any more, the prompt runs once more."""
+    """The terms of one layer, without x. If the cache has dropped them, the prompt runs again."""
     return layer_of(capture.subject, place).terms
 
 
 def holds(capture: Capture, place: Place) -> bool:
-    """Whether the terms of a layer are at hand."""
+    """Whether the terms of a layer are cached."""
     return _held().get((capture.subject, place)) is not None
 
 
 def layer_of(subject: Subject, place: Place, _report: Report = no_report) -> Layer:
-    """One layer of a prompt that has been captured; if it is not held, the prompt runs once more for it."""
+    """One layer of a captured prompt; if it is not cached, the prompt runs again for it."""
     found = _held().get((subject, place))
     if found is None:
         with _running:  # sessions that want the same layer wait for it
@@ -201,7 +201,7 @@ def layer_of(subject: Subject, place: Place, _report: Report = no_report) -> Lay
 
 @st.cache_resource(show_spinner=False)
 def _held() -> CacheByBytes[Layer]:
-    """Layers by subject and place."""
+    """Layers by Subject and Place."""
     return CacheByBytes(HELD_BYTES)
 
 
@@ -220,7 +220,7 @@ def _remember(model: str, began: float, tokens: int) -> None:
 def _hold(
     subject: Subject, wanted: Sequence[Place], report: Report
 ) -> tuple[dict[Place, Layer], ActivationCache]:
-    """Run the prompt and hold these layers as long as there is room; with them, what was kept of the run."""
+    """Run the prompt and cache these layers. Returns them and the run's activations."""
     from components.bridge import matrix_inputs
 
     kept = _run(subject, encoded(subject.model, subject.prompt)[0], wanted, matrix_inputs, report)
@@ -236,7 +236,7 @@ def _hold(
 def _summaries(
     subject: Subject, ids: Tensor, wanted: Sequence[Place], report: Report
 ) -> tuple[list[tuple[pd.DataFrame, Float32[np.ndarray, "head tile tile"]]], ActivationCache]:
-    """Measures and small pictures of the heads of each of these layers, and what was kept of the run."""
+    """Run the prompt. Returns these layers' measures and small pictures, and the run's activations."""
     from components.bridge import matrix_inputs
     from components.charts import attention_tiles, gallery_tiles, measure_table
 
@@ -256,7 +256,7 @@ def _summaries(
 def _run(
     subject: Subject, ids: Tensor, wanted: Sequence[Place], names: Callable[[str], bool], report: Report
 ) -> ActivationCache:
-    """Run ids [1, s] with the edits, and keep what `names` lets through of these layers."""
+    """Run ids [1, s] with edits; cache the activations of these layers that `names` accepts."""
     from components.bridge import HookPoint
 
     model_bridge = bridge(subject.model)

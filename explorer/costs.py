@@ -1,4 +1,4 @@
-"""What running a prompt takes, before it is run, and whether it is run.
+"""Estimates what running a prompt takes, and decides whether to run it.
 
 Memory follows from the model's shape, time from earlier runs.
 """
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from explorer.settings import Settings
 
 RUNS_REMEMBERED = 5
-"""Runs that tell a model's rate."""
+"""Runs kept for a model's rate."""
 
 ASK_SECONDS = 20.0
-"""A run that takes longer is not begun unasked."""
+"""The page asks before it starts a longer run."""
 
 _MARGIN = 1.2
-"""What comes on top of the arrays counted here; measured with `benchmarks.long_text`."""
+"""Factor over the arrays counted here; measured with `benchmarks.long_text`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Cost:
     """None where nothing has been measured, as for short prompts."""
     gigabytes: float
     free: float = inf
-    """GB of memory that are free for it."""
+    """GB of free memory."""
 
     def in_words(self) -> str:
         """As "12,000 tokens, about 3 s and 0.4 GB of memory"."""
@@ -65,7 +65,7 @@ class Refuse:
 
 
 def decide(cost: Cost | None, limits: Settings, *, shown: bool, agreed: bool) -> Go | Ask | Refuse:
-    """Whether to run a prompt of this cost; None stands for one so short that its cost is not estimated.
+    """Decide whether to run a prompt of this cost; None for one too short to need an estimate.
 
     `shown`: whether it is on the page already. `agreed`: whether the reader has agreed to what it takes.
     """
@@ -88,24 +88,24 @@ def _time(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes per token and layer of what is kept of a run.
+    """Bytes per token and layer that a run takes.
 
-    A layer counts once for each kind of heads that it holds; the bytes are those of a mean one.
+    A layer counts once for each kind of heads that it holds; the bytes are means over these.
     """
 
     layers: int
     projected: int
     """What a run keeps, in the model's dtype."""
     given: int
-    """What a layer was given, in the model's dtype."""
+    """A layer's input, in the model's dtype."""
     terms: int
-    """The terms that follow."""
+    """A layer's terms."""
     scratch: int
-    """What reading a layer takes for the moment, the most of any."""
+    """Temporary memory to read a layer; not a mean but the maximum."""
 
     @staticmethod
     def of(bridge: ModelBridge) -> Footprint:
-        """That of a loaded model."""
+        """The footprint of a model."""
         item = bridge.model.dtype.itemsize
         layers = [bridge.at(place).bytes_per_token(item) for place in bridge.heads]
         return Footprint(
@@ -113,22 +113,22 @@ class Footprint:
             projected=ceil(mean(each.projected for each in layers)),
             given=ceil(mean(each.given for each in layers)),
             terms=ceil(mean(each.terms for each in layers)),
-            scratch=max(each.scratch for each in layers),  # one can take many times what the mean one does
+            scratch=max(each.scratch for each in layers),  # one can take many times the mean
         )
 
     def layers_at_once(self, tokens: int, most: int) -> int:
-        """Layers that one run keeps within `most` bytes: all with what they were given, or fewer without."""
+        """Layers that one run keeps within `most` bytes: all with their inputs, or fewer without."""
         if tokens * self.layers * (self.terms + self.given) <= most:
             return self.layers
         return min(max(int(most // (tokens * self.projected)), 1), self.layers - 1 or 1)
 
     def runs(self, tokens: int, most: int) -> int:
-        """How often the text goes through the model: once, or for some layers at a time and one in use."""
+        """Runs of the text: one, or one for each group of layers and one for the layer in use."""
         at_once = self.layers_at_once(tokens, most)
         return 1 if at_once == self.layers else ceil(self.layers / at_once) + 1
 
     def gigabytes(self, tokens: int, most: int) -> float:
-        """Most memory that is taken at a time."""
+        """Peak memory in GB."""
         at_once = self.layers_at_once(tokens, most)
         whole = at_once == self.layers
         kept = at_once * (self.projected + (self.given + self.terms if whole else 0))
@@ -140,17 +140,17 @@ _runs: dict[str, deque[tuple[float, int]]] = defaultdict(lambda: deque(maxlen=RU
 
 
 def remember_run(model: str, seconds: float, tokens: int) -> None:
-    """Take note of how long a model took for how many tokens."""
+    """Record how long a model took for so many tokens."""
     with _lock:
         _runs[model].append((seconds, tokens))
 
 
 def measured_rate(model: str, tokens: int = 0) -> float | None:
-    """Least seconds per token that one of a model's last runs took; None before the first.
+    """Fewest seconds per token in a model's last runs; None before the first.
 
-    A run that shared the machine took longer than it needs, and none took less. What a token costs can grow
-    with the text, as in softmax attention, so runs of less than a quarter of `tokens` do not count, or of the
-    longest, if that is shorter.
+    A run that shared the machine took longer than needed; none took less. The cost of a token can grow with
+    the text, as in softmax attention, so runs shorter than a quarter of `tokens` do not count, or than a
+    quarter of the longest run, if that is shorter.
     """
     with _lock:
         runs = list(_runs[model])

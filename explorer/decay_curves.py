@@ -12,14 +12,14 @@ from explorer.switches import toggle
 from explorer.viewer import Viewer
 
 LONG_TIME = 128
-"""Tokens from which on decay is drawn over a logarithmic time."""
+"""Above so many tokens, the time axis is logarithmic."""
 
 DECAY_CURVES = "Survival of the first shown token in every head of the picked layer."
-"""The chart's `alt`, until `live_alt` says what it shows now."""
+"""The chart's initial `alt`; `live_alt` replaces it."""
 
 
 def decay_curves(viewer: Viewer, capture: Capture) -> None:
-    """Draw them, the picked head's in front, with their switches above."""
+    """Draw the curves, the picked head's in front, below their switches."""
     place, view = viewer.shown.head.place, viewer.shown.view
     always = capture.length > LONG_TIME
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -1,4 +1,4 @@
-"""A figure on a page, and words as they are written."""
+"""Figures on a page, and text escaped for Markdown."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from components.charts import Figure
 
 
 def draw(figure: Figure, alt: str, *, key: str, **options: Any) -> None:
-    """Draw a figure. While its chart stays the same, the browser keeps the view and changes its tables.
+    """Draw a figure. While its chart stays the same, the browser keeps the view and replaces its tables.
 
-    In the page it is found by the class of its key, which Streamlit gives to a chart only if something can be
-    picked in it; any other stands in a container that has the class.
+    Scripts find it by the CSS class of its key, which Streamlit gives only to charts with selections; any
+    other goes into a container with that class.
     """
     if "on_select" not in options:
         with st.container(key=key):
             draw(figure, alt, key=f"{key}_chart", on_select="ignore", **options)
         return
-    # Without what pandas would note of itself, which is as long as a short table; and in this thread: these
-    # tables are too short to be shared out.
+    # Without pandas's metadata, which is as long as a short table; and in one thread: these tables are too
+    # short for several.
     tables = {
         name: pa.Table.from_pandas(table, preserve_index=False, nthreads=1).replace_schema_metadata()
         for name, table in figure.tables.items()
@@ -30,7 +30,7 @@ def draw(figure: Figure, alt: str, *, key: str, **options: Any) -> None:
 
 
 def plain(words: str) -> str:
-    """Text as Markdown that shows just this text: every ASCII punctuation mark may be escaped."""
+    """Escape text so that Markdown shows it as is: every ASCII punctuation mark may be escaped."""
     return "".join(f"\\{mark}" if mark in _PUNCTUATION else mark for mark in words)
 
 

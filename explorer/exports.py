@@ -1,8 +1,7 @@
-"""What a reader takes home: the picture, the matrix, and the program that makes the matrix again.
+"""Exports: the picture, the matrix, and the program that computes the matrix again.
 
-Pure functions from charts and arrays to files; nothing here knows of a page. What a person typed (a prompt,
-the name of a model) ends up in files that a browser or a spreadsheet opens, so each format escapes it in its
-own way.
+Pure functions from charts and arrays to files; nothing here calls Streamlit. User input (a prompt, the name
+of a model) ends up in files that a browser or a spreadsheet opens, so each format escapes it in its own way.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ PIXELS_PER_UNIT = 2
 _PAPER = {False: "#ffffff", True: "#12151c"}
 """The page's background, light and dark."""
 
-# Metrics of the first three are the same, so labels measured here fit elsewhere too.
+# The first three have the same metrics, so labels measured here fit elsewhere too.
 _FONT = "Arial, Liberation Sans, Helvetica, sans-serif"
 
 _LOOK = {
@@ -61,7 +60,7 @@ _LOOK = {
     "mark": {"tooltip": {"content": "encoding"}},
     "view": {"stroke": "transparent"},
 }
-"""What Streamlit's theme gives to a chart on the page; bare, Vega frames the view and sets bold titles."""
+"""What Streamlit's theme sets on the page. Vega's defaults frame the view and set bold titles."""
 
 
 # Pictures
@@ -81,11 +80,9 @@ def picture_png(figure: Figure, dark: bool = False) -> bytes:
 
 
 def picture_html(figure: Figure, title: str, dark: bool = False, notes: Sequence[str] = ()) -> bytes:
-    """The figure as a page that answers the pointer and needs no network; it is as wide as its window.
+    """The figure as an interactive page that needs no network, as wide as its window, above the `notes`.
 
-    Below it stand the `notes`.
-
-    The page carries Vega itself, and a policy by which the browser lets it fetch nothing.
+    The page contains Vega, and a Content-Security-Policy that forbids it to fetch anything.
     """
     spec = _specification(figure, "container", dark)
     page = _PAGE.format(
@@ -95,7 +92,7 @@ def picture_html(figure: Figure, title: str, dark: bool = False, notes: Sequence
         paper=_PAPER[dark],
         ink="#f4f5f7" if dark else "#1f2430",
         vega=_vega(),
-        # No "<": nothing in it can end the script. Beyond ASCII all is escaped: no encoding can spoil it.
+        # No "<": nothing in it can end the script. All is ASCII: no encoding can spoil it.
         spec=json.dumps(spec).replace("<", r"\u003c"),
     )
     return page.encode(errors="replace")
@@ -142,14 +139,14 @@ def _svg(figure: Figure, dark: bool) -> str:
     spec = _specification(figure, WIDTH, dark)
     spec["layer"] = [_still(layer) for layer in spec["layer"]]
     svg: str = vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite(), allowed_base_urls=[])
-    # Few fonts have this letter; a text that holds it would be set in another one altogether.
+    # Few fonts have this letter; a text that contains it would fall back to another font.
     return svg.replace("ᵀ</text>", '<tspan dy="-0.35em" font-size="70%">T</tspan></text>')
 
 
 def _still(layer: dict[str, Any]) -> dict[str, Any]:
-    """The layer as it stands in a picture that answers no pointer."""
+    """The layer as drawn in a static picture."""
     if layer["mark"].get("opacity") == 0:
-        return {**layer, "data": {"values": []}}  # what only feels the pointer, up to a rectangle per token
+        return {**layer, "data": {"values": []}}  # hover targets, up to a rectangle per token
     if layer["mark"]["type"] == "image":  # its description would repeat the picture's own bytes
         return {**layer, "mark": {**layer["mark"], "aria": False}}
     return layer
@@ -183,7 +180,7 @@ def _version(package: str) -> str:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a matrix comes from: everything it takes to make it again."""
+    """Where a matrix comes from: all that is needed to compute it again."""
 
     subject: Subject
     revision: str | None
@@ -202,9 +199,9 @@ class Provenance:
     with_dt: bool = False
     """Whether column j is multiplied by dt[j]."""
     notes: Sequence[str] = ()
-    """What a reader should know of what the model computed, in sentences."""
+    """What a reader should know about the computation, in sentences."""
     versions: dict[str, str] = field(default_factory=_versions)
-    """Of the packages that made it."""
+    """Versions of `PACKAGES`."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -221,7 +218,7 @@ def provenance_of(
     with_dt: bool = False,
     notes: Sequence[str] = (),
 ) -> Provenance:
-    """The provenance of what `cells` show of a head in a run of this bridge; `notes` of that run."""
+    """The provenance of `cells` of a head in a run of this bridge; `notes` are from that run."""
     folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
     return Provenance(
         subject=subject,
@@ -241,8 +238,8 @@ def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
     """The matrix as CSV: lines `# name: value` with JSON values, a line of keys, then a line per query.
 
     `pandas.read_csv(file, comment="#", index_col=0)` reads it; as float32 its numbers are exactly those of
-    the matrix. UTF-8 with the mark by which spreadsheets know it. Raises ValueError when the window is not
-    that of the matrix.
+    the matrix. UTF-8 with a byte-order mark, for spreadsheets. Raises ValueError if the shapes of matrix and
+    window differ.
     """
     _check(matrix, provenance)
     window = provenance.window
@@ -276,7 +273,7 @@ def _ranges(provenance: Provenance) -> dict[str, range]:
 
 
 def _labels(positions: range, texts: Sequence[str]) -> list[str]:
-    """Position and text of each token; of a tile, its first and its last position."""
+    """Position and text of each token; for a tile, first and last position and text."""
     positions_of = (
         str(tile[0]) if len(tile) == 1 else f"{tile[0]}-{tile[-1]}" for tile in tiles_of(positions)
     )
@@ -284,17 +281,17 @@ def _labels(positions: range, texts: Sequence[str]) -> list[str]:
 
 
 def _code(subject: Subject) -> str:
-    """The Python expression that makes the edits."""
+    """The Python expression for the edits."""
     return f"[{', '.join(edit.code for edit in subject.edits)}]"
 
 
 def _one_cell(value: Any) -> str:
-    """JSON, in which nothing makes a spreadsheet begin another cell: that one could be read as a formula."""
+    """JSON without separators, so that no spreadsheet starts a cell in it and reads that as a formula."""
     return json.dumps(value).replace(",", r"\u002c").replace(";", r"\u003b")
 
 
 def _quoted(label: str) -> str:
-    """A label begins with a word of ours, so none is a formula, a number or a date; "#" is safe in quotes."""
+    """Labels start with "query" or "key", so none is a formula, number or date; quotes make "#" safe."""
     return '"' + label.replace('"', '""') + '"'
 
 
@@ -304,9 +301,9 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
     `attention` [query, key] float32; `queries` and `keys`, the first position in the prompt of each row and
     column; `query_texts` and `key_texts`; `statistic` of tiles, "" where a row and a column are one token;
     `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `kind` ("mamba2" or "softmax"),
-    `head`, `with_dt`; `edits`, as Python expressions; `notes` of what the model computed; `versions`, a JSON
+    `head`, `with_dt`; `edits`, as Python expressions; `notes` about the computation; `versions`, a JSON
     object.
-    Raises ValueError when the window is not that of the matrix.
+    Raises ValueError if the shapes of matrix and window differ.
     """
     _check(matrix, provenance)
     starts = {
@@ -350,7 +347,7 @@ def _check(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> 
 
 
 def snippet(provenance: Provenance) -> str:
-    """A Python program that makes the matrix again, with the package's public names only."""
+    """A Python program that computes the matrix again, with the package's public names only."""
     how = {"revision": provenance.revision, "dtype": provenance.dtype}
     given = "".join(f", {name}={value!r}" for name, value in how.items() if value)
     subject, place, index = provenance.subject, provenance.head.place, provenance.head.index
@@ -393,7 +390,7 @@ print(attention.shape)
 
 
 def file_name(provenance: Provenance, suffix: str) -> str:
-    """A name for a download that every system takes, such as `mamba2-demo-layer2-head5.svg`."""
+    """A file name that is valid on every system, such as `mamba2-demo-layer2-head5.svg`."""
     last = re.split(r"[/\\]", provenance.subject.model.rstrip("/\\"))[-1].removeprefix("mamba2-")
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", last)[:60].strip(".-") or "model"
     dt = "-dt" if provenance.with_dt else ""

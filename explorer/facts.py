@@ -1,4 +1,4 @@
-"""The picked head in words and figures, beside the head map."""
+"""The picked head in words and numbers, beside the head map."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from explorer.viewer import Viewer
 from explorer.widgets import chosen, put
 
 FEW_CELLS = 150_000
-"""Of all heads' matrices. Up to here their small pictures are made before the panels: 32 heads of 64 tokens
+"""Of all heads' matrices. Up to here, small pictures are computed before the panels: 32 heads of 64 tokens
 take 15 ms."""
 
 SMALL_PICTURES = 100_000
-"""Heads times tokens. Up to here small pictures of all heads are made unasked."""
+"""Heads times tokens. Up to here, small pictures are computed without a click."""
 
 
 def head_facts(viewer: Viewer, capture: Capture) -> Callable[[], None]:
-    """Say what is known of the head, and that the rest is being computed; what is returned computes it.
+    """Show what is known about the head, and placeholders. Returns a function that fills them.
 
-    So nothing of another head stands beside this one's panels, which need not wait for the rest either.
+    So no facts about another head stay beside this one's panels, and the panels do not wait for the rest.
     """
     head = viewer.shown.head
     place, kind = head.place, KINDS[head.place.kind]
@@ -65,7 +65,7 @@ def head_facts(viewer: Viewer, capture: Capture) -> Callable[[], None]:
         if not at_once:
             with alike:
                 _alike(viewer, capture)
-        if not kind.note and known is None:  # for this the mixer runs once more
+        if not kind.note and known is None:  # this runs the mixer again
             error, tolerance = faithfulness(capture, place.layer)
             with faithful.container():
                 tell_faithfulness(error, tolerance, place.layer)
@@ -74,7 +74,7 @@ def head_facts(viewer: Viewer, capture: Capture) -> Callable[[], None]:
 
 
 def tell_faithfulness(error: float, tolerance: float, layer: int, over: str = "") -> None:
-    """The verdict, then the figure; `over` which text, if not the prompt."""
+    """Show the verdict and the error; `over` names the text, if not the prompt."""
     if error <= tolerance:
         st.markdown(
             f":material/verified: **Faithfulness: {exactness(error, tolerance)}**  \n"
@@ -92,7 +92,7 @@ def tell_faithfulness(error: float, tolerance: float, layer: int, over: str = ""
 
 
 def _measure(capture: Capture, measure: Measure, of_head: pd.Series[Any]) -> None:
-    """One figure of the head and, if it counts tokens, the same in the text's own words."""
+    """Show one measure of the head; tokens also as words, sentences or paragraphs."""
     value, error = float(of_head[measure.name]), float(of_head[f"{measure.name}_error"])
     meaning = measure.meaning
     if error > 0:
@@ -115,7 +115,7 @@ def _figure(count: float, unit: str) -> str:
 
 
 def _alike(viewer: Viewer, capture: Capture) -> None:
-    """The heads that read most like this one, each a click away."""
+    """Show the heads that read most like this one, to click."""
     small = capture.length * len(capture.measures) <= SMALL_PICTURES
     if not small and not has_small_pictures(capture) and capture.subject not in session().alike_asked:
         st.button(
@@ -136,7 +136,7 @@ def _alike(viewer: Viewer, capture: Capture) -> None:
     names: dict[Head, str] = {}
     for other, similarity in found:
         layer, kind = heads[other].place
-        shown = math.floor(similarity * 1000 + 1e-3) / 1000  # cut: 1 is said of the same picture alone
+        shown = math.floor(similarity * 1000 + 1e-3) / 1000  # cut: only the same picture shows 1
         names[heads[other]] = (
             f"{f'L{layer} {KINDS[kind].short}'.rstrip()} H{heads[other].index} · {shown:.3f}"
         )
@@ -161,7 +161,7 @@ def _go_to_alike(viewer: Viewer) -> None:
 
 
 def tell_notes(notes: Sequence[str]) -> None:
-    """What a reader should know of what the model computed; nothing, if there is nothing."""
+    """Show what a reader should know about the computation, if there is anything."""
     if not notes:
         return
     with st.expander(

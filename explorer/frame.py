@@ -20,30 +20,30 @@ from explorer.widgets import chosen
 
 
 def pick(selection: Selection) -> None:
-    """Let all pages show another selection."""
+    """Set the selection that all pages show."""
     session().selection = selection
 
 
 def main_viewer(heads: Mapping[Place, int], length: int | None, name: str = "") -> Viewer:
-    """The view of what all pages show, which the address says."""
+    """A viewer of the selection that all pages share."""
     return Viewer(lambda: session().selection, pick, heads, length, name, on_drawn=write_address)
 
 
 def tell_limits() -> None:
-    """What this copy allows, if that is not everything."""
+    """Show the limits of this copy, if it has any."""
     if limits := settings().limits_in_words():
         st.caption(f":material/lock: {' '.join(limits)}")
 
 
 def tell_refused() -> None:
-    """Once, why the model that the address names is not opened."""
+    """Show once why the model in the address was not opened."""
     if session().refused:
         st.text(session().refused)
         session().refused = ""
 
 
 def prompt_box(key: str, help: str, on_change: Callable[[], None]) -> None:
-    """The box for the prompt, which is that of all pages."""
+    """The box for the prompt, which all pages share."""
     st.text_area(
         "Prompt",
         key=key,
@@ -55,14 +55,14 @@ def prompt_box(key: str, help: str, on_change: Callable[[], None]) -> None:
 
 
 def take_prompt(key: str) -> None:
-    """Take another prompt from its box. The head stays; what else was picked belonged to the old text."""
+    """Take a new prompt from its box. The head stays; all other picks belonged to the old text."""
     selection, prompt = session().selection, chosen(key, str) or ""
     if prompt != selection.subject.prompt:
         pick(selection.with_prompt(prompt))
 
 
 def wait_for_model(model: str, on_stop: Callable[[], None]) -> str:
-    """Wait until a model is loaded. Returns why it cannot be opened; "" if it is there."""
+    """Wait until a model is loaded. Returns why it cannot be opened; "" if it is loaded."""
     try:
         wait_for(("model", model), partial(bridge, model), "Loading the model", on_stop)
     except ModelLoadError as error:

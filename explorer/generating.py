@@ -1,6 +1,6 @@
-"""A continuation of one session: pulled on a thread of its own, while pages look at it and may stop it.
+"""A session's continuation: its own thread generates tokens, while pages read it and may stop it.
 
-Each session has one, which is let go when it begins another or turns to another model.
+A session has at most one, which stops when the session starts another or picks another model.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS = 512
 
 _BEGUN = 3
-"""Tokens that may have begun a character which the next one completes, at most: UTF-8 has four bytes."""
+"""Most tokens that can precede the one that completes a character: UTF-8 has up to four bytes."""
 
 UNWATCHED_SECONDS = 120
-"""After which a continuation that no page looks at stops: a browser that is hidden looks once a minute."""
+"""A continuation that no page reads for so long stops; a hidden browser tab reads once a minute."""
 
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a text is continued. A `temperature` of 0 is greedy; `pace`, at most so many tokens a second."""
+    """How to continue a text. A `temperature` of 0 is greedy; `pace` is the most tokens per second."""
 
     new_tokens: int
     temperature: float = 0.0
@@ -46,9 +46,9 @@ class SamplingOptions:
 
 
 class Continuation:
-    """A text on its way. Raises ValueError, with a sentence, for what cannot be continued or is not allowed.
+    """A text being generated. Raises ValueError, with a sentence, if it is impossible or not allowed.
 
-    It begins at once and goes on until it is done, stopped, failed, or unwatched.
+    It starts at once and runs until it is done, stopped, failed or unwatched.
     """
 
     def __init__(self, subject: Subject, options: SamplingOptions) -> None:
@@ -79,12 +79,12 @@ class Continuation:
 
     @property
     def running(self) -> bool:
-        """Whether more may come."""
+        """Whether more tokens may come."""
         return self._thread.is_alive()
 
     @property
     def total(self) -> int:
-        """Positions that there will be in the end, or that there are."""
+        """Positions expected in the end while it runs, then actual ones."""
         generation = self.generation
         return generation.prompt_length + self.options.new_tokens if self.running else generation.length
 
@@ -94,7 +94,7 @@ class Continuation:
         return self.bridge.heads
 
     def terms(self, place: Place, *, with_x: bool) -> MixerTerms:
-        """Those of a layer over all that has come."""
+        """The terms of a layer over the text so far."""
         return self.made(
             "terms",
             (self.generation.length, place, with_x),
@@ -102,12 +102,12 @@ class Continuation:
         )
 
     def stop(self) -> None:
-        """Let no more tokens come; those that have come stay."""
+        """Stop generating. The tokens so far stay."""
         self._stopped.set()
         self._thread.join(timeout=1)  # the token under way
 
     def look(self) -> None:
-        """Say that somebody watches."""
+        """Note that a page is reading."""
         self._looked = time.monotonic()
 
     def tokens(self) -> list[str]:
@@ -116,23 +116,23 @@ class Continuation:
 
         ids, known = self.generation.ids, len(self._tokens)
         if known < len(ids):
-            # What has come completes characters that earlier tokens began, and so names these too.
+            # New tokens complete characters that earlier ones began, which changes their text.
             changed = max(known - _BEGUN, 0)
             start = max(changed - _BEGUN, 0)
             self._tokens[changed:] = visible_tokens(self.bridge.to_str_tokens(ids[start:]))[changed - start :]
         return self._tokens[: len(ids)]
 
     def tokens_after(self, time: int, candidates: Sequence[int]) -> list[str]:
-        """The text that each of these tokens adds where it follows a position, ready for display."""
+        """The text of each of these tokens after the position `time`, ready for display."""
         from components.charts import visible_tokens
 
         before = self.generation.ids[max(time + 1 - _BEGUN, 0) : time + 1]
         return [visible_tokens(self.bridge.to_str_tokens([*before, each]))[-1] for each in candidates]
 
     def text(self, positions: int) -> str:
-        """The text of the first positions as one, in which a character may be of several tokens.
+        """The text of the first positions, decoded together: a character may span several tokens.
 
-        A character of which only the first bytes have come is left out.
+        Leaves out a last character that is incomplete.
         """
         tokenizer = self.bridge.tokenizer
         assert tokenizer is not None  # the prompt was a text
@@ -144,11 +144,11 @@ class Continuation:
         return whole.rstrip("\ufffd")
 
     def cache(self) -> ActivationCache:
-        """What passed so far."""
+        """The activations so far."""
         return self.made("cache", self.generation.length, lambda: self.generation.cache)
 
     def made(self, name: str, of: object, make: Callable[[], Made]) -> Made:
-        """What `make` makes of something, kept until it is asked for by this name of something else."""
+        """The result of `make`, cached under `name` for as long as `of` stays the same."""
         if name not in self._made or self._made[name][0] != of:
             self._made[name] = of, make()
         made: Made = self._made[name][1]
@@ -171,7 +171,7 @@ class Continuation:
             self.failure = error
 
     def _ends(self, began: float | None = None) -> bool:
-        """Whether to stop, after a pause that keeps the pace."""
+        """Pause to keep the pace. Returns whether to stop."""
         pause = 0.0
         if began is not None and self.options.pace:
             new = self.generation.length - self.generation.prompt_length
@@ -181,7 +181,7 @@ class Continuation:
 
 
 def _check_room(bridge: ModelBridge, prompt: int, new: int) -> None:
-    """Raise ValueError, with a sentence, if so many tokens are above the limits or do not fit."""
+    """Raise ValueError, with a sentence, if so many tokens exceed the limits or free memory."""
     from components.models import available_memory
 
     most = settings().most_tokens
@@ -195,9 +195,9 @@ def _check_room(bridge: ModelBridge, prompt: int, new: int) -> None:
 
 
 def gigabytes(bridge: ModelBridge, tokens: int) -> float:
-    """Memory that a continuation takes when it has so many tokens.
+    """GB of memory that a continuation of so many tokens takes.
 
-    Kept of each layer: that from which its terms follow. In use: the terms of one layer, and the logits of a
+    It keeps the inputs of every layer's terms. It uses the terms of one layer at a time, and the logits of a
     piece of the prompt in float32.
     """
     from components.bridge import PIECE_TOKENS

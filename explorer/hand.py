@@ -1,7 +1,7 @@
-"""The hand on the charts: what a browser hears of mouse, finger and keys beyond what Vega does.
+"""The hand on the charts: mouse, touch and keyboard input beyond what Vega handles.
 
-`hand.js`, in the page's head, turns gestures into events that Vega understands. Keys alone come here, counted
-since the page was loaded: so none is lost if the script is still running when the next one comes.
+`hand.js`, in the page's head, turns gestures into events that Vega understands. Only keys come here, as
+counts since the page was loaded, so none is lost while the script is running.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ export default ({ data, setTriggerValue }) =>
 
 @dataclass(frozen=True)
 class Moves:
-    """How far keys have gone, `down` and `right`, negative for the other way; `back`: to the last row."""
+    """How far arrow keys moved `down` and `right`, negative for the other way; `back`: to the last row."""
 
     down: int
     right: int
@@ -37,17 +37,17 @@ class Moves:
 
 
 def listen(chart: str, on_moved: Callable[[], None]) -> None:
-    """Let a chart hear arrow keys and Escape too; `on_moved` asks `moves` what they did."""
+    """Send a chart's arrow keys and Escape to `on_moved`, which reads them with `moves`."""
     _hand(data={"chart": chart}, key=f"{chart}_hand", on_moved_change=on_moved)
 
 
 def moves(chart: str) -> Moves:
-    """What the keys did on a chart since they were asked last."""
+    """The key presses on a chart since the last call."""
     counts = [told_by(f"{chart}_hand", "moved")]
     taken = session().keys.setdefault(chart, dict.fromkeys(KEYS, 0))
     new = {}
     for key in KEYS:
         count = position_of(counts, key) or 0
-        new[key] = count - taken[key] if count >= taken[key] else count  # fewer: the page was loaded anew
+        new[key] = count - taken[key] if count >= taken[key] else count  # fewer: the page was reloaded
         taken[key] = max(count, 0)
     return Moves(new["ArrowDown"] - new["ArrowUp"], new["ArrowRight"] - new["ArrowLeft"], new["Escape"] > 0)

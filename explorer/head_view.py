@@ -24,9 +24,9 @@ from explorer.windows import shown_window, window_lists
 
 @st.fragment
 def head_view(viewer: Viewer, capture: Capture) -> None:
-    """Everything that shows the picked head. Picking another reruns this and nothing else.
+    """Draw everything that shows the picked head. Picking another reruns only this fragment.
 
-    It can stand on a page several times, each with a viewer of its own name.
+    A page can have several, with viewers of different names.
     """
     use_threads(0)  # matrices of one head
     place = viewer.shown.head.place
@@ -58,13 +58,13 @@ def head_view(viewer: Viewer, capture: Capture) -> None:
 
 
 def _go_back(viewer: Viewer) -> None:
-    """To the head before, whose layer was there; without one, to the first of the model."""
+    """Go back to the last head drawn; without one, to the first of the model."""
     first = Head(next(iter(viewer.heads)), 0)
     viewer.on_pick(viewer.shown.with_head(session().heads.get(viewer.name, first)))
 
 
 def _pick_menu(viewer: Viewer, capture: Capture) -> None:
-    """What a click or a brush picks, once more for the keyboard. It is filled when it opens, as all menus."""
+    """The picks of clicks and brushes as lists, for the keyboard. Like all menus, filled when it opens."""
     menu = st.popover("Pick from lists", icon=":material/list:", key=viewer.key("lists"), on_change="rerun")
     if not menu.open:
         return

@@ -1,6 +1,6 @@
-"""Work that takes long enough to be watched and stopped, done once for all sessions that want it.
+"""Long work that shows progress and can be stopped, run once for all sessions that wait for it.
 
-A job runs on a thread of its own: a session that turns to something else leaves it running, and every
+A job runs on a thread of its own: a session that moves on leaves it running, and every
 session that waits for the same job sees the same progress.
 """
 
@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
 Report = Callable[[str, float | None], None]
-"""Takes what is being done, and the part of it that is done (None where that is not known)."""
+"""Takes a progress text and the fraction that is done (None if unknown)."""
 
 
 def no_report(text: str, part: float | None) -> None:
@@ -24,7 +24,7 @@ Work = Callable[[Report], Any]
 Callback = Callable[[], None]
 
 _SOON = 0.2
-"""Seconds after which a wait is worth a word."""
+"""Seconds before a wait shows progress."""
 
 
 class StoppedError(Exception):
@@ -42,13 +42,13 @@ class Job:
         self._work = work
 
     def report(self, text: str, part: float | None) -> None:
-        """Called by the work as it goes on; raises StoppedError when it shall not."""
+        """Record the work's progress; raises StoppedError once the job is stopped."""
         if self.stopped.is_set():
             raise StoppedError
         self.phase = (text, part)
 
     def run(self) -> None:
-        """Do the work; what it makes is kept by a cache, not here."""
+        """Do the work. A cache keeps its result, not the job."""
         try:
             self._work(self.report)
         except BaseException as error:
@@ -62,9 +62,9 @@ _jobs: dict[object, Job] = {}
 
 
 def watch(key: object, work: Work, show: Report, first_words: str) -> None:
-    """Wait until the job named `key` is done, starting it if nobody has; `show` what it does meanwhile.
+    """Wait for the job named `key`, starting it if nobody has; `show` its progress meanwhile.
 
-    `show` is called on this thread, from 0.2 s on. Raises what the work raises, or StoppedError.
+    Calls `show` on this thread, from 0.2 s on. Raises what the work raises, or StoppedError.
     """
     with _lock:
         job = _jobs.get(key)
@@ -84,7 +84,7 @@ def watch(key: object, work: Work, show: Report, first_words: str) -> None:
 
 
 def stop(key: object) -> None:
-    """Stop a job that nobody waits for any more: the session that stops it has turned away already.
+    """Stop a job unless a session still waits for it. The caller has stopped waiting already.
 
     It ends at its next report.
     """

@@ -1,7 +1,7 @@
-"""Texts that are too long for a link are kept by the browser, for as long as its tab is open.
+"""The browser keeps texts that are too long for a link, for as long as its tab is open.
 
-The address names such a text by its key. Here the page asks for it, after a reload or on another server;
-and here it learns that its session is gone, and loads itself anew.
+The address names such a text by its key. After a reload or on another server, this component requests the
+text. It also reloads a page whose session is gone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from explorer.widgets import told_by
 
 _keep = st.components.v2.component(
     "keeper",
-    # The component has no looks: it takes no room.
+    # The component shows nothing: it takes no room.
     css=".st-key-keeper { position: absolute; }",
     js="""
 const PREFIX = "text-";
@@ -61,7 +61,7 @@ export default function ({ data, setTriggerValue }) {
 
 
 def keeper(texts: Mapping[str, str], wanted: str, on_found: Callable[[], None]) -> None:
-    """Let the browser keep `texts`, by their keys, and ask it for the one that is `wanted`, if any is."""
+    """Let the browser keep `texts` by their keys, and ask it for the text with the key `wanted`, if any."""
     _keep(
         data={"session": session().id, "texts": dict(texts), "wanted": wanted},
         key="keeper",
@@ -71,11 +71,11 @@ def keeper(texts: Mapping[str, str], wanted: str, on_found: Callable[[], None]) 
 
 
 def found() -> tuple[str, str | None]:
-    """The key that the browser was asked for, and its text, if it has that."""
+    """The requested key, and its text if the browser has it."""
     answer = told_by("keeper", "found")
     key, text = (answer.get(name) for name in ("key", "text")) if isinstance(answer, Mapping) else ("", None)
     return key if isinstance(key, str) else "", text if isinstance(text, str) else None
 
 
 def _again() -> None:
-    """Nothing: that the script runs is enough to learn which session it is."""
+    """Do nothing: the rerun itself sends the session's id to the browser."""

@@ -1,9 +1,9 @@
-"""Keeps the words that stand for a chart true while the chart changes.
+"""Keeps a chart's alternative text true while the chart changes.
 
-Streamlit writes `alt` into the chart's specification, and a browser builds a view anew when its specification
-changes, which takes longer than everything else that picking a head does. So a chart is drawn with an `alt`
-that says what kind of picture it is and stays, and this replaces it, in the page, by what it shows now. It
-finds a chart by the class that Streamlit makes of its key.
+Streamlit writes `alt` into the chart's specification, and a browser rebuilds a view when its specification
+changes, which takes longer than everything else that picking a head does. So a chart is drawn with a constant
+`alt` that names the chart, and this component replaces it in the page by what the chart shows now. It finds a
+chart by the CSS class that Streamlit derives from its key.
 """
 
 from __future__ import annotations
@@ -46,5 +46,5 @@ export default function ({ data }) {
 
 
 def live_alt(viewer: Viewer, words: Mapping[str, str]) -> None:
-    """What a reader of each chart is told now, by the chart's key within the view."""
+    """Set the alternative text of charts, by the chart's key within the view."""
     _say(data={viewer.key(chart): text for chart, text in words.items()}, key=viewer.key("live_alt"))

@@ -1,4 +1,4 @@
-"""The script that every session runs: page configuration, navigation, and what the address says."""
+"""The script that every session runs: page configuration, navigation, and reading the address."""
 
 from pathlib import Path
 

@@ -20,21 +20,21 @@ from explorer.viewer import Viewer
 from explorer.widgets import chosen, pressed, put
 
 PASSAGES: dict[str, Passage] = {"mean_distance": "distance", "half_life": "half-life"}
-"""Of "How to read this", about a measure."""
+"""Passages of "How to read this", by measure."""
 
 HEAD_MAP = "A measure of every head, layer by layer."
 GALLERY = "A small picture of the attention of every head."
-"""The `alt` of each chart, until `live_alt` says what it shows now."""
+"""The initial `alt` of each chart; `live_alt` replaces it."""
 
 
 def _pick_head(viewer: Viewer, chart: str, selection: str) -> None:
-    """Take the head clicked in a chart; a click that hits none leaves the pick as it is."""
+    """Pick the head clicked in a chart; a click that hits none changes nothing."""
     if head := head_of(pressed(chart, selection)):
         viewer.on_pick(viewer.shown.with_head(head))
 
 
 def _move_head(viewer: Viewer) -> None:
-    """Go to another head by the arrow keys: layers down, heads across, as the head map has them."""
+    """Go to another head by the arrow keys: layers down, heads across, as in the head map."""
     moves, head = hand.moves(viewer.key("head_map")), viewer.shown.head
     down = list(viewer.heads)
     place = down[min(max(down.index(head.place) + moves.down, 0), len(down) - 1)]
@@ -43,7 +43,7 @@ def _move_head(viewer: Viewer) -> None:
 
 
 def head_map(viewer: Viewer, capture: Capture) -> None:
-    """Every head as a cell, coloured by a measure."""
+    """Draw every head as a cell, coloured by a measure."""
     labels = {name: measure.label for name, measure in MEASURES.items()}
     choice(viewer, "measure", "Heads coloured by", labels)
     shown = viewer.shown
@@ -63,7 +63,7 @@ def head_map(viewer: Viewer, capture: Capture) -> None:
 
 
 def gallery(viewer: Viewer, capture: Capture) -> None:
-    """Every head at once."""
+    """Every head as a small picture."""
     labels = {name: measure.label for name, measure in MEASURES.items()}
     choice(viewer, "sort", "Gallery sorted by", {"": "Layer and head", **labels})
     shown = viewer.shown
@@ -94,7 +94,7 @@ def head_lists(
     viewer: Viewer,
     widths: tuple[int | Literal["stretch"], int | Literal["stretch"]] = ("stretch", "stretch"),
 ) -> None:
-    """The list of layers, by kind, and that of a layer's heads."""
+    """The lists of layers, by kind, and of a layer's heads."""
     shown = viewer.shown.head
     keys = viewer.key("layer"), viewer.key("head")
     for key, value in zip(keys, (shown.place, shown.index), strict=True):
@@ -106,9 +106,7 @@ def head_lists(
 
 
 def _choose_head(viewer: Viewer, shown: Head) -> None:
-    """Take the head from the lists. What they have shown picks nothing: lists that are put away tell it once
-    more.
-    """
+    """Pick the head in the lists, unless they showed it: removed lists send their values once more."""
     place, index = chosen(viewer.key("layer"), Place), chosen(viewer.key("head"), int)
     if place is not None and index is not None and Head(place, index) != shown:
         viewer.on_pick(viewer.shown.with_head(Head(place, index)))

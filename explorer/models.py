@@ -1,4 +1,4 @@
-"""Models, loaded once for all sessions, and prompts as they take them."""
+"""Models, loaded once for all sessions, and tokenized prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One time of a text that grows, and the frame in which it is drawn."""
+"""One time of a growing text, and the window that shows it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Moment:
 
     @property
     def terms(self) -> MixerTerms:
-        """Those of the layer over all that has come; with x once no more comes, since they take longer."""
+        """The layer's terms over the text so far; with x, which takes longer, only once it has stopped."""
         return self.continuation.terms(self.head.place, with_x=not self.continuation.running)
 
     def cells(self) -> HeadCells:
-        """Everything that has come, in a frame of the final size."""
+        """The text so far as cells, in a frame of the final size."""
         total = max(self.continuation.total, self.length)
         prompt = self.continuation.generation.prompt_length
         window = frame(total, prompt, self.time)
@@ -49,11 +49,10 @@ class Moment:
 
 
 def frame(total: int, prompt: int, time: int) -> Window:
-    """The window in which a text grows that will have `total` tokens: everything, while that fits.
+    """The window for a growing text that will have `total` tokens: all of it, if that fits.
 
-    Of a longer one all keys, as tiles, and as many queries as fit. These begin where the prompt ends, or half
-    a window further on or back, as often as it takes to hold `time`: a frame that moved with each token could
-    not be read.
+    Of a longer one, all keys, as tiles, and as many queries as fit. These start where the prompt ends, moved
+    by half windows until they include `time`: nobody could read a frame that moved with each token.
     """
     most, last = MAX_TILES, max(total - MAX_TILES, 0)
     start = min(prompt - 1, last)
@@ -64,7 +63,7 @@ def frame(total: int, prompt: int, time: int) -> Window:
 
 
 def rows_until(cells: HeadCells, time: int) -> HeadCells:
-    """The same frame, rows after a time being zero, which has the colour of the page."""
+    """The cells with rows after a time set to zero, which has the colour of the page."""
     past = (cells.cells["i"] <= time).to_numpy()
     values = {
         name: np.where(past, cells.cells[name], np.float32(0))

@@ -1,4 +1,4 @@
-"""What a continuation looks like while it comes and, afterwards, at any time of it."""
+"""Draws a continuation while it runs and, afterwards, at any time of it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from explorer.viewer import Viewer
 from explorer.widgets import chosen, forget, pressed, put
 
 EVERY_SECONDS, LONG_EVERY_SECONDS = 0.5, 1.0
-"""How often a continuation on its way is drawn, and a long one: a browser takes so long for large panels."""
+"""Seconds between redraws of a running continuation, and of a long one: its panels draw slowly."""
 
 TEXT_HEIGHT = 150
 
 
 def in_motion(viewer: Viewer, continuation: Continuation) -> None:
-    """Draw a continuation: again and again while it comes, and then with a slider through time."""
+    """Draw a continuation: repeatedly while it runs, and then with a slider through time."""
     running = continuation.running
     every = LONG_EVERY_SECONDS if continuation.total > MAX_TILES else EVERY_SECONDS
     moving = st.fragment(_moment, run_every=every if running else None, key="motion")
@@ -82,7 +82,7 @@ def _moment(viewer: Viewer, continuation: Continuation, running: bool) -> None:
 
 
 def _time(continuation: Continuation, running: bool, length: int) -> int:
-    """The query position that is shown: the last one while more come, then where the slider is."""
+    """The query position that is shown: the last one while it runs, then the slider's."""
     label, last = "Time: the query position that has been read last", length - 1
     if running or last == 0:
         forget("time")
@@ -90,7 +90,7 @@ def _time(continuation: Continuation, running: bool, length: int) -> int:
         st.slider(label, 0, max(continuation.total - 1, length), key="time_so_far", disabled=True)
         return last
     time = chosen("time", int)
-    if time is None or time > last:  # else leave it alone: a browser that is told may be further already
+    if time is None or time > last:  # else keep it: the reader may have moved the slider further
         put("time", last)
     return st.slider(
         label,
@@ -102,12 +102,12 @@ def _time(continuation: Continuation, running: bool, length: int) -> int:
 
 
 def _panels(viewer: Viewer, moment: Moment, running: bool) -> str:
-    """The panels up to the shown time, whose row is marked; the same in words."""
+    """Draw the panels up to the shown time, its row marked. Returns them in words."""
     view, half_life = viewer.shown.view, MEASURES["half_life"].of(moment.terms)
     whole = moment.cells()
     attention = whole.kind.attention_with(dt=view.dt)
     with_dt = attention is whole.kind.times_dt
-    # Those of all that has come: what is drawn keeps its colour while time goes on.
+    # Limits over the text so far, so that cells keep their colours as time moves.
     limits = {
         factor.name: float(
             whole.cells[attention.name if factor is whole.kind.attention else factor.name].abs().max()
@@ -163,7 +163,7 @@ def _move_time(panels: str, time: int, last: int) -> None:
 
 
 def _faithfulness(moment: Moment) -> None:
-    """How exactly the terms rebuild what the model computed."""
+    """Show how exactly the terms rebuild the model's output."""
     continuation, layer = moment.continuation, moment.head.place.layer
     cache = continuation.cache()
     error = continuation.made("faithfulness", (moment.length, layer), lambda: cache.faithfulness(layer))

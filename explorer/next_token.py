@@ -1,4 +1,4 @@
-"""What the model expects after the shown time, and what came."""
+"""The model's next-token probabilities after the shown time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from explorer.viewer import Viewer
 
 
 def next_token(viewer: Viewer, moment: Moment) -> str:
-    """The ten most probable tokens after the shown time, and the one that came; the same in words."""
+    """Draw the most probable tokens after the shown time, and the one that came. Returns a sentence."""
     continuation = moment.continuation
     step = continuation.generation.step(moment.time)
     ids, probabilities = map(list, zip(*step.likely, strict=True))
@@ -23,7 +23,7 @@ def next_token(viewer: Viewer, moment: Moment) -> str:
         came = len(ids)
         ids, probabilities = [*ids, step.id], [*probabilities, step.probability]
     names = continuation.tokens_after(moment.time, ids)
-    if came is not None:  # by now it may be known of which character it is a part
+    if came is not None:  # later tokens may have completed its character
         names[came] = moment.tokens[moment.time + 1]
     st.subheader(f"Next token after position {moment.time}", anchor=False)
     draw(

@@ -40,18 +40,18 @@ from explorer.widgets import pressed
 from explorer.windows import below_the_trail, shown_window
 
 PANELS = "What makes up the attention of the picked head, the text, and what a row reads."
-"""The chart's `alt`, until `live_alt` says what it shows now."""
+"""The chart's initial `alt`; `live_alt` replaces it."""
 HAND = (
     "Point at a cell to see it everywhere. Press it to keep its row; press again, or Escape, to let it go. "
     "Drag over cells to open them as a window, over the text to read several tokens as one row. By touch: "
     "press long, then drag. By keys: up and down go from row to row."
 )
-"""What can be done with the panels; it goes after the first use."""
+"""How to use the panels. The page hides it after the first use."""
 
 
 @st.fragment
 def head_panels(viewer: Viewer, capture: Capture) -> None:
-    """The linked panels and the picked row of one head. Another row or window reruns this alone."""
+    """Draw one head's linked panels and picked row. Picking a row or window reruns only this."""
     use_threads(0)  # matrices of one head
     shown = viewer.shown
     head, view, span = shown.head, shown.view, shown.span
@@ -127,9 +127,9 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
 
 
 def _press(viewer: Viewer) -> None:
-    """Open the window or read the span that was brushed, or keep the pressed row; pressed again, let it go.
+    """Open the brushed window, read the brushed span, or keep the clicked row until it is clicked again.
 
-    A press beside all these changes nothing.
+    Any other click changes nothing.
     """
     for name in (OPEN_WINDOW, OPEN_SPAN, PICK_QUERY):
         points = pressed(viewer.key("panels"), name)
@@ -149,7 +149,7 @@ def _press(viewer: Viewer) -> None:
 
 
 def _is_new(selection: str, stamp: float | None) -> bool:
-    """Whether a selection that stays in its chart tells of a press that was not taken before."""
+    """Whether a selection, which stays in its chart, comes from a new click."""
     stamps = session().stamps
     if stamp is None or stamps.get(selection) == stamp:
         return False
@@ -175,12 +175,12 @@ def _what_is_left(capture: Capture, head: Head, cells: HeadCells) -> str:
     first, last = window.queries[0], window.keys[-1]
     if first <= last:  # the diagonal, where nothing has faded yet
         return ""
-    # Decay is largest between the nearest two: each token takes some of it.
+    # Survival is largest between the nearest two: each token lowers it.
     survival, decay = 1.0, cells.kind.decay
     if decay is not None:
         survival = float(decay.full(terms, heads=[head.index], queries=[first], keys=[last]))
         if survival > 0.01:
-            return ""  # as most windows: the picture of the whole text is not needed
+            return ""  # as in most windows, which need no picture of the whole text
     return what_is_left(cells, survival, float(overview(capture.subject, head).max()))
 
 

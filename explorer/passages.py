@@ -1,4 +1,4 @@
-"""Links from a figure to the passage of "How to read this" that explains it, and the way to it there."""
+"""Links from a figure to the passage of "How to read this" that explains it, and scrolling to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.models import DEMO
 from explorer.settings import settings
 
 Passage = Literal["row", "memory", "panels", "half-life", "distance", "faithfulness"]
-"""The parts of the page that links name; each is the anchor of a heading."""
+"""The passages that links name; each is the anchor of a heading."""
 
 _go = st.components.v2.component(
     "passage",
@@ -33,7 +33,7 @@ export default function ({ data, parentElement }) {
 
 
 def link_to(passage: Passage, figure: str) -> None:
-    """A link to the passage about a figure; nothing where the page is not there."""
+    """Draw a link to the passage about a figure, if this copy has that page."""
     if settings().allows(DEMO):
         st.page_link(
             "app_pages/how_to_read.py",
@@ -50,6 +50,6 @@ def named_passage() -> str:
 
 
 def show_passage(wanted: str) -> None:
-    """Bring a passage into view, once."""
+    """Scroll to a passage, once."""
     if wanted:
         _go(data={"passage": wanted}, key="passage")

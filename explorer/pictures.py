@@ -1,4 +1,4 @@
-"""Numbers for pictures of a capture, kept once for all sessions. Nothing here draws."""
+"""Numbers for pictures of a capture, cached for all sessions. Nothing here draws."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FIGURES_HELD = 1024
 LOCKED_TOKENS = 2048
-"""Longest text whose colours are locked across layers: all heads of all layers have to be looked at."""
+"""Longest text with one colour scale for all layers, which requires reading all their heads."""
 OVERVIEW_TILES = 64
 
 _small: WeakKeyDictionary[Capture, Float32[np.ndarray, "head tile tile"]] = WeakKeyDictionary()
@@ -43,19 +43,19 @@ def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:
 
 
 def has_small_pictures(capture: Capture) -> bool:
-    """Whether they are at hand."""
+    """Whether small pictures exist."""
     return capture.small is not None or capture in _small
 
 
 def known_faithfulness(capture: Capture, layer: int) -> tuple[float, float] | None:
-    """That of `faithfulness`, if it has been computed."""
+    """The result of `faithfulness`, if it is cached."""
     return _faithful.get(capture, {}).get(layer)
 
 
 def faithfulness(capture: Capture, layer: int) -> tuple[float, float]:
     """Faithfulness of one mixer over the whole prompt, and its tolerance.
 
-    The mixer runs once more, on what it was given; once for all sessions.
+    The mixer runs again on its input, once for all sessions.
     """
     from components.bridge import ssd_inputs
 
@@ -80,7 +80,7 @@ def faithfulness(capture: Capture, layer: int) -> tuple[float, float]:
 
 
 def cells_of(capture: Capture, head: Head, window: Window, statistic: Statistic) -> HeadCells:
-    """What a window shows of one head, as `head_cells`."""
+    """The cells of one head in a window, from `head_cells`."""
     from components.charts import head_cells
 
     if not KINDS[head.place.kind].separates:
@@ -96,7 +96,7 @@ def cells_of(capture: Capture, head: Head, window: Window, statistic: Statistic)
 def _kept_cells(
     subject: Subject, head: Head, window: Window, statistic: Statistic, _tokens: Sequence[str]
 ) -> HeadCells:
-    """Where attention does not separate, a picture of a long text takes work for every pair of its tokens."""
+    """Cached: where attention does not separate, a picture takes work for every pair of a text's tokens."""
     from components.charts import head_cells
 
     terms = layer_of(subject, head.place).terms
@@ -113,7 +113,7 @@ def sums_of(
     with_dt: bool,
     _tokens: Sequence[str],
 ) -> SpanSums:
-    """A span of the text as one row of a head, as `span_sums`."""
+    """A span of the text as one row of a head, from `span_sums`."""
     from components.charts import span_sums
 
     terms = layer_of(subject, head.place).terms
@@ -121,7 +121,7 @@ def sums_of(
 
 
 def limits_of(capture: Capture, place: Place, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:
-    """Largest content and attention in a window, of all heads of this kind; of a long text, of this layer."""
+    """Largest content and attention in a window, over all heads of a kind; in long texts, over this layer."""
     alike = tuple(each for each in capture.places if each.kind == place.kind)
     alike = alike if capture.length <= LOCKED_TOKENS else (place,)
     return _limits(capture.subject, alike, window, with_dt, "rms" if rms else "mean")

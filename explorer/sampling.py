@@ -1,4 +1,4 @@
-"""How a text is continued, as the page Generate has it and as its URL says it."""
+"""How to continue a text: settings of the page Generate and its URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Value = str | int | float
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few words. In the URL it is small and without spaces."""
+    """One of a few words, in the URL in lower case and without spaces."""
 
     default: str
     options: tuple[str, ...]
@@ -26,7 +26,7 @@ class Choice:
         return next((option for option in self.options if self.write(option) == words), None)
 
     def nearest(self, value: object) -> Value:
-        """The option itself, or the default for what is none."""
+        """The value if it is an option, else the default."""
         return value if isinstance(value, str) and value in self.options else self.default
 
     def write(self, value: Value) -> str:
@@ -36,7 +36,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Number:
-    """A number between two others; `digits` after the point, in steps of `step` units of the last one."""
+    """A number from `least` to `most`, with `digits` decimals, in steps of `step` units of the last one."""
 
     default: int | float
     least: int | float
@@ -45,12 +45,12 @@ class Number:
     step: int = 1
 
     def read(self, words: str) -> Value | None:
-        """The number that the words say; None if they say none."""
+        """The number in the words; None if they are none."""
         found = re.fullmatch(r"\d{1,12}(\.\d{1,6})?", words, re.ASCII)
         return float(words) if found and (self.digits or not found[1]) else None
 
     def nearest(self, value: object) -> Value:
-        """The number that the page can take and that is closest; the default for what is none."""
+        """The closest number that the page accepts; the default if the value is no number."""
         if not isinstance(value, int | float):
             return self.nearest(self.default)
         unit = self.step / 10**self.digits
@@ -58,7 +58,7 @@ class Number:
         return round(round(inside / unit) * unit, self.digits) if self.digits else int(inside)
 
     def write(self, value: Value) -> str:
-        """As in the URL."""
+        """The words for a number."""
         return f"{value:.{self.digits}f}"
 
 
@@ -70,17 +70,17 @@ SETTINGS: dict[str, Choice | Number] = {
     "top_p": Number(1.0, 0.05, 1.0, digits=2, step=5),
     "seed": Number(0, 0, 2**31 - 1),
 }
-"""What can be set, by the key of its widget, which is its name in the URL too."""
+"""The settings, by the keys of their widgets, which are their names in the URL too."""
 
 
 def default_settings() -> dict[str, Value]:
-    """What the page opens with."""
+    """The defaults of all settings."""
     return {name: each.nearest(each.default) for name, each in SETTINGS.items()}
 
 
 def settings_of(parameters: Mapping[str, str]) -> tuple[dict[str, Value], list[str], list[str]]:
-    """The settings that a URL's parameters describe; the names of those that can't be read, for which the
-    defaults stand, and of those out of range, for which the nearest stand.
+    """The settings that a URL's parameters describe, the names of those that can't be read, which take the
+    default, and of those out of range, which take the nearest value.
     """
     values, unread, beyond = default_settings(), [], []
     for name, each in SETTINGS.items():
@@ -97,7 +97,7 @@ def settings_of(parameters: Mapping[str, str]) -> tuple[dict[str, Value], list[s
 
 
 def query_of_settings(values: Mapping[str, Value]) -> dict[str, str]:
-    """The URL's parameters for settings. What is as the page opens with is left out."""
+    """The URL's parameters for settings. Defaults are left out."""
     return {
         name: each.write(values[name])
         for name, each in SETTINGS.items()
@@ -106,7 +106,7 @@ def query_of_settings(values: Mapping[str, Value]) -> dict[str, str]:
 
 
 def sampling_options(values: Mapping[str, Value]) -> SamplingOptions:
-    """What to do by these settings."""
+    """The options for these settings."""
     options = SamplingOptions(int(values["new_tokens"]), pace=PACES[str(values["pace"])])
     if values["draws"] == GREEDY:
         return options

@@ -1,4 +1,4 @@
-"""What is picked, in one small record: the same record, the same picture. It travels in the URL."""
+"""Everything picked, in one small record that travels in the URL. Equal records give equal pictures."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LONGEST_LINK = 2_000
 """Characters; longer links are cut by some mail programs and servers."""
 
 OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span")
-"""Parameters that say something of one text, and nothing without it."""
+"""Parameters that make sense only for one text."""
 
 
 _MOST = Place(0)
-"""Its kind goes without saying in a link."""
+"""Links leave out its kind."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class View:
     square of the tiles of a long text, instead of their mean. `locked`: one colour scale for all heads.
     `symlog`: colours by the logarithm of attention, of either sign. `read_by`: what reads the span, instead
     of what it reads.
-    `table`: what the row reads in figures. `log`: survival on a logarithmic scale; `log_time`: its time too.
+    `table`: what the row reads as a table. `log`: survival on a logarithmic scale; `log_time`: its time.
     `gallery`: small pictures of all heads.
     `large`: larger type, for a projector.
     """
@@ -62,8 +62,8 @@ SWITCHES = tuple(field.name for field in fields(View) if field.type == "bool")
 class Selection:
     """What was run, the head, the query position whose row is shown (None: the last), the view.
 
-    `windows` are those opened one within the other; the last one is shown, the whole text if there is none.
-    `span` are positions that are read as one row.
+    `windows` are opened one within the other; the page shows the last, or the whole text if there is none.
+    `span` are positions read as one row.
     """
 
     subject: Subject
@@ -123,7 +123,7 @@ class Selection:
         return replace(self, windows=(*self.windows, window))
 
     def back_to(self, depth: int) -> Selection:
-        """As many windows opened as `depth`: 0 for the whole text."""
+        """Only the first `depth` windows: 0 for the whole text."""
         return replace(self, windows=self.windows[:depth])
 
     def with_view(self, **changes: Any) -> Selection:
@@ -136,7 +136,7 @@ def _head_of(preset: Preset) -> Head:
 
 
 def nearest_head(head: Head, heads: Mapping[Place, int]) -> Head:
-    """The head, or the nearest in a model with so many `heads`: of its kind, if it has any."""
+    """The head, or the nearest in a model with these `heads`: of the same kind, if there is one."""
 
     def distance(place: Place) -> tuple[bool, int]:
         return place.kind != head.place.kind, abs(place.layer - head.place.layer)
@@ -148,8 +148,8 @@ def nearest_head(head: Head, heads: Mapping[Place, int]) -> Head:
 def fitted(
     selection: Selection, heads: Mapping[Place, int], length: int | None = None
 ) -> tuple[Selection, list[str]]:
-    """The nearest selection that a model with so many `heads` and a text of that length have, and the names
-    of what was out of range. Without a length, positions are left as they are.
+    """The nearest selection in a model with these `heads` and a text of this length, and the names of what
+    was out of range. Without a length, positions stay as they are.
     """
     found = selection.with_head(nearest_head(selection.head, heads))
     if length is not None:
@@ -207,7 +207,7 @@ def query_of(selection: Selection) -> dict[str, str]:
 def link(address: str, selection: Selection) -> tuple[str, bool]:
     """The whole URL, and whether the prompt had to be left out of it (see LONGEST_LINK).
 
-    What was left out is named by its key, under which the browser's tab keeps it.
+    The URL then has the prompt's key, under which the browser's tab keeps it.
     """
     parameters, cut = short_query_of(address, selection)
     return f"{address}?{urlencode(parameters)}", cut
@@ -217,7 +217,7 @@ def short_query_of(address: str, selection: Selection) -> tuple[dict[str, str], 
     """The URL's parameters for a selection, with the key of a prompt that would make the link too long."""
     parameters = query_of(selection)
     prompt = parameters.get("prompt", "")
-    # Without the first question a whole book would be encoded.
+    # The first test avoids encoding a whole book.
     fits = len(prompt) <= LONGEST_LINK and len(f"{address}?{urlencode(parameters)}") <= LONGEST_LINK
     if fits or not prompt:
         return parameters, False
@@ -227,19 +227,19 @@ def short_query_of(address: str, selection: Selection) -> tuple[dict[str, str], 
 
 @lru_cache(maxsize=8)
 def text_key(text: str) -> str:
-    """A short name for a text: no two texts have the same."""
+    """A short name for a text, from its SHA-256."""
     return sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def without_text(parameters: Mapping[str, str]) -> dict[str, str]:
-    """What still holds of a URL's parameters when the text that they name is not to be had."""
+    """The URL's parameters that still apply when the text they name is missing."""
     return {name: value for name, value in parameters.items() if name not in ("text", *OF_A_TEXT)}
 
 
 def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, list[str]]:
     """The selection that a URL's parameters describe, and the names of those that could not be read.
 
-    What is missing or unreadable is as the page opens with; `model` is the model of that.
+    Missing and unreadable parameters take their defaults; `model` is the default model.
     """
     unread: list[str] = []
     start = first_selection(parameters.get("model") or model)

@@ -1,4 +1,4 @@
-"""What is kept of one visitor's session, beside the values of the widgets (see `explorer.widgets`)."""
+"""The state of one visitor's session, beside the values of its widgets (see `explorer.widgets`)."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def _first() -> Selection:
 
 @dataclass
 class Session:
-    """One visitor's session. A browser tab that is opened or reloaded begins one."""
+    """One visitor's session. Opening or reloading a browser tab starts one."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     # What is picked
 
     selection: Selection = field(default_factory=_first)
-    """What all pages show, and the address says."""
+    """What all pages show and the address holds."""
     drawn: Selection | None = None
-    """The last one of which the page Explore had a picture."""
+    """The last one that the page Explore drew."""
     agreed: Subject | None = None
     """A long run that the reader has agreed to."""
 
@@ -42,7 +42,7 @@ class Session:
     sampling: dict[str, Value] = field(default_factory=default_settings)
     continuation: Continuation | None = None
     begins: bool = False
-    """Whether the reader has asked for a new one."""
+    """Whether the reader has clicked Generate."""
 
     # The address, as `explorer.address` reads it
 
@@ -53,12 +53,12 @@ class Session:
     found: dict[str, str | None] = field(default_factory=dict)
     """What the browser answered: the text by its key, None if it has none."""
 
-    # What the next picture has to say once
+    # What the next run shows once
 
     told: list[str] = field(default_factory=list)
-    """What of the address was not taken."""
+    """Notices about the address."""
     beyond: list[str] = field(default_factory=list)
-    """Names of what in it was out of range."""
+    """Names of values in it out of range."""
     refused: str = ""
     """Why its model is not opened."""
     upload_error: str = ""
@@ -67,17 +67,17 @@ class Session:
     # What has been shown or done
 
     heads: dict[str, Head] = field(default_factory=dict)
-    """The head that each view has drawn last, by the view's name."""
+    """The last head that each view drew, by the view's name."""
     alike_asked: set[Subject] = field(default_factory=set)
     """Long texts in which the reader has asked for heads that read alike."""
     hand_used: bool = False
     """Whether the reader has pressed or dragged in a chart."""
     stamps: dict[str, float] = field(default_factory=dict)
-    """Of the last press that was taken from each selection of a chart."""
+    """Time of the last click handled, by selection of a chart."""
     keys: dict[str, dict[str, int]] = field(default_factory=dict)
-    """How often each key was pressed on each chart, as far as that was taken."""
+    """How many presses of each key on each chart were handled."""
     repairs: dict[str, str] = field(default_factory=dict)
-    """What was changed last of the number in a box, by the box's key."""
+    """The last correction in each number box, by the box's key."""
 
 
 def session() -> Session:

@@ -6,8 +6,8 @@
     EXPLORER_MAX_GIGABYTES=6                        memory of one run, in GB of 10⁹ bytes; hosted: 2
     EXPLORER_MAX_UPLOAD_KB=512                      size of an uploaded file, in KB of 1,024 bytes; else 1,024
 
-Without any of them nothing but the size of an upload is limited, and a run by the memory that is free: the
-explorer runs on the computer of the person who uses it.
+By default, only the size of an upload is limited, and a run by the free memory: the explorer runs on the
+computer of the person who uses it.
 """
 
 import math
@@ -24,7 +24,7 @@ HOSTED_MOST_GIGABYTES = 2.0
 MAX_UPLOAD_KILOBYTES = 1024
 
 CHARACTERS_PER_TOKEN = 16
-"""More than texts have per token, so that only what is far too long is refused by its characters."""
+"""More than texts have per token, so that only texts far too long are refused by their characters."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -41,7 +41,7 @@ class Settings:
 
     @staticmethod
     def from_environment(environment: Mapping[str, str]) -> "Settings":
-        """Settings as the variables say. ValueError, with a sentence, for a value that means nothing."""
+        """Read the variables. Raises ValueError, with a sentence, for an invalid value."""
         hosted = _switch(environment, "EXPLORER_HOSTED")
         return Settings(
             hosted=hosted,
@@ -65,7 +65,7 @@ class Settings:
 
     @property
     def most_characters(self) -> int | None:
-        """Characters of a prompt that are looked at: counting tokens costs, counting characters does not."""
+        """Most characters of a prompt: counting tokens is expensive, counting characters is not."""
         return self.most_tokens and self.most_tokens * CHARACTERS_PER_TOKEN
 
     def allows(self, model: str) -> bool:
@@ -78,7 +78,7 @@ class Settings:
         return f'{self._copy} does not open "{name}". It opens only: {", ".join(self.offered)}.'
 
     def check_prompt(self, prompt: str) -> None:
-        """Before a prompt is tokenized. Raises ValueError, with a sentence, if it is far too long."""
+        """To call before tokenizing. Raises ValueError, with a sentence, if it is far too long."""
         if self.most_characters is not None and len(prompt) > self.most_characters:
             raise ValueError(
                 f"This prompt has {len(prompt):,} characters. {self._copy} takes at most "
@@ -86,7 +86,7 @@ class Settings:
             )
 
     def check_tokens(self, count: int) -> None:
-        """Before a model runs. Raises ValueError, with a sentence, if the prompt has too many tokens."""
+        """To call before a run. Raises ValueError, with a sentence, if the prompt has too many tokens."""
         if self.most_tokens is not None and count > self.most_tokens:
             raise ValueError(
                 f"This prompt has {count:,} tokens. {self._copy} takes at most "
@@ -94,8 +94,8 @@ class Settings:
             )
 
     def check_cost(self, gigabytes: float, free: float) -> None:
-        """Before a model runs. Raises ValueError, with a sentence, if a run that is estimated to take
-        `gigabytes` is above the limit or above the `free` GB of memory.
+        """To call before a run. Raises ValueError, with a sentence, if the estimated `gigabytes` exceed the
+        limit or the `free` GB of memory.
         """
         # Rounded away from each other, so that the sentence never says that 2.0 GB are above 2 GB.
         run = f"This run would take about {math.ceil(round(gigabytes * 10, 6)) / 10:,.1f} GB of memory"
@@ -103,7 +103,7 @@ class Settings:
             raise ValueError(
                 f"{run}. {self._copy} allows {self.most_gigabytes:,g} GB for one run. Shorten the text."
             )
-        if gigabytes > free and self.hosted:  # how much a server has free is nobody's business
+        if gigabytes > free and self.hosted:  # a server does not reveal its free memory
             raise ValueError(
                 f"{run}, and the server has less than that free. Shorten the text, or try again later."
             )
@@ -114,7 +114,7 @@ class Settings:
             )
 
     def limits_in_words(self) -> list[str]:
-        """One sentence for each limit: what is limited and why. Empty where nothing is."""
+        """One sentence for each limit: what is limited and why. Empty without limits."""
         limits = []
         if self.models is not None:
             limits.append(
@@ -156,7 +156,7 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
 
 
 def _models(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """The listed models, each once. A folder cannot be listed: its path would stand on the page."""
+    """The listed models, each once. A folder cannot be listed: its path would appear on the page."""
     listed = environment.get(name, "").strip()
     models = tuple(dict.fromkeys(model.strip() for model in listed.split(","))) if listed else ()
     for model in models:

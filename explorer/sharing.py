@@ -1,4 +1,4 @@
-"""What leaves the page: its link, the picture and the matrix as files, the program that makes them."""
+"""Menus to share a view: its link, picture and matrix as files, and the program for the matrix."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from explorer.selection import LONGEST_LINK, link
 from explorer.viewer import Viewer
 
 LONGEST_PROGRAM = 20_000
-"""Characters; a program that holds a whole book is a file to download."""
+"""Characters; a program with a whole book in it is a download."""
 
 
 def share_menu(viewer: Viewer) -> None:
-    """The link to this picture, to be copied."""
-    # What a popover holds is made when it opens, not with every picture.
+    """Show the link to this view, to copy."""
+    # A popover is filled when it opens, not in every run.
     menu = st.popover("Copy link", icon=":material/link:", key=viewer.key("copy_link"), on_change="rerun")
     if not menu.open:
         return
@@ -82,7 +82,7 @@ def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Fig
         st.caption("Python that makes the same matrix:")
         program = exports.snippet(provenance)
         if len(program) <= LONGEST_PROGRAM:
-            # Without colours: some of a highlighter are too pale to be read.
+            # Without colours: some highlighter colours are too pale to read.
             st.code(program, language=None, wrap_lines=True)
         else:
             st.download_button(

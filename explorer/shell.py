@@ -1,4 +1,4 @@
-"""The HTML of the pages: Streamlit's, with scripts and style of ours before its own."""
+"""The HTML of the pages: Streamlit's, with our scripts and styles before its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEAD = "<head>"
 
 @cache
 def html() -> str:
-    """What a browser gets whichever page it opens."""
+    """The HTML that every page serves."""
     page = (Path(streamlit.__file__).parent / "static" / "index.html").read_text("utf-8")
     shell = _read("shell.js").replace("__SETTINGS__", json.dumps(list(SETTINGS)))
     modules = "".join(f'<script type="module">{_read(f"{name}.js")}</script>' for name in MODULES)

@@ -1,4 +1,4 @@
-"""The state of the picked head while a text was written: its size, and what of each token it holds."""
+"""The state of the picked head during a continuation: its norm, and what it holds of each token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from explorer.viewer import Viewer
 
 
 def states(viewer: Viewer, moment: Moment) -> None:
-    """How large the state was at all times, and what of it each token holds at the shown one."""
+    """Draw the norm of the state at all times, and each token's share of it at the shown time."""
     larger, layer, head = viewer.shown.view.large, moment.head.place.layer, moment.head.index
     time, terms = moment.time, moment.terms
     if not isinstance(terms, SSDTerms):
@@ -29,7 +29,7 @@ def states(viewer: Viewer, moment: Moment) -> None:
     )
     prompt = moment.continuation.generation.prompt_length
     shares, left = (
-        F.pad(of(terms, time, heads=[head]), (0, moment.length - time - 1))  # under the norms, token by token
+        F.pad(of(terms, time, heads=[head]), (0, moment.length - time - 1))  # aligned with the norms above
         for of in (state_shares, state_contributions)
     )
     over_time: Figure = state_norm_chart(norms, head, time, prompt_length=prompt, larger=larger)

@@ -11,25 +11,25 @@ from components.ssd import Edit
 
 @dataclass(frozen=True)
 class Subject:
-    """What was run. Every cache, link and export of a run is named by it."""
+    """What was run. It identifies the run in caches, links and exports."""
 
     model: str
     """As given to `load_bridge`."""
     prompt: str
     edits: tuple[Edit, ...] = ()
-    """What was changed of what the model computes, in the order in which it acts."""
+    """Edits of what the model computes, in the order in which they apply."""
 
     def with_model(self, model: str) -> Subject:
-        """The same prompt in another model. Edits name layers and heads of one model, so they stay behind."""
+        """The same prompt in another model. Edits name layers and heads of one model, so they are dropped."""
         return self if model == self.model else Subject(model, self.prompt)
 
     def with_prompt(self, prompt: str) -> Subject:
-        """Another prompt. Edits name positions of one text, so they stay behind."""
+        """Another prompt. Edits name positions of one text, so they are dropped."""
         return self if prompt == self.prompt else replace(self, prompt=prompt, edits=())
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What names it in a cache. Streamlit would take two edits of equal fields for the same."""
+        """Its key in caches. Streamlit would give two edits with equal fields the same hash."""
         return self.model, self.prompt, *(edit.words for edit in self.edits)
 
 

@@ -1,4 +1,4 @@
-"""Switches of the view: each holds what the selection says, and changes it."""
+"""Switches of the view: each shows a value of the selection, and changes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from explorer.widgets import chosen, put
 
 
 def choice(viewer: Viewer, name: str, label: str, options: Mapping[str, str]) -> None:
-    """A choice of the view: `options` are what can be chosen, and as what it is shown."""
+    """A choice of the view: `options` maps values to labels."""
     put(viewer.key(name), getattr(viewer.shown.view, name))
     st.segmented_control(
         label,
@@ -47,13 +47,13 @@ def _take(viewer: Viewer, name: str, kind: type[str | bool]) -> None:
 
 
 def larger_type(viewer: Viewer) -> None:
-    """Let the page be set in larger type, if that is switched on."""
+    """Set the page in larger type, if that is switched on."""
     if viewer.shown.view.large:
         st.html("<style>html { font-size: 20px; }</style>")
 
 
 def switches(viewer: Viewer) -> None:
-    """What of the page is a matter of view: what is shown, then how it is coloured."""
+    """The switches of the view: what is shown, then how it is coloured."""
     with st.container(horizontal=True, width="content"):
         toggle(viewer, "gallery", "Gallery: small pictures of all heads")
         toggle(viewer, "large", "Projector: larger type")

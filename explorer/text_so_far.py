@@ -1,4 +1,4 @@
-"""The text that a model writes: how far it is, and which of it belongs to the shown time."""
+"""The text that a model writes: its progress, and its part up to the shown time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from explorer.generating import Continuation
 from explorer.settings import settings
 
 PALE = 0.65
-"""Opacity of text after the shown time: on a light page the least that leaves a contrast of 4.5 : 1."""
+"""Opacity of text after the shown time: the least with a contrast of 4.5 : 1 on a light page."""
 LONGEST_PROMPT = 4_000
 """Characters of a prompt that are shown with what follows it."""
 
 
 def tell_status(continuation: Continuation, running: bool, length: int) -> None:
-    """Say how far it is, and why it is no further."""
+    """Show the progress, and why it stopped."""
     generation, new_tokens = continuation.generation, continuation.options.new_tokens
     new = max(length - generation.prompt_length, 0)
     if continuation.failure is not None:
@@ -37,7 +37,7 @@ def tell_status(continuation: Continuation, running: bool, length: int) -> None:
 
 
 def text_html(continuation: Continuation, time: int, running: bool) -> str:
-    """The text as HTML: the prompt quiet, what came after it strong, what comes after `time` pale."""
+    """The text as HTML: the prompt regular, its continuation bold, all after `time` pale."""
     whole = continuation.text(continuation.generation.length)
     prompt, now = (
         _shared(whole, continuation.text(positions))
@@ -48,7 +48,7 @@ def text_html(continuation: Continuation, time: int, running: bool) -> str:
     pieces = []
     for first, last in pairwise(cuts):
         weight, shade = (400, 0.85) if last <= prompt else (600, 1.0)
-        # Isolated, so that a mark that turns the direction of writing ends with its piece.
+        # Isolated, so that a bidirectional control character ends with its piece.
         style = f"unicode-bidi:isolate;font-weight:{weight};opacity:{shade if last <= now else PALE}"
         pieces.append(f'<span style="{style}">{html.escape(whole[first:last])}</span>')
     return (
@@ -58,7 +58,7 @@ def text_html(continuation: Continuation, time: int, running: bool) -> str:
 
 
 def _shared(text: str, beginning: str) -> int:
-    """How many characters both begin with: some decoders write a token otherwise before the next has come."""
+    """Length of the common beginning: some decoders change a token's text once the next has come."""
     pairs = zip(text, beginning, strict=False)
     alike = min(len(text), len(beginning))
     return next((place for place, (one, other) in enumerate(pairs) if one != other), alike)

@@ -13,7 +13,7 @@ from explorer.widgets import number, put
 
 
 def span_switch(viewer: Viewer) -> None:
-    """Which way to read the span, and a way back to a single row."""
+    """A switch for how to read the span, and a button back to one row."""
     toggle(
         viewer,
         "read_by",
@@ -30,7 +30,7 @@ def span_switch(viewer: Viewer) -> None:
 
 
 def span_lists(viewer: Viewer, length: int) -> None:
-    """A span in figures, for the keyboard."""
+    """A span in numbers, for the keyboard."""
     st.caption("Read several positions as one row: first and last")
     span = viewer.shown.span or range(length - 1, length)
     first, last = st.columns(2)

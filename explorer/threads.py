@@ -10,17 +10,17 @@ SMALL_WORK = 2e8
 
 @cache
 def _cores() -> int:
-    """As many threads as PyTorch takes of itself."""
+    """PyTorch's default number of threads."""
     import torch
 
     return torch.get_num_threads()
 
 
 def use_threads(work: int | float) -> None:
-    """Let what this thread computes take all cores, or one if it is little.
+    """Let PyTorch use all cores in this thread, or one if the work is small.
 
-    `work` is parameters times tokens. Every run of a page is a thread of its own, and PyTorch would give
-    each a team to share out products of small matrices; on a busy machine, waiting for that team takes twenty
+    `work` is parameters times tokens. Every run of a page has its own thread, and PyTorch would give each a
+    team of threads for products of small matrices; on a busy machine, waiting for that team takes twenty
     times as long as the product.
     """
     import torch

@@ -1,10 +1,10 @@
-"""From an uploaded file to its text, with errors that help."""
+"""Reads an uploaded file as text, with helpful errors."""
 
 ENDINGS = (".txt", ".md")
-"""Of the names of files that are read, in small letters."""
+"""Endings of file names that are read, in lower case."""
 
 _MARKS = {
-    # UTF-16's mark begins UTF-32's, so that one is looked for first.
+    # UTF-32's mark starts with UTF-16's, so UTF-32 comes first.
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
     b"\xff\xfe": "UTF-16",
@@ -63,7 +63,7 @@ def _encoding(content: bytes) -> str | None:
     nuls = content.count(0)
     if not nuls:
         return "in another encoding, perhaps Windows-1252 or Latin-1"
-    # Latin letters are NUL in every second byte of UTF-16; read as it, a text has no NUL left.
+    # Latin letters are NUL in every second byte of UTF-16; decoded as such, a text has no NUL.
     if 4 * nuls >= len(content):
         return next((codec[:6].upper() for codec in _WIDE if _reads_as(codec, content)), None)
     return None

@@ -17,12 +17,12 @@ def _nothing() -> None:
 class Viewer:
     """What one view of a head shows, where its picks go, and its name on the page.
 
-    Two can stand on a page, each with a name of its own. Parts of a page run again by themselves, so what is
-    shown is asked for whenever it is needed: a Selection that was handed over would be an old one by then.
+    A page can have two, each with a name of its own. Fragments rerun by themselves, so `read` gets the
+    selection whenever it is needed: one passed as an argument would be out of date by then.
     """
 
     read: Callable[[], Selection]
-    """What is picked."""
+    """Returns the selection."""
     on_pick: Callable[[Selection], None]
     """Takes what the reader picks."""
     heads: Mapping[Place, int]
@@ -30,15 +30,15 @@ class Viewer:
     length: int | None = None
     """Of the text, in tokens; None while it grows."""
     name: str = ""
-    """In the keys of its widgets and charts; small letters and digits."""
+    """In the keys of its widgets and charts; lower-case letters and digits."""
     limits: Mapping[str, float] | None = None
-    """The largest content and attention that colours tell apart, where views share a scale."""
+    """The largest content and attention on the colour scale, where views share one."""
     on_drawn: Callable[[], None] = _nothing
-    """Called when it has been drawn, wholly or in part."""
+    """Called after it is drawn, wholly or in part."""
 
     @property
     def shown(self) -> Selection:
-        """What is shown: the picked head, row and windows, or the nearest that there are."""
+        """What is shown: the picked head, row and windows, or the nearest that exist."""
         return fitted(self.read(), self.heads, self.length)[0]
 
     def key(self, widget: str) -> str:

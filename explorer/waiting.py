@@ -14,9 +14,9 @@ def wait_for(
     on_stop: jobs.Callback,
     button: str = "",
 ) -> None:
-    """Wait for a job; once that takes time, say what it does and offer to stop it.
+    """Wait for a job; if it takes time, show its progress and a button to stop it.
 
-    `on_stop` is called when it is stopped, which `button` does: its key, by default by the first of `key`.
+    A click on it calls `on_stop`. `button` is its key, by default from the first part of `key`.
     """
 
     def stop() -> None:

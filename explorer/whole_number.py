@@ -1,4 +1,4 @@
-"""A box for a whole number. It takes whatever is typed, shows what will be used, and says what it changed."""
+"""A box for a whole number. It accepts any number, shows the one it uses, and says what it changed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def whole_number(
 ) -> int:
     """A number from `low` to `high`, `default` where the box is empty; `options` of `st.number_input`.
 
-    Without limits for the browser, which would keep what is beyond them in its box and send nothing.
+    Sets no limits in the browser, which would keep a number beyond them in its box and not send it.
     """
     given = number(key)
     shown = float(default if given is None else given)
-    if given is None:  # else leave it alone: what is written here replaces what is being typed
+    if given is None:  # else keep it: a new value would replace what is being typed
         put(key, shown)
     st.number_input(
         label,
@@ -43,14 +43,14 @@ def whole_number(
 
 
 def tell_repair(*keys: str) -> None:
-    """What was changed last in boxes with these keys."""
+    """Show the last corrections in boxes with these keys."""
     for key in keys:
         if sentence := session().repairs.get(key):
             st.caption(f":material/info: {sentence}")
 
 
 def repaired(typed: float | None, low: int, high: int, default: int) -> tuple[int, str]:
-    """The number that is used for a typed one, and a sentence if it is another."""
+    """The number used for a typed one, and a sentence if it differs."""
     if typed is None:
         return default, f"The box was empty: {default:,} is used."
     used = int(min(max(typed, low), high) + 0.5)
@@ -70,5 +70,5 @@ def _take(
     if used != typed:
         put(key, float(used))
     session().repairs[key] = sentence
-    if on_change is not None and used != shown:  # a box that is put away tells its number once more
+    if on_change is not None and used != shown:  # a removed box sends its number once more
         on_change()

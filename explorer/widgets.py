@@ -1,7 +1,7 @@
-"""The values of widgets, by their keys: read here, and trusted nowhere else.
+"""The values of widgets by their keys, read with a check of their type.
 
-A browser may send anything that has the form of a widget's value (see `explorer.wire`), so who asks says what
-a value has to be.
+A browser may send anything that has the form of a widget's value (see `explorer.wire`), so callers say which
+type they expect.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Option = TypeVar("Option")
 
 
 def chosen(key: str, kind: type[Option]) -> Option | None:
-    """The value of a widget whose values are all of this kind; of a list, what is no option is a text."""
+    """The value of a widget if it has this type, else None: a list may hold a text that is no option."""
     value = st.session_state.get(key)
     return value if isinstance(value, kind) else None
 
@@ -26,7 +26,7 @@ def number(key: str) -> float | None:
 
 
 def put(key: str, value: object) -> None:
-    """Let a widget that is drawn after this, or in the next run, show a value."""
+    """Set the value of a widget that is drawn after this, or in the next run."""
     st.session_state[key] = value
 
 
@@ -36,15 +36,15 @@ def put_first(key: str, value: object) -> None:
 
 
 def forget(key: str) -> None:
-    """Let a widget have no value."""
+    """Remove a widget's value."""
     st.session_state.pop(key, None)
 
 
 def pressed(chart: str, selection: str) -> object:
-    """The points that a selection of a chart holds, as the browser sent them."""
+    """The points of a chart's selection, as the browser sent them."""
     return st.session_state[chart].selection.get(selection)
 
 
 def told_by(component: str, event: str) -> object:
-    """What a component of ours told last with an event, as the browser sent it."""
+    """The last value of a component's event, as the browser sent it."""
     return st.session_state[component].get(event)

@@ -1,4 +1,4 @@
-"""Windows onto a long text: opened by a brush, a button or in figures; left by the trail that led to them."""
+"""Windows onto a long text: opened by a brush, a button or typed numbers; closed by the trail back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OVERVIEW_WIDTH = 128
 """Pixels of the small picture of the whole text."""
 
 MIN_OPENED = 64
-"""Tokens around the strongest tile that are opened with it, at least."""
+"""Fewest queries and keys to open around the strongest tile."""
 
 
 def shown_window(viewer: Viewer, capture: Capture) -> Window:
@@ -28,8 +28,8 @@ def shown_window(viewer: Viewer, capture: Capture) -> Window:
 
 
 def below_the_trail(viewer: Viewer, capture: Capture, window: Window) -> DeltaGenerator:
-    """A row for the words about a window. If it is a part of the text or is pooled, the trail is above it and
-    a map of the text beside it.
+    """A row for the words about a window. If a window is open or this one is pooled, the trail is above it;
+    if one is open, a map of the text beside it.
     """
     if not viewer.shown.windows and not window.pooled:
         return st.container(horizontal=True, vertical_alignment="center")
@@ -42,7 +42,7 @@ def below_the_trail(viewer: Viewer, capture: Capture, window: Window) -> DeltaGe
 
 
 def _trail(viewer: Viewer, capture: Capture, window: Window) -> None:
-    """The windows that led here, each a click back, and the way to the strongest tile."""
+    """Buttons back to the windows around this one, and to the strongest tile."""
     opened = viewer.shown.windows
     names = [f"Whole text, {capture.length:,} tokens", *map(_name, opened)]
     for depth, name in enumerate(names[:-1]):
@@ -78,7 +78,7 @@ def _where_in_the_text(viewer: Viewer, capture: Capture) -> None:
 
 
 def window_lists(viewer: Viewer, length: int, window: Window) -> None:
-    """A window in figures, for the keyboard."""
+    """A window in numbers, for the keyboard."""
     st.caption("Window: first and last position")
     ends = {
         "first_query": window.queries[0],
@@ -112,7 +112,7 @@ def _open_strongest(viewer: Viewer, capture: Capture, window: Window) -> None:
 
 
 def _choose_window(viewer: Viewer) -> None:
-    """Take the figures instead of the window that is shown."""
+    """Replace the shown window by the typed one."""
     queries, keys = (
         range(int(number(viewer.key(f"first_{of}")) or 0), int(number(viewer.key(f"last_{of}")) or 0) + 1)
         for of in ("query", "key")

@@ -1,8 +1,8 @@
-"""What a browser may send: for each widget of the pages a value of the form that it has.
+"""What a browser may send: for every widget of the pages, values of that widget's form.
 
-Streamlit reads a value as the widget in the browser writes it, and any other ends in a traceback. Such a
-value, which no widget can have sent, is left out of the message before Streamlit sees it, so the widget keeps
-the one it had. What a value of the right form says is read in `explorer.picks`.
+Streamlit expects a value in the form that its widget sends, and raises on any other. `WidgetsOnly` removes
+such values from the message before Streamlit sees it, so the widget keeps its last value. `explorer.picks`
+and `explorer.widgets` check the content of values of the right form.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CHARTS = frozenset({"head_map", "gallery_of_heads", "panels"})
-"""The keys of those that can be clicked; a selection is sent as JSON."""
+"""The keys of charts to click; they send selections as JSON."""
 
 _KEYS = {
     "string_value": {
@@ -51,14 +51,14 @@ _KEYS = {
     },
 }
 FORMS = {key: form for form, keys in _KEYS.items() for key in keys}
-"""The form of each widget's value by the widget's key within its view. What is not named is a button."""
+"""The form of each widget's value by the widget's key within its view. All other keys are buttons."""
 
 _LEVELS = 4
-"""Of brackets in a selection: the object, its selections, the points of one, their fields."""
+"""Nesting of a selection: the object, its selections, the points of one, their fields."""
 
 
 class WidgetsOnly:
-    """Lets through, of what a browser sends over its websocket, what widgets of the pages can have sent."""
+    """Removes from websocket messages the values that no widget of the pages can have sent."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -76,7 +76,7 @@ class WidgetsOnly:
 
 
 def checked(data: bytes) -> bytes:
-    """The message without values of another form than their widget's; an empty one, if it is no message."""
+    """The message without values whose form is not their widget's; empty if it cannot be parsed."""
     message = BackMsg()
     try:
         message.ParseFromString(data)
@@ -96,7 +96,7 @@ def _well_formed(state: WidgetState) -> bool:
     form = state.WhichOneof("value")
     if form is None:  # the widget was emptied
         return True
-    if form == "int_value":  # as a browser sends a whole number; no box of the pages takes another than these
+    if form == "int_value":  # how a browser sends a whole number; the pages' boxes accept only these
         return FORMS.get(key) == "double_value" and 0 <= state.int_value < 2**31
     if form != FORMS.get(key, "trigger_value"):
         return False
@@ -117,7 +117,7 @@ def _is_selection(text: str) -> bool:
 
 
 def _is_list_of_events(text: str) -> bool:
-    """Whether a text is the JSON of what a component tells: each event by its name."""
+    """Whether a text is the JSON of a component's events, each with its name."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -130,7 +130,7 @@ def _is_list_of_events(text: str) -> bool:
 
 
 def _flat(value: object, levels: int) -> bool:
-    """Whether brackets are at most so many deep: Streamlit copies values level by level."""
+    """Whether brackets nest at most so deep: Streamlit copies values recursively."""
     if isinstance(value, dict | list):
         inner = value.values() if isinstance(value, dict) else value
         return levels > 0 and all(_flat(each, levels - 1) for each in inner)

@@ -1,4 +1,4 @@
-"""What a run kept, by hook name, and what follows from it."""
+"""What a run kept, by hook name, and results from it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from components.ssd import MixerTerms, Place, SoftmaxTerms, SSDTerms, effective_
 class ActivationCache(Mapping[str, Tensor]):
     """Activations by hook name or alias, over prompt and continuation.
 
-    What lies inside a mixer is derived from its projection when it is asked for, so keeping it costs nothing;
-    `hook_decay`, `hook_attention` and the `hook_pattern` of softmax attention are [b, heads, seq, seq] each
-    time. All of it is what the run used: what hooks edited is edited, wherever it is asked for.
+    Tensors inside a mixer are computed from its projection on each access, so they take no memory in between;
+    `hook_decay`, `hook_attention` and the `hook_pattern` of softmax attention are [b, heads, seq, seq]. All
+    are what the run used, with the edits of hooks.
 
     The short form of TransformerLens works: `cache["resid_post", 3]` is `cache["blocks.3.hook_resid_post"]`.
 
-    Of a run with gradients, `cache[name]` is part of the graph, and what is computed from a cache is not.
+    In a run with gradients, `cache[name]` is part of the graph; the results of the methods are detached.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class ActivationCache(Mapping[str, Tensor]):
 
     @property
     def str_tokens(self) -> list[str]:
-        """The text of each position, of a run of one text; ValueError for any other."""
+        """The text of each position in a run of one text; ValueError for other runs."""
         if self._ids is None or len(self._ids) != 1:
             of = "one layer alone" if self._ids is None else f"{len(self._ids)} texts"
             raise ValueError(f"This cache is of {of}; run one text to see its tokens.")
         return token_texts(require_tokenizer(self._tokenizer), self._ids[0].tolist())
 
     def places_of(self, layer: int) -> list[Place]:
-        """The kinds of heads that a layer holds; IndexError if it holds none."""
+        """The places of a layer, one per kind; IndexError if it has none."""
         found = [place for place in self._places if place.layer == layer]
         if not found:
             held = ", ".join(map(str, sorted({place.layer for place in self._places})))
@@ -100,9 +100,9 @@ class ActivationCache(Mapping[str, Tensor]):
         return found
 
     def terms(self, place: Place, *, with_x: bool = False) -> MixerTerms:
-        """The terms of a layer's heads of one kind; those of a mixer without x, unless it is asked for.
+        """The terms of a layer's heads of one kind; those of a mixer have x only with `with_x`.
 
-        Errors as for `ssd_terms` and `softmax_terms`, of which it is one.
+        Returns `ssd_terms` or `softmax_terms` and raises as they do.
         """
         if place.kind == SoftmaxTerms.kind:
             return self.softmax_terms(place.layer)
@@ -112,8 +112,8 @@ class ActivationCache(Mapping[str, Tensor]):
         """The terms of one layer, in float32 with the cumulative decay in float64.
 
         Attention, decay and content do not need x, by far the largest term: `with_x=False` leaves it empty,
-        [b, s, heads, 0]. Rows of L and M that a hook replaced go with the terms, so that every function of
-        `components.ssd` gives what the run used. Raises RuntimeError naming what the cache lacks.
+        [b, s, heads, 0]. The terms include rows of L and M that a hook replaced, so every function of
+        `components.ssd` returns what the run used. Raises RuntimeError naming what the cache lacks.
         """
         record = self._record(layer)
         if with_x and not record.with_x:
@@ -122,9 +122,9 @@ class ActivationCache(Mapping[str, Tensor]):
         return terms if with_x else replace(terms, x=terms.x[..., :0])
 
     def softmax_terms(self, layer: int) -> SoftmaxTerms:
-        """What the softmax attention of one layer compares; its pattern, or any window of it, follows.
+        """The terms of one softmax attention layer, which give its pattern or any window of it.
 
-        Rows that a hook replaced go with the terms. Raises RuntimeError naming what the cache lacks.
+        They include rows that a hook replaced. Raises RuntimeError naming what the cache lacks.
         """
         if layer not in self._attention_layers:
             held = ", ".join(map(str, self._attention_layers)) or "none"
@@ -139,11 +139,11 @@ class ActivationCache(Mapping[str, Tensor]):
     ) -> dict[str, Tensor]:
         """Gradient of a score by hook, d score / d `cache[name]`, in a run with `grad=True`.
 
-        `score` is a number that was computed from the run's logits or activations. `names` are hooks or
-        aliases, and the keys of the result; None means all that the run kept and the score depends on. What
-        lies inside a mixer, or a softmax pattern, has a gradient where a hook edited it, if only by returning
-        it as it is: otherwise the model's own scan did not read it. Raises RuntimeError for a run without
-        gradients, ValueError for a hook on which the score does not depend.
+        `score` is a number computed from the run's logits or activations. `names` are hooks or aliases, and
+        the keys of the result; None means all that the run kept and the score depends on. A tensor inside a
+        mixer, or a softmax pattern, has a gradient if a hook edited it or returned it unchanged: otherwise
+        the model did not read it. Raises RuntimeError for a run without gradients, ValueError for a hook on
+        which the score does not depend.
         """
         if not self._grad:
             raise RuntimeError("This run kept no gradients; run again: run_with_cache(..., grad=True).")
@@ -174,7 +174,7 @@ class ActivationCache(Mapping[str, Tensor]):
         | Float32[Tensor, "layer batch head seq seq"]
         | dict[int, Float32[Tensor, "batch head seq seq"]]
     ):
-        """Effective attention of one layer, or of all: stacked, or by layer where some hold no mixer.
+        """Effective attention of one layer, or of all: stacked, or by layer if some have no mixer.
 
         Raises RuntimeError naming what the cache lacks.
         """
@@ -190,9 +190,9 @@ class ActivationCache(Mapping[str, Tensor]):
     def faithfulness(self, layer: int) -> float:
         """Largest |M·dt·x + D·x − y| over largest |y|, y being the model's own scan output.
 
-        That is what the mixer's inner norm was given, before functions at hook_scan; in a mixer without a
-        norm, both sides are times silu(z). Where hooks edited M or what leads to it, y is what the run made
-        of that. Around 1e-6 in float32; do not trust a picture of a layer above `tolerance`. Raises
+        y is the input of the mixer's inner norm, before functions at hook_scan; in a mixer without a norm,
+        both sides are times silu(z). Where hooks edited M or its terms, y is what the run computed from
+        them. Around 1e-6 in float32; do not trust a picture of a layer above `tolerance`. Raises
         RuntimeError naming what the cache lacks.
         """
         name = f"blocks.{layer}.mixer.hook_scan"
@@ -207,12 +207,12 @@ class ActivationCache(Mapping[str, Tensor]):
         return float((rebuilt - y).abs().max() / y.abs().max())
 
     def tolerance(self, layer: int) -> float:
-        """Faithfulness above which a picture of a layer is not to be trusted.
+        """Faithfulness above which you should not trust a picture of a layer.
 
-        1e-4, where the model's scan works in float32 on what the mixer projected. Three things round more in
-        half precision: the kernels of GPUs take dt in float32 where the terms, as the model's own PyTorch
-        code, have it in the model's precision; decode steps give out y in that precision; and so does a
-        mixer without an inner norm.
+        1e-4, where the model's scan computes in float32 from the projection. Three things round more in half
+        precision: GPU kernels take dt in float32, while the terms, like the model's own PyTorch code, have
+        it in the model's precision; decode steps return y in that precision; and so does a mixer without an
+        inner norm.
         """
         record = self._record(layer)
         projected = record.steps[0].projected
@@ -253,7 +253,7 @@ class ActivationCache(Mapping[str, Tensor]):
         return self._aliases.get(str(name), str(name))
 
     def _in_graph(self) -> list[str]:
-        """The hooks that were kept and that the model went on from."""
+        """The kept hooks whose tensors the model computed with."""
         edited = [
             f"{mixer}.{hook}" for mixer, record in self._records.items() for hook in record.edited_hooks
         ]
@@ -263,7 +263,7 @@ class ActivationCache(Mapping[str, Tensor]):
         return [*self._captured, *edited, *patterns]
 
     def _patterns(self) -> list[str]:
-        """The attention patterns that this run was asked to keep."""
+        """The attention patterns that this run keeps."""
         names = (f"{attention}.{PATTERN}" for attention in self._attentions)
         return [name for name in names if name in self._keeps]
 
@@ -283,8 +283,8 @@ class ActivationCache(Mapping[str, Tensor]):
 def matrix_inputs(name: str) -> bool:
     """Names filter that keeps just what attention, decay and content of every layer need.
 
-    With it, what each mixer was given, so that `ModelBridge.run_mixer` can run a layer again for the rest;
-    and of softmax attention its queries and keys.
+    It also keeps each mixer's input, so that `ModelBridge.run_mixer` can run a layer again for the rest, and
+    the queries and keys of softmax attention.
     """
     return name.endswith(_MATRIX_INPUTS)
 
@@ -309,7 +309,7 @@ def _limit(limit: tuple[float, float]) -> str:
 
 
 def _listed(mixers: Sequence[str]) -> str:
-    """The mixers by name, or the first and how many more."""
+    """The name of one mixer, or the first and how many more."""
     return mixers[0] if len(mixers) == 1 else f"{mixers[0]} and {len(mixers) - 1} more"
 
 

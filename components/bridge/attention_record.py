@@ -1,4 +1,4 @@
-"""What one run saw of one softmax attention layer: what its queries and keys were compared as."""
+"""What one run recorded of one softmax attention layer: the queries and keys that it compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATTERN = "hook_pattern"
 class AttentionStep:
     """One call of the layer: queries [b, s, h, d] and the keys [b, s, g, d] that it added.
 
-    `pattern` are its rows, if hooks have edited them.
+    `pattern`: its rows, if hooks edited them.
     """
 
     q: Float[Tensor, "batch seq head dim"]
@@ -48,10 +48,10 @@ class AttentionRecord:
         scale: float,
         mask: Tensor | None,
     ) -> AttentionStep:
-        """Take what the layer compares: queries of this step, and all keys so far."""
+        """Record one call: its queries, and the new ones of all keys so far."""
         self.scale, self.mask = scale, mask
         new = k[:, :, -q.shape[2] :]
-        # What a cache gives out are views of all keys; a copy of the new ones lets it grow and let go.
+        # A KV cache returns views of all keys; a copy of the new ones lets it free them as it grows.
         new = new if new.shape == k.shape else new.clone()
         step = AttentionStep(q.transpose(1, 2), new.transpose(1, 2))
         self.steps.append(step)
@@ -80,20 +80,20 @@ class AttentionRecord:
         )
 
     def pattern(self) -> Float[Tensor, "batch head seq key"]:
-        """The attention pattern over all steps; what hooks left of it is as they left it."""
+        """The attention pattern over all steps, with the edits of hooks."""
         terms = self.terms()
-        # As it is, so that a gradient can be asked of it.
+        # The edited tensor itself, for autograd.
         return terms.edited[0].matrix if self.edited and len(self.steps) == 1 else softmax_attention(terms)
 
 
 def attention_records_for(names: Iterable[str]) -> dict[str, AttentionRecord]:
-    """An empty record, by the layer's name, of every softmax attention layer whose pattern is wanted."""
+    """An empty record for every softmax attention layer whose pattern is wanted, by layer name."""
     ending = f".attn.{PATTERN}"
     return {name.removesuffix(f".{PATTERN}"): AttentionRecord() for name in names if name.endswith(ending)}
 
 
 def _valid(mask: Tensor | None, length: int) -> Bool[Tensor, "batch seq"] | None:
-    """Real positions; those after the prompt are all real."""
+    """True at real positions, as after the prompt; None if all are."""
     if mask is None or bool(mask.all()):
         return None
     return F.pad(mask, (0, length - mask.shape[1]), value=1).bool()

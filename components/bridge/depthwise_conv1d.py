@@ -1,7 +1,7 @@
 """The short causal convolution of a Mamba-2 mixer.
 
 Since transformers 5.15 the mixer reads `conv1d.weight` and never calls `conv1d`, so a hook on the module
-stays silent. The mixer's bridge therefore derives the convolution from the projection and fires these hook
+never fires. The mixer's bridge therefore derives the convolution from the projection and fires these hook
 points.
 """
 

@@ -11,9 +11,9 @@ from components.bridge.hook_point import run_at
 
 
 class EmbeddingBridge(GeneralizedComponent):
-    """Wraps the embedding; hook_in are the token ids [b, s], hook_out what they stand for [b, s, hidden].
+    """Wraps the embedding; hook_in are the token ids [b, s], hook_out their embeddings [b, s, hidden].
 
-    What it is given tells the run which positions the model is fed, whoever feeds it.
+    From its input the run counts the positions, whoever calls the model.
     """
 
     def _attach(self, module: nn.Module) -> list[Removable]:
@@ -27,5 +27,5 @@ class EmbeddingBridge(GeneralizedComponent):
     def _show_output(self, module: nn.Module, args: Any, output: Tensor) -> Any:
         run = run_at(self.hook_out)
         if run is not None and run.grad and not output.requires_grad:
-            output.requires_grad_()  # of a model whose weights are frozen, gradients end here
+            output.requires_grad_()  # with frozen weights, the graph starts here
         return super()._show_output(module, args, output)

@@ -1,6 +1,6 @@
 """The families of models that hold Mamba-2 mixers: where their parts are, and how their mixers differ.
 
-Nothing else in the bridge knows a family by name. What a mixer is, is seen from the module itself.
+Nothing else in the bridge knows a family by name. A mixer is recognised by its attributes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class Family:
     """Where a causal language model of one `model_type` keeps what the bridge reads.
 
     `embed`, `layers` and `ln_final` are paths in the model; `norm`, `mixer` and `attention` are paths in a
-    layer, of which a layer has the first that exists, or none. `projection_scale` is the attribute of a mixer
-    by which it multiplies what `in_proj` gives.
+    layer: the first that exists counts; there may be none. `projection_scale` is the attribute of a mixer
+    that multiplies the output of `in_proj`.
     """
 
     model_type: str
@@ -30,7 +30,7 @@ class Family:
     attention: tuple[str, ...] = ()
     projection_scale: str | None = None
     example: str = ""
-    """A public checkpoint, a small one where there is one."""
+    """A public checkpoint, small where possible."""
 
 
 FAMILIES = (
@@ -112,7 +112,7 @@ _DELTA = (
 _INSIDE_ANOTHER = (
     "It holds such a model beside others, for sounds and images, and is no language model alone."
 )
-# What a model type is that looks like Mamba-2 and is not, and the supported type that is nearest to it.
+# Model types that look like Mamba-2 but are not: why, and the nearest supported type.
 _RELATIVES = {
     "mamba": (_MAMBA_1, "mamba2"),
     "falcon_mamba": (_MAMBA_1, "falcon_h1"),
@@ -135,7 +135,7 @@ _RELATIVES = {
 
 
 def is_mamba2_mixer(module: nn.Module) -> bool:
-    """Whether a module is a Mamba-2 mixer, seen from what it holds.
+    """Whether a module is a Mamba-2 mixer, by its attributes.
 
     Mamba-1 has an `A_log` of two dimensions; a gated delta net has `A_log` and `dt_bias` too, but no skip D,
     no groups and no state size.
@@ -149,7 +149,7 @@ def is_mamba2_mixer(module: nn.Module) -> bool:
 
 
 def is_softmax_attention(module: nn.Module) -> bool:
-    """Whether a module is softmax attention that goes through the attention interface of transformers."""
+    """Whether a module looks like softmax attention that uses transformers' attention interface."""
     projections = ("q_proj", "k_proj", "v_proj", "o_proj")
     return hasattr(module, "config") and all(
         isinstance(getattr(module, name, None), nn.Module) for name in projections
@@ -157,7 +157,7 @@ def is_softmax_attention(module: nn.Module) -> bool:
 
 
 def family_of(model: PreTrainedModel) -> Family:
-    """The family of a model that holds a Mamba-2 mixer; ValueError, naming what it is, for any other."""
+    """The family of a model that holds a Mamba-2 mixer; for any other, ValueError says what it is."""
     model_type = str(model.config.model_type)
     family = SUPPORTED.get(model_type)
     if family is None:
@@ -195,7 +195,7 @@ def path_of(
 
 
 def unsupported(model_type: str) -> str:
-    """For the person who gave a model of another type: what it is, and the nearest that can be read."""
+    """The error text for a model of another type: what it is, and the nearest supported type."""
     nature, nearest = _RELATIVES.get(model_type, ("No Mamba-2 mixer is known in it.", "mamba2"))
     return (
         f"It is a model of type {model_type!r}. {nature} Nearest is the type {nearest!r}, such as "
@@ -204,7 +204,7 @@ def unsupported(model_type: str) -> str:
 
 
 def without_mixers(family: Family, layers: int) -> str:
-    """For the person who gave a hybrid in which every layer is of the other kind."""
+    """The error text for a hybrid in which no layer holds a Mamba-2 mixer."""
     return (
         f"Its type {family.model_type!r} can hold Mamba-2 mixers, but none of its {layers} layers does. "
         f"Nearest is {family.example}, of the same type with Mamba-2 layers. {_supported()}"

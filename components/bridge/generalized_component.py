@@ -1,4 +1,4 @@
-"""The base of everything the bridge wraps: a module of the model, seen through hook points."""
+"""The base class of the bridge's components: each wraps a module and feeds hook points."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from components.bridge.hook_point import Conversion, HookPoint
 
 @runtime_checkable
 class Removable(Protocol):
-    """What was attached to a module, and can be taken off again."""
+    """The handle of a hook or other change to a module."""
 
     def remove(self) -> None:
-        """Leave the module as it was before."""
+        """Restore the module."""
 
 
 class GeneralizedComponent:
     """Holds a reference to a module of the model and feeds hook points from PyTorch's own forward hooks.
 
     The module is neither replaced nor registered anywhere, so the model's classes, `state_dict()` and device
-    map stay as they were. Attributes that the component lacks are those of the module: `mixer.A_log` works.
+    map stay as they were. Attributes that the component lacks come from the module: `mixer.A_log` works.
 
     Arguments, as in TransformerLens:
         name: where the module is in the parent's module, such as `mixer` or `backbone.embeddings`.
-        config: the model's configuration, for those who want to read it here.
+        config: the model's configuration.
         submodules: components of modules inside this one, by the name they have in the bridge.
         conversion_rule: another layout in which `hook_in` and `hook_out` show their tensors.
-        hook_alias_overrides: further or other entries of `hook_aliases`.
+        hook_alias_overrides: entries that add to or replace `hook_aliases`.
         optional: whether the parent may lack this module.
     """
 
@@ -66,9 +66,9 @@ class GeneralizedComponent:
         return self._original
 
     def set_original_component(self, module: nn.Module) -> None:
-        """Wrap a module, and with it the modules inside that the submodules name.
+        """Wrap a module and those inside it that `submodules` names.
 
-        Raises ValueError when the module lacks one of them that is not optional.
+        Raises ValueError when the module lacks one that is not optional.
         """
         self.remove_hooks()
         self._original = module
@@ -87,7 +87,7 @@ class GeneralizedComponent:
         self._handles = self._attach(module)
 
     def remove_hooks(self) -> None:
-        """Take off what was attached to the module and to those inside; nothing fires from then on."""
+        """Remove the hooks from the module and those inside; then no hook point fires."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -115,7 +115,7 @@ class GeneralizedComponent:
         return self._wrapped()(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # copying and pickling ask for these before there is any state
+        if name.startswith("__"):  # copy and pickle look these up before there is any state
             raise AttributeError(name)
         submodules = self.__dict__.get("submodules", {})
         if name in submodules:
@@ -156,7 +156,7 @@ def show_input(
     """Forward pre-hook that passes one input, positional or by keyword, through a hook point.
 
     Layers of Hugging Face models call their mixers with keywords and their norms without. A copy of the model
-    copies the hook with its point, so that it does not speak for the model it was copied from.
+    copies the hook with its point, so that it does not fire the original's.
     """
     return partial(_show_input, point, index, keyword)
 
@@ -169,7 +169,7 @@ def _show_input(
     args: tuple[Any, ...],
     kwargs: dict[str, Any] | None = None,
 ) -> Any:
-    if kwargs is None:  # PyTorch has it so while another thread attaches or removes it: it is no run of ours
+    if kwargs is None:  # happens while another thread attaches or removes the hook: no run of ours
         return None
     given = args[index] if len(args) > index else kwargs.get(keyword)
     shown = point(given) if isinstance(given, Tensor) else given

@@ -1,6 +1,6 @@
-"""A continuation that is pulled token by token: who shows it can look at it on the way, and stop.
+"""Generates a continuation token by token: the caller can look at every step, and stop.
 
-Every token that has been given out has been through the model, so what was captured covers every id.
+The model reads every token before it is returned, so the capture covers every id.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from components.bridge.passes import ForwardHooks, NamesFilter, Passes
 from components.bridge.prompts import Prompt
 
 MOST_LIKELY = 10
-"""Tokens whose probabilities a step tells."""
+"""Tokens whose probabilities a step lists."""
 
 PIECE_TOKENS = 256
-"""Of the prompt, at a time: the logits of all its positions are looked at, and stand in memory until then."""
+"""Tokens of the prompt fed at a time: the logits of all of them are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What the model expected after one position, and what came.
+    """The model's prediction after one position, and the token that followed.
 
     `position`: query position i, whose row was read to predict the token at i + 1. `likely`: the MOST_LIKELY
-    tokens as (id, probability), most probable first, of the model's own distribution: before temperature and
-    top-p, which only say how one is drawn from it. `id`: the token at i + 1, given by the prompt or chosen,
-    and `probability`, what the model gave to it; None after the last position, where nothing has come yet.
+    tokens as (id, probability), most probable first, in the model's own distribution, before temperature and
+    top-p. `id`: the token at i + 1, from the prompt or chosen, and `probability`, the model's for it; both
+    None after the last position.
     """
 
     position: int
@@ -45,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True)
 class _Fed:
-    """What is kept of one feed: of each position up to `stop` what it expects, and how expected it was."""
+    """One feed: for each position up to `stop` its likely next tokens, and its own token's probability."""
 
     stop: int
     ids: Int64[Tensor, "new most"]
@@ -54,19 +54,19 @@ class _Fed:
 
 
 class Generation(Iterator[Step]):
-    """One prompt and its continuation, as far as it has been pulled. Made by `ModelBridge.stream`.
+    """One prompt and its continuation so far. `ModelBridge.stream` creates it.
 
-    Each `next()` chooses a token, feeds it to the model and gives out the step that led to it. It ends after
+    Each `next()` chooses a token, feeds it to the model and returns the step that led to it. It ends after
     `max_new_tokens`, or after one of the model's end tokens. A `temperature` of 0 takes the most probable
-    token; above, one is drawn from the softmax of the logits divided by it, among the most probable tokens
-    that together reach `top_p`, by a generator with this `seed`. Nothing else of the model's own generation
-    settings (penalties and the like) is applied.
+    token; above 0, a generator with this `seed` draws one from the softmax of the logits divided by it, among
+    the most probable tokens that together reach `top_p`. The model's other generation settings (penalties
+    and the like) are ignored.
 
-    Functions at `fwd_hooks` fire for each piece of the prompt and for each token, and are told its positions.
+    Functions at `fwd_hooks` fire for each piece of the prompt and for each token, with its positions.
 
-    One thread pulls. Others may read `ids`, `step` and `cache` meanwhile: they show what has been through the
-    whole model. They stay after an error or an interruption within the model, but nothing more can be pulled
-    then. Raises ValueError for a value out of range, an empty text, or several.
+    One thread calls `next()`. Others may read `ids`, `step` and `cache` meanwhile: they cover what the whole
+    model has read. They stay after an error or an interruption within the model, but `next()` then raises
+    RuntimeError. Raises ValueError for a value out of range, an empty text, or several.
     """
 
     def __init__(
@@ -118,18 +118,18 @@ class Generation(Iterator[Step]):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come: enough tokens, or an end token."""
+        """Whether it is complete: `max_new_tokens`, or an end token."""
         new = self.length - self.prompt_length
         return new >= self.max_new_tokens or self.ended_itself
 
     @property
     def ended_itself(self) -> bool:
-        """Whether the model chose to end."""
+        """Whether it ended with an end token."""
         return self.length > self.prompt_length and int(self._all_ids[0, -1]) in self._ends
 
     @property
     def cache(self) -> ActivationCache:
-        """What passed so far, over prompt and continuation; what comes later does not change it."""
+        """The capture so far, over prompt and continuation; later tokens do not change it."""
         run, feeds = self._run, len(self._fed)
         seen = replace(
             run,
@@ -146,10 +146,7 @@ class Generation(Iterator[Step]):
         return self._bridge._cache(seen)
 
     def step(self, position: int) -> Step:
-        """What the model expected after a position that has been fed, and what came.
-
-        Raises IndexError for any other.
-        """
+        """The step of a position that has been fed; IndexError for any other."""
         ids, fed = self.ids, self._fed[:]
         if not 0 <= position < len(ids):
             raise IndexError(f"There is no position {position}; {len(ids)} have been fed, from 0 on.")
@@ -166,10 +163,10 @@ class Generation(Iterator[Step]):
         return Step(position, tuple(likely), ids[position + 1], float(after.came[next_row]))
 
     def read_prompt(self) -> Iterator[int]:
-        """Feed the prompt piece by piece, telling how many positions are read; `next()` does what is left.
+        """Feed the prompt piece by piece, yielding how many positions are read; `next()` feeds the rest.
 
-        So a long prompt can be watched, and given up. A piece has at least two tokens: a single one would be
-        a decode step to the model, which is other arithmetic (no clamp of dt).
+        So a caller can show progress, and stop. A piece has at least two tokens: the model takes a single one
+        as a decode step, which computes differently (no clamp of dt).
         """
         length = self.prompt_length
         for start, stop in pairwise([*range(0, max(length - 1, 1), PIECE_TOKENS), length]):
@@ -197,7 +194,7 @@ class Generation(Iterator[Step]):
 
     @torch.no_grad()
     def _feed(self, ids: Int64[Tensor, "1 seq"], new: int) -> None:
-        """Feed the last `new` of these ids, those before being in the state."""
+        """Feed the last `new` of these ids; the state has those before."""
         if self._feeding:
             raise RuntimeError(
                 f"This continuation was interrupted within the model, after {self.length} positions: some "
@@ -206,7 +203,7 @@ class Generation(Iterator[Step]):
             )
         bridge, start = self._bridge, ids.shape[1] - new
         with bridge._running(self._run):
-            self._feeding = True  # until everything of this feed is noted
+            self._feeding = True  # until this feed is recorded
             logits = bridge.step(ids, start, self._state, None, new)[0].float()
         if bool(logits[-1].isnan().any()):
             raise RuntimeError(
@@ -220,21 +217,21 @@ class Generation(Iterator[Step]):
         if ids.shape[1] > self._all_ids.shape[1]:
             self._all_ids = ids
         self._last_logits = logits[-1:]
-        # Last: who reads meanwhile sees what every layer has seen.
+        # Last: other threads then see only what every layer has read.
         self._fed.append(_Fed(ids.shape[1], likely.indices.cpu(), likely.values.cpu(), came))
         self._feeding = False
 
     def _expected(self, token: int) -> Float32[Tensor, 1]:
-        """The probability of the token that comes; the first one of all was not expected by any position."""
+        """The probability of the next token; NaN for the first, which no position predicts."""
         if not self._fed:
             return torch.full((1,), torch.nan)
         return self._last_logits.softmax(dim=-1)[:, token].cpu()
 
 
 def _together(steps: list[MixerStep]) -> list[MixerStep]:
-    """Decode steps as one, without a clamp as they were: deriving each on its own would take far longer.
+    """Decode steps as one, without a clamp as before: deriving each on its own would take far longer.
 
-    Those that hooks ran on are derived already, and stay what the hooks left.
+    Steps that hooks ran on are derived already, and stay as the hooks left them.
     """
     first = next((row for row, step in enumerate(steps) if step.recurrent), len(steps))
     decoded = steps[first:]

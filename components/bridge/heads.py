@@ -1,4 +1,4 @@
-"""What the bridges of all kinds of heads have in common; each kind of layer has one such bridge."""
+"""The base class of the bridges of layers with heads, one for each kind."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from components.bridge.generalized_component import GeneralizedComponent
 
 
 class BytesPerToken(NamedTuple):
-    """Memory that one layer's heads of one kind take, for each token of a text."""
+    """Memory that one layer's heads of one kind take per token of a text."""
 
     projected: int
-    """What a run keeps, from which the terms follow, in the model's dtype."""
+    """What a run keeps to compute the terms from, in the model's dtype."""
     given: int
-    """What the layer was given, if it has to run again for the rest of its terms."""
+    """The layer's input, if it has to run again for the rest of its terms."""
     terms: int
-    """The terms, as they stand ready for pictures."""
+    """The terms that pictures need."""
     scratch: int
-    """What reading them takes for the moment."""
+    """Temporary memory to read them."""
     continued: int
-    """What a continuation keeps, from which all terms follow, x too."""
+    """What a continuation keeps to compute all terms from, x too."""
     all_terms: int
-    """What reading those takes for the moment."""
+    """Temporary memory to read all terms."""
 
 
 class HeadsBridge(GeneralizedComponent):
@@ -32,9 +32,9 @@ class HeadsBridge(GeneralizedComponent):
 
     @property
     def heads(self) -> int:
-        """How many."""
+        """Number of heads."""
         raise NotImplementedError
 
     def bytes_per_token(self, itemsize: int) -> BytesPerToken:
-        """Memory for a model whose numbers have so many bytes."""
+        """Memory for a model with `itemsize` bytes per number."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
-"""Named points of a forward pass, and the run that looks at them.
+"""Named points of a forward pass, and the run that fires them.
 
 One model serves several threads and several bridges, so nothing about a run is kept on the model or in a
-module: the running capture is a context variable, which every thread has for itself.
+module: the current run is a context variable, separate in every thread.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class HookFunction(Protocol):
-    """What a user attaches: it edits a tensor in place, or returns another; else it looks."""
+    """A user's function: edits a tensor in place, returns another, or only reads it."""
 
     def __call__(self, tensor: Tensor, hook: HookPoint) -> Tensor | None:
-        """Look at what passes `hook`, or edit it."""
+        """Read the tensor at `hook`, or edit it."""
 
 
 @runtime_checkable
@@ -41,10 +41,10 @@ class Conversion(Protocol):
 
 
 class HookPoint:
-    """A named point of the forward pass. Outside a run, what passes is left alone and unseen.
+    """A named point of the forward pass. Outside a run it does nothing.
 
-    A function at the hook is given the point with the `positions` of the text that its tensor holds, along
-    dimension `position_dim`: in pieces and in generation that is a part of the text. A matrix
+    A function at the hook receives the point with the `positions` of the text that its tensor covers, along
+    dimension `position_dim`: in pieces and in generation, a part of the text. A matrix
     [b, heads, queries, keys] holds the rows of these positions, and its keys begin at position 0. In a padded
     batch, pads count as positions.
     """
@@ -59,26 +59,26 @@ class HookPoint:
         return f"HookPoint({self.name!r})"
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        """Show the tensor to the current run; what comes back is what the model goes on with."""
+        """Pass the tensor to the current run; the model continues with the result."""
         run = run_at(self)
         return tensor if run is None or self.name not in run.live else run.fire(self, tensor)
 
     def at(self, positions: range) -> HookPoint:
-        """The same point, for functions that look at these positions."""
+        """A copy of the point, with these positions."""
         here = copy.copy(self)
         here.positions = positions
         return here
 
     def convert(self, tensor: Tensor) -> Tensor:
-        """A tensor of the model in the layout that functions are shown."""
+        """A tensor of the model in the layout of the hook."""
         return self.conversion.convert(tensor) if self.conversion else tensor
 
     def revert(self, tensor: Tensor) -> Tensor:
-        """The other way round."""
+        """The reverse."""
         return self.conversion.revert(tensor) if self.conversion else tensor
 
     def index(self, position: int) -> int | None:
-        """Where a position of the text is in the tensor, along `position_dim`; None if it is not in it."""
+        """Index along `position_dim` of a position of the text; None if the tensor lacks it."""
         return self.positions.index(position) if position in self.positions else None
 
 
@@ -86,11 +86,11 @@ class HookPoint:
 class Run:
     """One forward pass, or one generation, in one thread.
 
-    `points`: the hook points of the bridge that runs; those of others on the same model stay silent. `hooks`:
-    functions by hook name. `keeps`: names of the hooks whose tensors are wanted. `live`: both. `mixers`,
-    `attentions`: a record, by the component's name, of those that it has to record. `mask`: 1 at the real
-    positions of a padded batch, as far as its prompt goes. `grad`: whether autograd passes through.
-    `positions`: those that the model is being fed now. `ids`: of all texts, as far as they have been fed.
+    `points`: the hook points of the bridge that runs; those of others on the same model do not fire. `hooks`:
+    functions by hook name. `keeps`: names of the hooks whose tensors it keeps. `live`: both. `mixers`,
+    `attentions`: the records to fill, by component name. `mask`: 1 at the real positions of a padded batch,
+    up to the end of its prompt. `grad`: whether autograd records the run. `positions`: those that the model
+    is being fed now. `ids`: of all texts, as far as they have been fed.
     """
 
     points: Mapping[str, HookPoint]
@@ -109,31 +109,31 @@ class Run:
         self.live = {*self.hooks, *self.keeps}
 
     def advance(self, count: int) -> None:
-        """Note that the model is now fed as many positions more."""
+        """Move `positions` to the next `count`."""
         self.positions = range(self.positions.stop, self.positions.stop + count)
 
     def fire(self, point: HookPoint, tensor: Tensor) -> Tensor:
-        """Run the functions attached to a hook point, then keep what goes on if it is wanted."""
+        """Run the functions attached to a hook point, then keep the result if wanted."""
         tensor, _ = self.edit(point, tensor)
         if self.grad and tensor.is_floating_point():
-            # The same tensor may pass several hooks and go other ways too; a gradient here is of this way.
+            # The same tensor may pass several hooks and be used elsewhere; a view has this path's gradient.
             tensor = tensor.view_as(tensor)
         if point.name in self.keeps:
             self.captured.setdefault(point.name, []).append(tensor)
         return tensor
 
     def edit(self, point: HookPoint, tensor: Tensor) -> tuple[Tensor, bool]:
-        """Run the functions attached to a hook point: the tensor to go on with, and whether one edited it.
+        """Run the functions attached to a hook point: the resulting tensor, and whether one edited it.
 
-        They are given a copy: the tensor itself may go other ways, on which an edit in place here has no say.
+        They receive a copy: the tensor may be used elsewhere, where an edit in place must have no effect.
         """
         edited = False
-        # A head that is asked for the last logits alone sees the last positions alone.
+        # With logits_to_keep, the LM head sees the last positions alone.
         here = point.at(self.positions[-tensor.shape[point.position_dim] :])
         for function in self.hooks.get(point.name, ()):
             before, shown = point.convert(tensor), point.convert(tensor.clone())
             returned = function(shown, hook=here)
-            # What it returned is copied: it is the caller's, who may go on to write in it.
+            # What it returned is copied: the caller may write to it later.
             after = _fitted(
                 shown if returned is None else returned,
                 before,
@@ -142,20 +142,20 @@ class Run:
             )
             looked = returned is None and _same(after, before)
             edited = edited or not looked
-            if not looked or self.grad:  # a gradient is asked of the tensor that the function has seen
+            if not looked or self.grad:  # gradients are of the tensor that the function saw
                 tensor = point.revert(after)
         return tensor, edited
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same numbers. (Versions do not tell: `.data` and NumPy go past them.)"""
+    """Whether two tensors hold the same numbers. (Versions miss writes through `.data` and NumPy.)"""
     return torch.equal(one, other) or (
         one.is_floating_point() and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
     )
 
 
 def _fitted(after: Any, before: Tensor, point: HookPoint, *, copy: bool) -> Tensor:
-    """What a function left or returned, in the dtype and on the device of what it was shown."""
+    """The result of a function, in the dtype and on the device of its input."""
     if not isinstance(after, Tensor) or after.shape != before.shape or after.is_complex():
         given = tuple(after.shape) if isinstance(after, Tensor) else f"a {type(after).__name__}"
         kind = " of complex numbers" if isinstance(after, Tensor) and after.is_complex() else ""
@@ -170,14 +170,14 @@ _current: ContextVar[Run | None] = ContextVar("current_run", default=None)
 
 
 def run_at(point: HookPoint) -> Run | None:
-    """The run of this thread, if it is one of the bridge that the point belongs to."""
+    """The run of this thread, if it belongs to the bridge of the point; else None."""
     run = _current.get()
     return run if run is not None and run.points.get(point.name) is point else None
 
 
 @contextmanager
 def running(run: Run) -> Iterator[Run]:
-    """Make `run` this thread's current run, of the model alone or with gradients, whatever the caller set."""
+    """Make `run` this thread's current run, with gradients as `run.grad` says, whatever the caller set."""
     token = _current.set(run)
     try:
         # Not in inference mode, whose tensors can be neither edited nor kept outside of it.

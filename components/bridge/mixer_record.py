@@ -1,4 +1,4 @@
-"""What one run saw of one Mamba-2 mixer, and everything between its projection and its scan.
+"""What one run kept of one Mamba-2 mixer, and everything between its projection and its scan.
 
 `in_proj`'s output and the parameters determine all of it: scaled, in families that do so; split into gate,
 channels and raw dt; causal convolution and activation of the channels; split into x, B and C;
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from components.ssd import EditedRows, SSDTerms, decay, effective_attention
 
-# Between the projection and the scan: no module of the model fires these, the bridge derives what passes.
+# Between the projection and the scan: no module of the model fires these; the bridge derives them.
 DERIVED_HOOKS = (
     "conv1d.hook_in",
     "conv1d.hook_out",
@@ -32,9 +32,9 @@ DERIVED_HOOKS = (
     "hook_decay",
     "hook_attention",
 )
-# Hooks for which a run keeps what the mixer projected: from the whole projection these follow too.
+# Hooks for which a run keeps the projection; in_proj.hook_out gives all DERIVED_HOOKS too.
 RECORDED_HOOKS = ("in_proj.hook_out", *DERIVED_HOOKS)
-# What follows from the projection without the channels of x, which are most of it.
+# Derived from the projection without the channels of x, which are most of it.
 HOOKS_WITHOUT_X = ("hook_B", "hook_C", "hook_dt", "hook_decay", "hook_attention")
 
 Edit = Callable[[str, Tensor], Tensor]
@@ -42,10 +42,10 @@ Edit = Callable[[str, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ScanParameters:
-    """What a mixer reads between its projection and its norm.
+    """The parameters that a mixer reads between its projection and its norm.
 
-    Taken during the forward pass: where accelerate offloads a layer, its parameters are `meta` outside it.
-    The tensors are copies, so a record tells what its run computed with, whatever becomes of the weights.
+    Read during the forward pass: where accelerate offloads a layer, its parameters are `meta` outside it.
+    The tensors are copies, so a record keeps what its run computed with, even if the weights change.
     """
 
     heads: int
@@ -58,13 +58,13 @@ class ScanParameters:
     conv_weight: Float[Tensor, "channel 1 kernel"]
     conv_bias: Float[Tensor, " channel"] | None
     scale: Float[Tensor, "1 1 projection"] | None
-    """By which what `in_proj` gives is multiplied."""
+    """Multiplies the output of `in_proj`."""
     activation: Callable[[Tensor], Tensor]
     dt_limit: tuple[float, float]
     config_dt_limit: tuple[float, float]
-    """What the model's configuration says of it; not every model heeds that."""
+    """The model's configuration has this one; not every model applies it."""
     has_norm: bool
-    """Whether a norm takes the scan's output and the gate; if not, they are multiplied."""
+    """Whether a norm takes the scan's output y and the gate z; if not, y is times silu(z)."""
 
     @staticmethod
     def of(mixer: Any, projection_scale: str | None = None, config: Any = None) -> ScanParameters:
@@ -88,7 +88,7 @@ class ScanParameters:
         )
 
     def are_still_of(self, mixer: Any, projection_scale: str | None = None) -> bool:
-        """Whether the mixer, in its forward pass, reads the same numbers. (`.data` goes past versions.)"""
+        """Whether the mixer, in its forward pass, reads the same numbers. (Versions miss `.data`.)"""
         return all(
             copy is tensor or (copy is not None and copy.dtype == tensor.dtype and torch.equal(copy, tensor))
             for copy, tensor in (
@@ -98,7 +98,7 @@ class ScanParameters:
 
 
 def _tensors(mixer: Any, projection_scale: str | None) -> dict[str, Any]:
-    """What a mixer reads, by the name it has in ScanParameters."""
+    """The tensors of a mixer, by field of ScanParameters."""
     return {
         "A_log": mixer.A_log,
         "dt_bias": mixer.dt_bias,
@@ -110,7 +110,7 @@ def _tensors(mixer: Any, projection_scale: str | None) -> dict[str, Any]:
 
 
 def has_norm(mixer: nn.Module) -> bool:
-    """Whether a mixer has an inner norm; one that may go without has an identity instead."""
+    """Whether a mixer has an inner norm; without one, some have an identity or None."""
     return not isinstance(getattr(mixer, "norm", None), nn.Identity | None)
 
 
@@ -118,7 +118,7 @@ def has_norm(mixer: nn.Module) -> bool:
 class Interior:
     """What one forward step computed between projection and scan; x, B, C and dt in float32.
 
-    Of a record without x, the channels are those of B and C, and x has no dimension: [batch, seq, head, 0].
+    In a record without x, the channels are those of B and C, and x is empty: [batch, seq, head, 0].
     """
 
     conv_in: Float[Tensor, "batch channel seq"]
@@ -134,11 +134,11 @@ class MixerStep:
     """One call of the mixer: a prefill, a piece of one, or one token.
 
     `projected`: the channels (x, B and C before the convolution; or B and C alone) and raw dt. `gate`: z, of
-    a mixer without a norm, where it is needed to tell the scan's output. `recurrent`: one token after others,
-    where the model takes one step of the recurrence and does not clamp dt.
+    a mixer without a norm, to gate the scan's output. `recurrent`: one token after others, for which
+    the model takes one step of the recurrence and does not clamp dt.
 
-    `interior` is kept when hooks ran on it, since they may have edited it; `L` and `M` only when hooks have
-    edited the rows of this step, and `y`, the scan's output before them, when hooks ran on that.
+    `interior` is set when hooks ran on it, since they may have edited it; `L` and `M` only when hooks edited
+    the rows of this step; and `y`, the scan's output before hooks, when hooks ran on that.
     """
 
     projected: Float[Tensor, "batch seq channels_and_dt"]
@@ -180,7 +180,7 @@ class MixerRecord:
         projection_scale: str | None = None,
         config: Any = None,
     ) -> MixerStep:
-        """Take what the mixer projected; RuntimeError when its weights are not those of the step before."""
+        """Record what the mixer projected; RuntimeError when its weights changed since the first step."""
         if self.parameters is None:
             self.parameters = ScanParameters.of(mixer, projection_scale, config)
         elif not self.parameters.are_still_of(mixer, projection_scale):
@@ -188,8 +188,8 @@ class MixerRecord:
         parameters = self.parameters
         if parameters.scale is not None:
             projected = projected * parameters.scale
-        # A copy without the gate, and x if nobody wants it, so that the whole can be freed: what a run holds
-        # on to is memory that the next layer has to take anew, and that is most of what reading costs.
+        # Copy it without the gate, and without x if unwanted, so that the whole can be freed: the next layer
+        # has to allocate anew what a run keeps, and that is most of the cost of reading.
         inner = parameters.heads * parameters.head_dim
         kept = projected[..., inner if self.with_x else 2 * inner :].clone()
         step = MixerStep(kept, self.mask, bool(self.steps) and projected.shape[1] == 1)
@@ -199,7 +199,7 @@ class MixerRecord:
         return step
 
     def interiors(self) -> Iterator[Interior]:
-        """The interior of each step: what its hooks left, or else derived now."""
+        """The interior of each step: as its hooks left it, or derived now."""
         kernel = self.scan.conv_weight.shape[-1]
         earlier: Tensor | None = None
         for step in self.steps:
@@ -209,14 +209,14 @@ class MixerRecord:
             yield interior
 
     def conv_inputs(self) -> Float[Tensor, "batch channel seq"] | None:
-        """What the convolution was given in the steps so far; None before the first."""
+        """The inputs of the convolution in the steps so far; None before the first."""
         inputs = [interior.conv_in for interior in self.interiors()] if self.steps else []
         return _joined(inputs, dim=-1) if inputs else None
 
     def derive(self, step: MixerStep, earlier: Tensor | None, edit: Edit = leave) -> Interior:
-        """Everything between projection and scan of one step; each tensor passes `edit` by its hook's name.
+        """Everything between projection and scan of one step; `edit` gets each tensor and its hook's name.
 
-        `earlier` [batch, channel, past] is what the convolution was given before this step.
+        `earlier` [batch, channel, past] are the convolution's inputs before this step.
         """
         scan = self.scan
         batch, seq, _ = step.projected.shape
@@ -252,7 +252,7 @@ class MixerRecord:
         return F.softplus(raw_dt + self.scan.dt_bias.to(raw_dt.dtype))
 
     def terms(self) -> SSDTerms:
-        """The terms over all steps; of a record without x, with an x of no dimension."""
+        """The terms over all steps; in a record without x, with an empty x."""
         interiors = list(self.interiors())
         terms = SSDTerms.from_parts(
             x=_joined([i.x for i in interiors], dim=1),
@@ -276,21 +276,21 @@ class MixerRecord:
         return torch.cat(gates, dim=1) if gates else None
 
     def scan_before_hooks(self) -> Float[Tensor, "batch seq inner"] | None:
-        """The scan's output as it was before functions at hook_scan; None where there were none."""
+        """The scan's output before functions at hook_scan; None if there were none."""
         outputs = [step.y for step in self.steps if step.y is not None]
         return torch.cat(outputs, dim=1) if outputs else None
 
     @property
     def hooks(self) -> tuple[str, ...]:
-        """Those of the DERIVED_HOOKS whose tensors this record holds."""
+        """The DERIVED_HOOKS whose tensors this record can give."""
         return DERIVED_HOOKS if self.with_x else HOOKS_WITHOUT_X
 
     def at_hook(self, name: str) -> Tensor:
-        """What passed one of `hooks`, over all steps."""
+        """The tensor at one of `hooks`, over all steps."""
         if name in ("hook_decay", "hook_attention"):
             terms, of_terms = self.terms(), decay if name == "hook_decay" else effective_attention
             edited = terms.edited_decay if name == "hook_decay" else terms.edited_attention
-            # What a hook left is given out as it is, so that a gradient can be asked of it.
+            # Return the edited tensor itself, so that autograd can reach it.
             return edited[0].matrix if edited and len(self.steps) == 1 else of_terms(terms.detached())
         interiors = list(self.interiors())
         match name:
@@ -305,7 +305,7 @@ class MixerRecord:
 
     @property
     def edited_hooks(self) -> list[str]:
-        """Those of `hooks` through which the run's output came, since a hook edited one of them."""
+        """The `hooks` that the run's output was computed from, if a hook edited any."""
         if not self.edited:
             return []
         read = [name for name in self.hooks if name not in ("hook_decay", "hook_attention")]
@@ -346,12 +346,12 @@ class MixerRecord:
 
 
 def _joined(tensors: Sequence[Tensor], dim: int) -> Tensor:
-    """Those of all steps as one; of one step the tensor itself, so that a gradient can be asked of it."""
+    """The tensors of all steps as one; for one step the tensor itself, so that autograd can reach it."""
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim=dim)
 
 
 def records_for(hooks: Iterable[str], keeps: Iterable[str]) -> dict[str, MixerRecord]:
-    """An empty record, by the mixer's name, of every mixer that a run with these hooks has to record."""
+    """An empty record for every mixer that a run with these hooks has to record, by mixer name."""
     watched = {mixer for mixer, inside in map(_in_mixer, hooks) if inside in DERIVED_HOOKS}
     kept = [(mixer, inside) for mixer, inside in map(_in_mixer, keeps) if inside in RECORDED_HOOKS]
     with_x = watched | {mixer for mixer, inside in kept if inside not in HOOKS_WITHOUT_X}
@@ -362,7 +362,7 @@ def records_for(hooks: Iterable[str], keeps: Iterable[str]) -> dict[str, MixerRe
 def gated(
     y: Float[Tensor, "batch seq inner"], gate: Float[Tensor, "batch seq inner"] | None
 ) -> Float[Tensor, "batch seq inner"]:
-    """The scan's output times silu(z), which is what `out_proj` takes in where there is no norm."""
+    """The scan's output times silu(z), the input of `out_proj` where there is no norm."""
     return y if gate is None else y * F.silu(gate)
 
 

@@ -1,4 +1,4 @@
-"""A Hugging Face model, seen: runs that keep activations, look at them or edit them."""
+"""Wraps a Hugging Face model: runs that keep, read or edit its activations."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from components.bridge.sampling import generation_settings
 
 
 class ModelBridge(Passes):
-    """Wraps a Mamba-2 language model; nothing of it is replaced, its logits stay bit for bit the same.
+    """Wraps a Mamba-2 language model and replaces nothing; its logits stay bit for bit the same.
 
     A prompt is a text, a list of texts (padded on the left), token ids [s] or [b, s] in any container, or
     what a tokenizer returned. Hooks are named as in TransformerLens, such as
     `blocks.3.mixer.in_proj.hook_out`; `hook_points` lists them all. A function at a hook edits its tensor in
-    place, or returns another, or looks; `hook.positions` tells it which positions of the text it is at.
+    place, returns another, or only reads it; `hook.positions` are the positions of the text in the tensor.
     Several threads may use one bridge at once, and several bridges one model.
 
-    Raises ValueError or TypeError for a model that cannot be wrapped, with what it is and what to pass.
+    Raises ValueError or TypeError for a model that it cannot wrap, and says what to pass instead.
     """
 
     def ssm_layers(self) -> list[int]:
@@ -59,18 +59,18 @@ class ModelBridge(Passes):
         logits_to_keep: int = 0,
         grad: bool = False,
     ) -> tuple[Float[Tensor, "batch kept vocab"], ActivationCache]:
-        """One forward pass: logits [b, s, vocab], and what passed the hooks that `names_filter` lets through.
+        """One forward pass: logits [b, s, vocab], and the tensors at the hooks that `names_filter` selects.
 
         `names_filter` is a name, several, or a function of the name; None keeps everything. `fwd_hooks` as in
-        `run_with_hooks`; what they edit is kept edited.
+        `run_with_hooks`; the cache has their edits.
 
-        A long text can go through the model `piece_tokens` at a time: each piece begins with the state that
-        the one before it left, so the result is that of one pass, up to rounding, in the memory of a piece
-        and of what is kept. Hooks then fire once for each piece, and are told its positions. With
-        `logits_to_keep` only those of the last positions are computed (0: of all).
+        A long text can go through the model `piece_tokens` at a time: each piece starts from the state of the
+        one before, so the result is that of one pass, up to rounding, in the memory of a piece and of what
+        the run keeps. Hooks then fire once for each piece, with its positions. With `logits_to_keep`, the run
+        computes the logits of only that many last positions (0: of all).
 
-        With `grad`, autograd passes through model and hooks: `cache.gradients(score)` gives the gradient of
-        any number computed from the logits. What lies inside a mixer has one where a hook edits it.
+        With `grad`, autograd records model and hooks: `cache.gradients(score)` returns the gradient of any
+        number computed from the logits. A tensor inside a mixer has one if a hook edits it.
 
         Raises ValueError for an unknown name, for a padded batch in pieces, and for gradients of pieces.
         """
@@ -94,8 +94,8 @@ class ModelBridge(Passes):
     ) -> Float[Tensor, "batch seq vocab"]:
         """One forward pass with functions at hooks: logits [b, s, vocab].
 
-        Each is (name or function of the name, fn); `fn(tensor, hook)` edits the tensor in place, or returns
-        another of the same shape, or looks. Raises ValueError for an unknown name or another shape.
+        Each is (name or function of the name, fn); `fn(tensor, hook)` edits the tensor in place, returns
+        another of the same shape, or only reads it. Raises ValueError for an unknown name or another shape.
         """
         run = self._run(fwd_hooks, set())
         return self._forward(run, prompt_or_ids, attention_mask)
@@ -110,12 +110,12 @@ class ModelBridge(Passes):
         fwd_hooks: ForwardHooks = (),
         piece_tokens: int | None = None,
     ) -> tuple[Float[Tensor, "batch seq model"], ActivationCache]:
-        """One mixer alone, on what it was given in a run: its output, and a cache of that mixer.
+        """Run one mixer alone on its input from another run: its output, and a cache of that mixer.
 
         `hidden` is `blocks.{layer}.mixer.hook_in` of an earlier run, which need not have kept anything else.
-        `piece_tokens` and `fwd_hooks` as in `run_with_cache`; hooks that edited this mixer in that run have
-        to be given again. Those outside this mixer do not fire, nor those at its hook_in, where `hidden` was
-        taken. Raises ValueError as `run_with_cache`, IndexError for a layer that does not exist.
+        `piece_tokens` and `fwd_hooks` as in `run_with_cache`; give hooks that edited this mixer in that run
+        again. Hooks outside this mixer do not fire, nor do those at its hook_in. Raises ValueError as
+        `run_with_cache`, IndexError for a layer that does not exist, AttributeError for one without a mixer.
         """
         inside = f"blocks.{layer}.mixer."
         run = self._run(fwd_hooks, {name for name in self._names(names_filter) if name.startswith(inside)})
@@ -144,13 +144,13 @@ class ModelBridge(Passes):
         fwd_hooks: ForwardHooks = (),
         **sampling: Any,
     ) -> Int64[Tensor, "batch seq"] | tuple[Int64[Tensor, "batch seq"], ActivationCache]:
-        """Continue a prompt: ids [b, prompt and continuation], and with `with_cache` what passed on the way.
+        """Continue a prompt: ids [b, prompt and continuation], and with `with_cache` the capture.
 
-        Greedy, whatever the model's generation_config says, of which only its special tokens are taken.
-        `sampling` are settings of transformers' own `generate`, such as do_sample, temperature or
+        Greedy, whatever the model's generation_config says; only its special tokens count. `sampling` are
+        settings of transformers' own `generate`, such as do_sample, temperature or
         repetition_penalty. The cache covers every id returned: the last one, which generation itself never
         feeds back, takes one more decode step. Raises ValueError, naming it, for a setting whose steps belong
-        to several texts or cannot be followed.
+        to several texts or that a capture cannot follow.
         """
         settings, others = generation_settings(self.model, sampling)
         ids, mask = self._inputs(prompt_or_ids, attention_mask)
@@ -158,7 +158,7 @@ class ModelBridge(Passes):
         run = self._run(fwd_hooks, self._names(names_filter) if with_cache else set())
         continuations = settings.num_return_sequences or 1
         run.mask = None if mask is None else mask.repeat_interleave(continuations, dim=0)
-        # It shares everything with the model, but has generation settings of its own.
+        # A shallow copy of the model, with generation settings of its own.
         twin = copy.copy(self.model)
         twin.generation_config = settings
         with self._running(run):
@@ -186,7 +186,7 @@ class ModelBridge(Passes):
         names_filter: NamesFilter = None,
         fwd_hooks: ForwardHooks = (),
     ) -> Generation:
-        """Continue a prompt token by token, at the pace of who asks; see `Generation`."""
+        """Continue a prompt token by token, at the caller's pace; see `Generation`."""
         return Generation(
             self,
             prompt_or_ids,

@@ -13,24 +13,24 @@ from torch import nn
 
 @dataclass
 class _Turn:
-    """Who runs the model now."""
+    """The thread that runs a model."""
 
     lock: Lock = field(default_factory=Lock)
     thread: int | None = None
 
 
-# By model, since several bridges may read one.
+# By model, since several bridges may wrap one.
 _turns: WeakKeyDictionary[nn.Module, _Turn] = WeakKeyDictionary()
 
 
 @contextmanager
 def turn_of(model: nn.Module, modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Wait until no other thread runs the model, if weights of its `modules` are moved; else go ahead.
+    """Wait until no other thread runs the model, if accelerate moves weights of its `modules`.
 
     Raises RuntimeError for a run inside another of the same thread: the inner one would take away the weights
     that the outer one is using.
     """
-    # Not by getattr: of a module that lacks it, that is slow.
+    # Not getattr: it is slow where a module lacks the attribute.
     if not any(getattr(vars(each).get("_hf_hook"), "offload", False) for each in modules):
         yield
         return

@@ -1,4 +1,4 @@
-"""A model with its hooks, fed as runs: one pass, or piece by piece and step by step on a carried state."""
+"""Runs a model with its hooks: in one pass, or piece by piece and step by step on a carried state."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ ForwardHooks = Iterable[tuple[str | Callable[[str], bool], HookFunction]]
 
 
 class Passes:
-    """What every run of a wrapped model shares: its hooks, what is kept of a run, and how it is fed.
+    """What all runs of a wrapped model share: hooks, records, and how to feed the model.
 
-    `ModelBridge` has the runs that a user asks for, `Generation` those of a text that goes on.
+    `ModelBridge` adds the runs that users call; `Generation` continues a text with it.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         family = require_wrappable(model)
-        # While training, a fused kernel runs the whole mixer and no hook inside it fires.
+        # In training, a fused kernel runs the whole mixer and no hook inside it fires.
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.embed = EmbeddingBridge(family.embed, model.config)
@@ -53,7 +53,7 @@ class Passes:
         self.unembed = GeneralizedComponent("lm_head", model.config)
         self.hook_points: dict[str, HookPoint] = {}
         self.hook_aliases: dict[str, str] = {}
-        # A bridge that nobody holds any more, as when a notebook's cell is run again, leaves the model.
+        # A garbage-collected bridge, as after rerunning a notebook cell, removes its hooks.
         self._off = weakref.finalize(self, _remove_hooks, [component for _, component in self._components()])
         self._off.atexit = False
         for key, component in self._components():
@@ -68,7 +68,7 @@ class Passes:
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
 
     def remove_hooks(self) -> None:
-        """Take the bridge off the model, which is then as it was, and can be pickled; runs are over."""
+        """Remove the hooks from the model, which can then be pickled; later runs raise RuntimeError."""
         self._off()
 
     @property
@@ -79,7 +79,7 @@ class Passes:
         return {place: found[place] for place in sorted(found, key=lambda place: place.order)}
 
     def at(self, place: Place) -> HeadsBridge:
-        """The component that has a layer's heads of one kind; IndexError if there is none."""
+        """The component with the heads of a place; IndexError if there is none."""
         for part in self.blocks[place.layer].with_heads:
             if part.kind == place.kind:
                 return part
@@ -93,15 +93,15 @@ class Passes:
         mask: Int64[Tensor, "batch prompt"] | None = None,
         logits_to_keep: int = 1,
     ) -> Float[Tensor, "batch kept vocab"]:
-        """Feed the ids from position `start` on, those before being in `state`: logits of the last positions.
+        """Feed the ids from position `start` on; `state` has those before. Logits of the last positions.
 
-        `mask` is 1 at the real positions of a padded prompt. For who steps by hand, inside a run.
+        `mask` is 1 at the real positions of a padded prompt. For callers that step by hand, in a run.
         """
         fed = ids[:, start:]
         given: dict[str, Any] = {self._cache_name: state}
         if mask is not None:
             mask = F.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
-        if self._takes_positions:  # not every model counts what it has seen
+        if self._takes_positions:  # not every model counts positions
             real = torch.ones_like(ids) if mask is None else mask
             given["position_ids"] = (real.cumsum(dim=1) - 1).clamp(min=0)[:, start:]
         out = self.model(
@@ -124,7 +124,7 @@ class Passes:
 
     @contextmanager
     def _running(self, run: Run) -> Iterator[None]:
-        """Feed the model as this run; RuntimeError when it cannot be seen now."""
+        """Make this the current run; raises when hooks of the model cannot fire."""
         if not self._off.alive:
             raise RuntimeError("This bridge's hooks were removed; wrap the model again: ModelBridge(model).")
         modules = tuple(self.model.modules())
@@ -171,7 +171,7 @@ class Passes:
         return torch.cat(logits, dim=1)
 
     def _inputs(self, prompt: Prompt, mask: Ids | None) -> tuple[Tensor, Tensor | None]:
-        """Ids [b, s] and mask on the device where the model takes them in."""
+        """Ids [b, s] and mask on the device of the model's input."""
         config = self.model.config
         ids, mask = ids_and_mask(prompt, mask, self.tokenizer, config.vocab_size, config.pad_token_id)
         real = (p.device for p in self.model.parameters() if p.device.type != "meta")
@@ -209,7 +209,7 @@ def _remove_hooks(components: list[GeneralizedComponent]) -> None:
 
 
 def name_of_cache(module: Any) -> str:
-    """What the carried state is called; before transformers 5.24 a mixer and its model differ in that."""
+    """The argument for the carried state; before transformers 5.24 a mixer and its model differ in it."""
     known = inspect.signature(module.forward).parameters
     return next(name for name in ("cache", "cache_params", "past_key_values") if name in known)
 
@@ -217,7 +217,7 @@ def name_of_cache(module: Any) -> str:
 def pieces_of(length: int, tokens: int | None, mask: Tensor | None) -> list[slice]:
     """The positions of each piece; the last one may be longer by one.
 
-    A piece of a single token would be a decode step to the model, which is other arithmetic (no clamp of dt).
+    The model takes a piece of a single token as a decode step, which computes differently (no clamp of dt).
     """
     if tokens is None or length <= tokens + 1:
         return [slice(0, length)]

@@ -1,4 +1,4 @@
-"""A prompt in any of the forms people hold it in, as ids and a mask."""
+"""Turns a prompt in any common form into ids and a mask."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def ids_and_mask(
 ) -> tuple[Int64[Tensor, "batch seq"], Int64[Tensor, "batch seq"] | None]:
     """Ids of a prompt, and its mask of 1 at real positions; rows of different lengths are padded on the left.
 
-    `mask`, the caller's, counts before the prompt's own. `pad_id` is what the model's configuration says; if
-    that is no token, another stands there: nothing behind a mask is read. Raises ValueError for what holds no
+    The caller's `mask` overrides the prompt's own. `pad_id` comes from the model's configuration; if it is no
+    token, id 0 pads instead: the model reads nothing that is masked. Raises ValueError for a prompt without
     ids of this vocabulary.
     """
     held: Any = prompt
@@ -56,7 +56,7 @@ def ids_and_mask(
 def _mask_of(
     ids: Int64[Tensor, "batch seq"], padding: Int64[Tensor, "batch seq"] | None, given: Ids
 ) -> Int64[Tensor, "batch seq"]:
-    """The mask that was given, its rows filled where those of the ids were; ValueError if it is none."""
+    """The given mask, its rows padded as those of the ids; ValueError if it does not fit them."""
     if isinstance(given, Tensor | np.ndarray):
         numbers = torch.as_tensor(given)
         given = numbers.long() if torch.equal(numbers, numbers.long().to(numbers.dtype)) else numbers
@@ -75,7 +75,7 @@ def as_rows(
 ) -> tuple[Int64[Tensor, "batch seq"], Int64[Tensor, "batch seq"] | None]:
     """Whole numbers [s] or [b, s] in any container as a batch; rows of different lengths filled on the left.
 
-    The second is 1 where nothing was filled in, or None. Raises ValueError when there are none, or others.
+    The mask is 0 where it fills, or None. Raises ValueError for no numbers, or not whole ones.
     """
     advice = "Give whole numbers, [s] or [b, s]."
     if not isinstance(numbers, Tensor | np.ndarray):
@@ -102,7 +102,7 @@ def as_rows(
 
 
 def one_row(ids: Ids) -> list[int]:
-    """The ids of one text, [s] or [1, s]; ValueError for those of several."""
+    """The ids of one text, [s] or [1, s]; ValueError for several texts."""
     rows = as_rows(ids, 0)[0]
     if len(rows) > 1:
         raise ValueError(f"These are {len(rows)} texts; give them one by one, such as ids[0].")

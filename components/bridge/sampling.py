@@ -1,4 +1,4 @@
-"""How transformers' own `generate` goes on, as far as a capture can follow it."""
+"""The settings of transformers' `generate` that a capture can follow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedModel
 
-# What cannot be followed: the setting, the values at which it is off, and why.
+# Refused settings: the values at which each is off, and why.
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "num_beams": ((None, 1), "Beam search mixes several texts in its steps"),
     "num_beam_groups": ((None, 1), "Beam search mixes several texts in its steps"),
@@ -37,9 +37,9 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
 def generation_settings(
     model: PreTrainedModel, asked: Mapping[str, Any]
 ) -> tuple[GenerationConfig, dict[str, Any]]:
-    """The settings of one continuation, and what of `asked` goes to `generate` beside them.
+    """The settings of one continuation, and the rest of `asked`, for `generate`.
 
-    Greedy decoding with the model's special tokens, and what is asked; nothing else of its generation_config.
+    Greedy decoding unless `asked` differs; of the model's generation_config only special tokens count.
     Raises ValueError for a setting that a capture cannot follow.
     """
     others = dict(asked)

@@ -22,11 +22,11 @@ from components.ssd import softmax_attention
 class SoftmaxAttentionBridge(HeadsBridge):
     """Wraps a softmax attention layer without reimplementing it.
 
-    hook_in and hook_out [b, s, width] are what the layer is given and gives. hook_pattern [b, heads, s, keys]
-    are the weights its queries give to the keys, float32, zero above the diagonal and at padding. No kernel
-    returns them: they are computed from q and k, as the layer hands them to the attention interface of
-    transformers, and only when somebody asks. An edited pattern takes effect: the layer's output is then
-    pattern · v; what is written above the diagonal is left out.
+    hook_in and hook_out [b, s, width] are the layer's input and output. hook_pattern [b, heads, s, keys] are
+    the weights its queries give to the keys, float32, zero above the diagonal and at padding. No kernel
+    returns them: the bridge computes them from the q and k that the layer passes to the attention interface
+    of transformers, and only on demand. An edited pattern takes effect: the input of o_proj is then
+    pattern · v; entries above the diagonal are ignored.
     """
 
     kind = "softmax"
@@ -37,11 +37,11 @@ class SoftmaxAttentionBridge(HeadsBridge):
 
     @property
     def heads(self) -> int:
-        """How many."""
+        """Number of heads."""
         return int(self.q_proj.out_features) // int(self.head_dim)
 
     def bytes_per_token(self, itemsize: int) -> BytesPerToken:
-        """Its q and k are kept, are the terms, and stand in memory once more while they are read."""
+        """The run keeps q and k, which are the terms; reading takes twice their size."""
         compared = (self.q_proj.out_features + self.k_proj.out_features) * itemsize
         return BytesPerToken(compared, 0, compared, scratch=2 * compared, continued=compared, all_terms=0)
 
@@ -55,11 +55,11 @@ _OBSERVED = "observed"
 
 
 class _Observation:
-    """Lets a layer's own attention function be called through `_attend`, until it is removed.
+    """Routes a layer's calls of its attention function through `_attend`, until removed.
 
     A layer looks the function up in transformers' AttentionInterface, by a name in its configuration. Only
-    this layer is given a copy of the configuration, with another name; the model's own, by which masks are
-    made, stays as it is.
+    this layer gets a copy of the configuration, with another name; the model's own, from which transformers
+    builds masks, does not change.
     """
 
     def __init__(self, module: Any, point: HookPoint) -> None:
@@ -72,7 +72,7 @@ class _Observation:
             module.config = observed
 
     def remove(self) -> None:
-        """Take the point off, and with the last one the copy of the configuration."""
+        """Remove the point, and with the last one the copied configuration."""
         points = _points[self._module]
         points.remove(self._point)
         if not points:
@@ -88,7 +88,7 @@ def _attend(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """The layer's own attention function, or what an edited pattern makes of it."""
+    """Call the layer's attention function, or apply an edited pattern."""
     seen = ((run, point) for point in _points.get(module, ()) if (run := run_at(point)) is not None)
     run, point = next(seen, (None, None))
     edited = _edited(run, point, query, key, value, options["scaling"]) if run and point else None
@@ -113,7 +113,7 @@ def _edited(
     v: Float[Tensor, "batch group key width"],
     scale: float,
 ) -> Float[Tensor, "batch seq head width"] | None:
-    """Note for the current run what the layer compares; its output, if a hook edits the pattern."""
+    """Record q and k for the current run; pattern · v if a hook edits the pattern, else None."""
     record = run.attentions.get(point.name.removesuffix(f".{PATTERN}"))
     if record is None:
         return None
@@ -126,12 +126,12 @@ def _edited(
         return None
     step.pattern = pattern.tril(queries.start)  # no query reads a later key, whatever was written there
     v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
-    # Cut again, so that no gradient goes there either.
+    # tril again, so that no gradient goes there.
     return (step.pattern.tril(queries.start).to(v.dtype) @ v).transpose(1, 2).contiguous()
 
 
 class _AsBefore:
-    """A layer as its attention function knows it: some functions read their own name in its configuration."""
+    """A layer with its original configuration, in which some attention functions read their own name."""
 
     def __init__(self, module: Any) -> None:
         self._module = module

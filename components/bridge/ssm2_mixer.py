@@ -21,22 +21,21 @@ if TYPE_CHECKING:
 
 
 _SCRATCH = 8
-"""Arrays of the size of B and C, in float32, that reading a layer takes for the moment."""
+"""Temporary float32 arrays of the size of B and C that reading a layer takes."""
 _ARRAYS_OF_TERMS = 4
-"""Arrays of the size of a layer's terms, x among them, in float32, that reading those takes."""
+"""Temporary float32 arrays of the size of all terms, x too, that reading those takes."""
 
 
 class SSM2MixerBridge(HeadsBridge):
     """Wraps a Mamba-2 mixer without reimplementing it.
 
     `in_proj`, `out_proj`, the inner norm and the mixer itself run as modules, and their hooks are PyTorch's.
-    What lies between is derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n],
+    Hooks between are derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n],
     hook_dt [b,s,h], hook_decay and hook_attention [b,h,queries,keys], all float32. Only if a hook edits one
-    of them, in place or by returning another, is the scan's output computed anew, y = M·dt·x + D·x, and
-    replaces the model's own at the norm's input, where hook_scan [b,s,h,p] sees it. What is written
-    above the diagonal is left out: no query reads a later key. The model's
-    recurrent state does not know such edits, so a run that has edited a mixer computes y from the edited
-    terms in every later step too.
+    of them, in place or by returning another, the bridge recomputes the scan's output, y = M·dt·x + D·x,
+    which replaces the model's own at the norm's input, where hook_scan [b,s,h,p] sees it. Entries above the
+    diagonal are ignored: no query reads a later key. The model's recurrent state lacks such edits, so a run
+    that has edited a mixer computes y from the edited terms in every later step too.
     """
 
     kind = "mamba2"
@@ -78,7 +77,7 @@ class SSM2MixerBridge(HeadsBridge):
     def compute_effective_attention(
         self, cache: ActivationCache, layer_idx: int, include_dt_scaling: bool = False
     ) -> Float32[Tensor, "batch head seq seq"]:
-        """M = L ∘ (C Bᵀ) of every head, zero above the diagonal; where a hook edited L or M, what it left.
+        """M = L ∘ (C Bᵀ) of every head, zero above the diagonal; with the edits of hooks to L or M.
 
         With `include_dt_scaling` column j is multiplied by dt[j], so that y[i] = Σ_j M[i,j]·x[j] + D·x[i].
         Raises RuntimeError naming what the cache lacks. For a head or a window of long texts, use
@@ -100,17 +99,17 @@ class SSM2MixerBridge(HeadsBridge):
 
     @property
     def heads(self) -> int:
-        """How many."""
+        """Number of heads."""
         return int(self.A_log.shape[0])
 
     @property
     def kernel(self) -> int:
-        """Positions that the convolution before the scan mixes: each one and those just before it."""
+        """Positions that the convolution before the scan mixes: the current one and those before."""
         convolution: Any = self.conv1d.original_component
         return int(convolution.kernel_size[0])
 
     def bytes_per_token(self, itemsize: int) -> BytesPerToken:
-        """B, C and dt are kept; the terms have them in float32, and the cumulative decay in float64."""
+        """The run keeps B, C and dt; terms have them in float32, the cumulative decay in float64."""
         mixer: Any = self.original_component
         grouped, inner = 2 * mixer.n_groups * mixer.ssm_state_size, mixer.num_heads * mixer.head_dim
         with_x = inner + grouped + mixer.num_heads
@@ -151,7 +150,7 @@ class SSM2MixerBridge(HeadsBridge):
     def _take_mask(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> None:
-        """Note the padding mask, an argument of the mixer, if the run keeps a record of this mixer."""
+        """Keep the padding mask, an argument of the mixer, if the run keeps a record of this mixer."""
         run = run_at(self.hook_out)
         record = None if run is None else run.mixers.get(self._key)
         if record is not None and kwargs is not None:
@@ -194,7 +193,7 @@ class SSM2MixerBridge(HeadsBridge):
             record.scan_output = gated(y.flatten(2), step.gate)
 
     def _pass_scan_output(self, y: Tensor) -> Tensor:
-        """Where the scan's output is taken in: the model's own, or the recomputed one, past hook_scan."""
+        """The scan's output, the model's own or the recomputed one, after hook_scan."""
         run = run_at(self.hook_scan)
         if run is None:
             return y

@@ -1,4 +1,4 @@
-"""One layer of a model with Mamba-2 mixers: what it holds, around a residual stream."""
+"""One layer of a model with Mamba-2 mixers: its parts and its residual stream."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -17,8 +17,8 @@ class SSMBlockBridge(GeneralizedComponent):
 
     Their aliases are those of TransformerLens, hook_resid_pre and hook_resid_post.
 
-    `mixer` is there where the layer holds a Mamba-2 mixer, `attn` where it holds softmax attention. A layer
-    of a hybrid holds one of them, both, or neither. `norm` is the one before them.
+    It has a `mixer` if the layer holds a Mamba-2 mixer, `attn` if it holds softmax attention. A layer of a
+    hybrid holds one of them, both, or neither. `norm` is the norm before them.
     """
 
     hook_aliases: ClassVar[Mapping[str, str]] = {"hook_resid_pre": "hook_in", "hook_resid_post": "hook_out"}

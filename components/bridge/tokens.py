@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 _FALLBACK = re.compile("<0x([0-9A-F]{2})>")
-"""The name of a byte in a vocabulary that has other names for texts, such as that of Mistral."""
+"""The name of a byte token in a vocabulary with byte fallback, such as Mistral's."""
 
 _NO_CHARACTER = re.compile("[\udc80-\udcff]+")
 """Bytes, as `surrogateescape` puts them into a text."""
@@ -41,8 +41,8 @@ def left_padded(
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
     """The text that each token adds to those before it, with its spaces.
 
-    A character that is cut into several tokens stands at the one that completes it. Bytes that complete none
-    are written as bytes: <0xF0 0x9F>.
+    A character split over several tokens appears at the one that completes it. Bytes that complete none
+    appear as bytes: <0xF0 0x9F>.
     """
     pieces = {i: _token_bytes(tokenizer, i) for i in set(map(int, ids))}
     return _texts(pieces[int(i)] for i in ids)
@@ -66,7 +66,7 @@ def _in_figures(escaped: str) -> str:
 
 
 def _token_bytes(tokenizer: PreTrainedTokenizerBase, token_id: int) -> bytes:
-    """The bytes of a token's text or, where it is a part of one, those that its name spells."""
+    """The bytes of a token's text or, for a part of a character, those of its name."""
     # Some decoders drop the space before a text's first token, so decode it behind another one.
     anchor = str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
     pair = str(tokenizer.decode([token_id, token_id], clean_up_tokenization_spaces=False))

@@ -1,4 +1,4 @@
-"""What a bridge can wrap; for anything else, what it is and what to pass instead."""
+"""Checks that a bridge can wrap a model; errors say what to pass instead."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from components.bridge.families import Family, family_of
 
 
 def require_wrappable(model: Any) -> Family:
-    """The family of a model that can be wrapped.
+    """The family of a model that a bridge can wrap.
 
-    Raises TypeError for what is no model of transformers, and ValueError for a model that is wrapped by
-    another library, has no head, is made by code of its own, or holds no Mamba-2 mixer.
+    Raises TypeError for anything but a model of transformers, and ValueError for one with a peft adapter,
+    compiled, of its repository's own code, without an `lm_head`, or without a Mamba-2 mixer.
     """
     name = type(model).__name__
     if hasattr(model, "get_base_model"):  # peft
@@ -48,7 +48,7 @@ def require_wrappable(model: Any) -> Family:
 
 
 def refuse_compiled(model: nn.Module, modules: Iterable[nn.Module]) -> None:
-    """Raise ValueError for a model of which one of the `modules` is compiled: hooks may be compiled away."""
+    """Raise ValueError if one of the model's `modules` is compiled: hooks may be compiled away."""
     for module in modules:
         if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
             raise ValueError(

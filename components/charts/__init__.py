@@ -1,4 +1,4 @@
-"""Tidy tables in, Altair charts out. Nothing here knows of models or pages."""
+"""Turns tidy tables into Altair charts. Nothing here depends on models or pages."""
 
 from components.charts.alike import Alike, heads_like
 from components.charts.axes import EDGE, FILL_WIDTH, readable_axis

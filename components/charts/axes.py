@@ -13,7 +13,7 @@ LEGIBLE = {"labelColor": QUIET, "titleColor": INK}
 
 
 def type_scale(larger: bool) -> float:
-    """How many times larger than usual type is: 1, or 1.35 for a projector."""
+    """Factor of the type size: 1, or 1.35 for a projector."""
     return 1.35 if larger else 1.0
 
 
@@ -34,12 +34,12 @@ def readable_axis(title: str, scale: float = 1.0, **options: Any) -> alt.Axis:
 
 
 def x_pixels(field: str) -> alt.X:
-    """A column that says where, in pixels from the left."""
+    """An x channel: the field in pixels from the left."""
     return alt.X(f"{field}:Q", scale=None, axis=None)
 
 
 def y_pixels(field: str) -> alt.Y:
-    """A column that says where, in pixels from the top."""
+    """A y channel: the field in pixels from the top."""
     return alt.Y(f"{field}:Q", scale=None, axis=None)
 
 
@@ -48,4 +48,4 @@ FILL_WIDTH = alt.AutoSizeParams(type="fit-x", contains="padding")
 EDGE = {"left": 5, "right": 12, "top": 5, "bottom": 5}
 
 CANVAS = {"embedOptions": {"renderer": "canvas"}}
-"""For `usermeta`: drawn as pixels, which change faster than a document with an element for every mark."""
+"""For `usermeta`: the canvas renderer, which redraws faster than SVG with an element for every mark."""

@@ -15,7 +15,7 @@ from components.charts.window import Window, in_figures, tiles_of
 from components.ssd import Kind, MixerTerms, Statistic, kind_of
 
 TILE_LETTERS = 60
-"""Of the text of a tile."""
+"""Most letters that a tile shows of its text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,11 @@ class HeadCells:
 
     `cells` has one row per cell on or below the diagonal, row by row: `row` and `column`, the first query
     position `i` and key position `j`, their texts `query` and `key`, `content` C·B, `decay` L, `attention` M,
-    `attention_dt` M·dt, and `dt` of the key. Of larger tiles these are the exact means over the tile, entries
-    above the diagonal counting as zero; if `statistic` is "rms", attention is the root mean square.
+    `attention_dt` M·dt, and `dt` of the key. For larger tiles these are the exact means over the tile, with
+    zero above the diagonal; if `statistic` is "rms", attention is the root mean square.
 
-    Other kinds of heads have other factors instead of content and decay, and perhaps no dt: of softmax
-    attention, `content` are the scores and `attention` is the pattern.
+    Other kinds of heads have other factors instead of content and decay, and perhaps no dt: for softmax
+    attention, `content` is the scores and `attention` the pattern.
     """
 
     window: Window
@@ -48,7 +48,7 @@ class HeadCells:
 
     @property
     def unsigned(self) -> bool:
-        """Whether attention has no sign: of its kind, or as the root mean square of several entries."""
+        """Whether attention has no sign: by its kind, or as the root mean square of several entries."""
         return not self.kind.attention.signed or (self.pooled and self.statistic == "rms")
 
     def row_of(self, query: int) -> int:
@@ -86,10 +86,10 @@ def head_cells(
     *,
     statistic: Statistic = "mean",
 ) -> HeadCells:
-    """What a window shows of one head; by default the whole text. See `HeadCells`.
+    """The cells of one head in a window, by default the whole text. See `HeadCells`.
 
-    `terms` and `tokens` are those of the whole text (one), the latter ready for display. Raises ValueError
-    when nothing of the window is on or below the diagonal.
+    `terms` and `tokens` are those of one whole text, `tokens` ready for display. Raises ValueError if no cell
+    of the window is on or below the diagonal.
     """
     window = window or Window.whole(terms.length)
     seen = window.within(terms.length)
@@ -139,7 +139,7 @@ def tile_text(tokens: Sequence[str], tile: range) -> str:
     """How the text of a tile begins; a tile of one token is that token."""
     if len(tile) == 1:
         return tokens[tile.start]
-    # A character is of four tokens at most.
+    # A character has at most four tokens.
     text = joined_labels(tokens[tile.start : min(tile.stop, tile.start + 4 * TILE_LETTERS + 4)])
     return text if len(text) <= TILE_LETTERS else f"{text[:TILE_LETTERS]}…"
 
@@ -147,7 +147,7 @@ def tile_text(tokens: Sequence[str], tile: range) -> str:
 def row_table(cells: HeadCells, query: int) -> pd.DataFrame:
     """What the query position `query` reads, one row per key position in their order, with readable names.
 
-    Columns: key position, key token, and what the kind of head has: content, decay, dt, attention,
+    Columns: key position, key token, and the factors of the kind of head: content, decay, dt, attention,
     attention·dt; or score, attention. In a pooled window, what the tile of that query reads, one row per tile
     of keys: their positions, and how their text begins.
     """

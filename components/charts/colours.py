@@ -1,7 +1,7 @@
-"""Colours of all charts, right on a light and on a dark page without knowing which it is.
+"""Colours of all charts, for a light and a dark page alike.
 
-Vega's own signal `background` holds the page's colour, so the browser chooses; nothing has to be drawn again
-on the server when a reader changes the theme. Zero is the page's own colour in both.
+Vega's own signal `background` holds the page's colour, so the browser picks the colours, and a change of
+theme needs no rerun. Zero has the page's own colour in both themes.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ QUIET = _by_theme("#5c6370", "#a9b0bc")
 """Notes and operators."""
 
 FAINT = _by_theme("#b4bac4", "#565e6b")
-"""What stands behind: the curves of the other heads, edges."""
+"""Marks in the background: the curves of the other heads, edges."""
 
 ACCENT = _by_theme("#b45309", "#fbbf24")
-"""What is picked or pointed at. Amber stands apart from blue, red and green in every colour vision."""
+"""Selected and hovered marks. Amber stands apart from blue, red and green in every colour vision."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ _PALE = _by_theme("#e3efec", "#20302e")
 
 
 MIN_PART = 1e-3
-"""Of a limit: about there logarithmic colours set in, and below they are linear, through zero."""
+"""Part of a limit. Above about this, logarithmic colours are logarithmic; below, linear through zero."""
 
 
 def strength(values: Float32[np.ndarray, "*shape"], limit: float) -> Float32[np.ndarray, "*shape"]:
-    """Values on a symmetric-logarithmic scale from −1 to 1, which are ±`limit`; zero stays zero.
+    """Values on a symmetric-logarithmic scale: ±`limit` becomes ±1, and zero stays zero.
 
     sign(v) · log(1 + |v| / (c · limit)) / log(1 + 1 / c), with c = MIN_PART: about three powers of ten.
     """
@@ -86,7 +86,7 @@ def strength(values: Float32[np.ndarray, "*shape"], limit: float) -> Float32[np.
 
 
 def strength_expr(value: str, limit: str, *, logarithmic: bool) -> str:
-    """Vega expression: `strength`, or where colours are not logarithmic the part of the limit."""
+    """Vega expression: `strength` or, if not `logarithmic`, the value divided by the limit."""
     if not logarithmic:
         return f"({value}) / {limit}"
     grown = f"log(1 + abs({value}) / {limit} / {MIN_PART}) / log(1 + 1 / {MIN_PART})"
@@ -126,7 +126,7 @@ PAGE = {"light": "#ffffff", "dark": "#12151c"}
 
 
 def letters_turn(ramp: Ramp, theme: str) -> float:
-    """The strength from which on letters on a shade of a ramp have to be of the other colour, from 0 to 1."""
+    """The strength, 0 to 1, above which letters on a shade of a ramp need the other colour."""
     half, full = (_channels(colour) for colour in getattr(ramp, theme))
     page = _channels(PAGE[theme])
 
@@ -143,7 +143,7 @@ def letters_turn(ramp: Ramp, theme: str) -> float:
 
 
 def letters_on(strength: str, *, signed: bool) -> Any:
-    """Vega expression: black or white, which is legible on the shade of a `strength`, a Vega expression."""
+    """Vega expression: black or white, whichever is legible on the shade of `strength`, a Vega expression."""
 
     def turned(theme: str) -> str:
         if not signed:
@@ -155,12 +155,12 @@ def letters_on(strength: str, *, signed: bool) -> Any:
 
 
 _STEPS = 127
-"""Shades of either sign: zero and both signs together fill the 255 colours of a picture with a palette."""
+"""Shades of either sign: with zero, both signs fill 255 colours of a palette picture."""
 _CLEAR = np.zeros((1, 4), dtype=np.uint8)
 
 
 def diverging_levels(values: Float32[np.ndarray, "*shape"], limit: float) -> UInt8[np.ndarray, "*shape"]:
-    """Where the values stand in `diverging_palette`."""
+    """The index of each value in `diverging_palette`."""
     steps = np.clip(values / np.float32(limit), -1, 1) * _STEPS
     levels: UInt8[np.ndarray, "*shape"] = np.rint(steps + _STEPS).astype(np.uint8)
     return levels
@@ -184,7 +184,7 @@ def amount(limit: str = "1") -> alt.Scale:
 
 
 def amount_levels(values: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Where values from 0 to 1 stand in `amount_palette`."""
+    """The index of values from 0 to 1 in `amount_palette`."""
     levels: UInt8[np.ndarray, "*shape"] = np.rint(np.clip(values, 0, 1) * 2 * _STEPS).astype(np.uint8)
     return levels
 
@@ -198,13 +198,13 @@ def amount_palette(dark: bool) -> UInt8[np.ndarray, "level 4"]:
 _GLAZE = "#179a8d"
 """A tone that stands out from a light page and from a dark one."""
 _GLAZE_STEPS = 15
-"""With zero as many as half a byte holds: a large picture of nothing but noise stays small."""
+"""With zero these fill half a byte, so even a large picture of noise stays small."""
 _GLAZE_POWER = 0.7
-"""Of the value, for its opacity: one tone has little contrast, and weak values would be lost in it."""
+"""Exponent from value to opacity: one tone has little contrast, and weak values would be lost in it."""
 
 
 def glaze_levels(values: Float32[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Where values from 0 to 1 stand in `glaze_palette`."""
+    """The index of values from 0 to 1 in `glaze_palette`."""
     steps = np.clip(values, 0, 1) ** np.float32(_GLAZE_POWER) * _GLAZE_STEPS
     levels: UInt8[np.ndarray, "*shape"] = np.rint(steps).astype(np.uint8)
     return levels
@@ -221,7 +221,7 @@ def glaze_palette() -> UInt8[np.ndarray, "level 4"]:
 def graded(low: str, high: str, bend: str) -> alt.Scale:
     """Pale to full green from `low` to `high`, in even steps below `bend` and by ratio above.
 
-    A value v ≥ 0 stands at log(1 + v / bend). Even the lowest stands out from the page. All three are Vega
+    A value v ≥ 0 maps to log(1 + v / bend). Even the lowest stands out from the page. All three are Vega
     expressions.
     """
     middle = f"{bend} * (sqrt((1 + {low} / {bend}) * (1 + {high} / {bend})) - 1)"

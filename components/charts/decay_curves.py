@@ -21,14 +21,14 @@ MAX_LAGS = MAX_TILES
 
 _HEIGHT = 260
 _MIN_LOG = 1e-3
-"""Where the logarithmic axis ends."""
+"""Lower end of the logarithmic axis."""
 
 
 def survival_table(terms: MixerTerms, key: int = 0) -> pd.DataFrame:
     """One row per head and lag: `survival` L of what position `key` wrote, `lag` tokens later.
 
-    Of more than MAX_LAGS tokens, lags that are evenly spread on a logarithmic axis. `half_life` repeats the
-    head's, in tokens. ValueError for a kind of heads in which nothing decays.
+    For more than MAX_LAGS tokens, the lags are evenly spread on a logarithmic axis. `half_life` repeats the
+    head's, in tokens. Raises ValueError for a kind of head without decay.
     """
     decay, half_life = kind_of(terms).decay, MEASURES["half_life"].of(terms)
     if decay is None or half_life is None:
@@ -57,11 +57,10 @@ def decay_curves_chart(
 ) -> Figure:
     """Survival of one token over the tokens after it; `head` in front, the others thin behind.
 
-    `survival` is a `survival_table`, `half_life` that of the head in tokens. Where it lies within the chart
-    it is marked, otherwise it is named at the curve's end; those of the other heads are ticks at one half.
-    On the axis of `log`, a steady decay is a straight line; on that of `log_time`, which begins one token
-    after writing, heads with half-lives of one and of ten thousand tokens can be told apart. `larger` type is
-    for a projector.
+    `survival` is a `survival_table`, `half_life` that of the head in tokens. A rule marks it within the
+    chart; a longer one has a label at the curve's end. Ticks at one half mark those of the other heads.
+    On the axis of `log`, a steady decay is a straight line; the axis of `log_time`, which begins one token
+    after writing, separates half-lives of one and of ten thousand tokens. `larger` type is for a projector.
     """
     last = max(int(survival["lag"].max()), 1)
     log_time = log_time and last > 1
@@ -159,7 +158,7 @@ def _chart(log: bool, log_time: bool, larger: bool) -> dict[str, Any]:
 
 
 def _spread(count: int) -> Int[np.ndarray, " lag"]:
-    """Lags from zero to count − 1: all, or MAX_LAGS of them at most, ever farther apart."""
+    """Lags from zero to count − 1: all, or at most MAX_LAGS, ever farther apart."""
     if count <= MAX_LAGS:
         return np.arange(count)
     return np.unique(np.concatenate([[0], np.geomspace(1, count - 1, MAX_LAGS - 1).round()]).astype(int))

@@ -1,4 +1,4 @@
-"""A picture and, apart from it, the tables it draws."""
+"""A chart and, separate from it, the tables it draws."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from components.charts.axes import CANVAS
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """An Altair chart without a number in it, and the tables that it draws by their names.
+    """An Altair chart without data, and the tables that it draws by their names.
 
-    One such chart serves every head and every text. Checking and copying a chart takes Altair a tenth of a
-    second and a browser as long to build what it describes, so that is done once: a page that is given the
-    same chart with other tables keeps what it has built and draws the tables anew.
+    One such chart serves every head and every text. Altair takes a tenth of a second to check and copy a
+    chart, and a browser as long to build its view, so both do it once: given the same chart with other
+    tables, a page keeps its view and redraws the tables.
     """
 
     chart: Mapping[str, Any]
@@ -26,7 +26,7 @@ class Figure:
     tables: Mapping[str, pd.DataFrame]
 
     def specification(self) -> dict[str, Any]:
-        """The specification with the tables inside, row by row: all that it takes to draw the figure."""
+        """The specification with the tables inside, row by row: all that a figure needs."""
         rows = {name: alt.to_values(table)["values"] for name, table in self.tables.items()}
         return {**self.chart, "datasets": rows}
 
@@ -36,9 +36,9 @@ class Figure:
 
 
 def built(chart: alt.LayerChart) -> dict[str, Any]:
-    """The specification of a chart; values that stand in it stay where they are."""
+    """The specification of a chart; inline values stay inline."""
     specification: dict[str, Any] = chart.to_dict()
-    if specification.get("usermeta") == CANVAS:  # its marks are no elements, which could be described
+    if specification.get("usermeta") == CANVAS:  # its marks are no elements that ARIA could label
         specification["config"]["aria"] = False
     moved = specification.pop("datasets", {})
     for layer in specification["layer"]:
@@ -58,7 +58,7 @@ def inline(rows: list[dict[str, Any]]) -> alt.Chart:
 
 
 def data_only(table: str) -> alt.Chart:
-    """A layer that draws nothing: a table is only there for expressions if something is made of it."""
+    """A layer that draws nothing: expressions can read a table only if a layer uses it."""
     nothing: alt.Chart = rows_of(table).transform_filter("false").mark_point()
     return nothing
 
@@ -74,5 +74,5 @@ def scene_param(name: str) -> alt.Parameter:
 
 
 def scene(**facts: Any) -> pd.DataFrame:
-    """The table "scene": what is said once of the whole picture."""
+    """The table "scene": one row of facts about the whole chart."""
     return pd.DataFrame([facts])

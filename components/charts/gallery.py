@@ -1,10 +1,10 @@
 """The gallery: every layer and head of a model at once, each as a small picture; a click picks the head.
 
-All pictures are one image, soon sent and soon drawn; a grid of invisible rectangles above it feels clicks.
+All pictures are one image, quick to send and draw; a grid of invisible rectangles above it catches clicks.
 
 The unit is a cell: a picture and the gap to the next. A picture is `dots` pixels of the image wide and the
 gap one, transparent, with a hairline in its middle. On the page a cell is `side` pixels wide, a whole number,
-so that equal pictures are drawn equally wherever they stand.
+so that equal pictures look equal everywhere.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _PIXELS = 590_000
 _MIN_TILES, _MAX_TILES = 8, 64
 
 _PAGE = 1000
-"""Width in pixels of the page for which sorted pictures are put in rows."""
+"""Width in pixels of the page that the rows of sorted pictures assume."""
 _MAX_SIDE = 120
-"""Largest side of a cell in pixels: a few heads do not become posters."""
+"""Largest side of a cell in pixels, so that a few heads are not huge."""
 _MIN_NAMED = 70
 """Least side in pixels of a cell with room for its name."""
 
@@ -50,7 +50,7 @@ _TYPES: dict[str, Any] = {
 
 
 def gallery_tiles(heads: int) -> int:
-    """Pixels of a side of each picture: those of all `heads` together make an image that is soon sent."""
+    """Side of each picture in pixels, so that the image of all `heads` is quick to send."""
     return min(max(isqrt(_PIXELS // heads), _MIN_TILES), _MAX_TILES)
 
 
@@ -66,8 +66,8 @@ def gallery_chart(
     """Pooled |attention| of each head, zero above the diagonal, and the `picked` head framed.
 
     `measures` is a `measure_table` with a row for each of the `pictures`. They stand at their layer and head
-    or, with `sort`, row by row from the head with the most of that measure to the least. Each has full colour
-    at its own largest or, if `locked`, at the largest of its kind. `larger` type is for a projector.
+    or, with `sort`, row by row in descending order of that measure. Each reaches full colour at its own
+    largest value or, if `locked`, at the largest of its kind. `larger` type is for a projector.
     """
     heads = measures[["layer", "kind", "head", *MEASURES]].reset_index(drop=True)
     row, layers = row_labels(heads)
@@ -82,7 +82,7 @@ def gallery_chart(
     tiles = _magnified(glaze_levels(strengths), gallery_tiles(len(heads)))
     dots = tiles.shape[-1]
     address = png_address(_mosaic(tiles, slot, across), glaze_palette())
-    # Small types: beside the image, these rows are most of what a page is sent.
+    # Small types: beside the image, these rows are most of the message to the page.
     heads = heads.assign(slot=slot).astype(_TYPES | dict.fromkeys(MEASURES, np.float32))
     is_picked = (heads[["layer", "kind", "head"]] == [*picked.place, picked.index]).all(axis=1)
     filled = np.bincount(slot // across)
@@ -100,14 +100,14 @@ def gallery_chart(
 
 
 def _columns(heads: int, per_layer: int) -> int:
-    """Pictures in a row when sorted: a layer's, unless they would be too large or too small for the page."""
+    """Pictures in a sorted row: as in a layer, unless they would be too large or too small for the page."""
     return min(max(per_layer, _PAGE // _MAX_SIDE), _PAGE // (gallery_tiles(heads) + 1), heads)
 
 
 def _strengths(
     pictures: Float32[np.ndarray, "head tile tile"], kinds: Shaped[np.ndarray, " head"] | None
 ) -> Float32[np.ndarray, "head tile tile"]:
-    """From zero to one, the largest of each picture or, given their `kinds`, of each kind."""
+    """Pictures from zero to one, the largest of each or, given their `kinds`, of each kind."""
     limits = pictures.max(axis=(1, 2))
     for kind in set() if kinds is None else set(kinds):
         limits[kinds == kind] = limits[kinds == kind].max()
@@ -115,7 +115,7 @@ def _strengths(
 
 
 def _magnified(levels: UInt8[np.ndarray, "head tile tile"], least: int) -> UInt8[np.ndarray, "head dot dot"]:
-    """The pictures of a very short text at about the size of others, for gaps as narrow as theirs."""
+    """Enlarges the pictures of a very short text, so that their gaps are as narrow as others'."""
     times = max(least // levels.shape[-1], 1)
     return levels.repeat(times, axis=1).repeat(times, axis=2)
 
@@ -194,7 +194,7 @@ def _chart(in_order: bool, named: tuple[str, ...], larger: bool) -> dict[str, An
         .add_params(*params)
         .properties(
             height=1,  # the pictures hang from the top; their height is `side * down`
-            # Once more after the axes have taken their part of the width, which makes the whole less high.
+            # Layout again after the axes take their part of the width, which makes the view less high.
             autosize=alt.AutoSizeParams(**FILL_WIDTH.to_dict(), resize=True),
             padding=EDGE,
             usermeta=CANVAS,
@@ -203,7 +203,7 @@ def _chart(in_order: bool, named: tuple[str, ...], larger: bool) -> dict[str, An
 
 
 def _cells(count: str) -> alt.Scale:
-    """From cells to pixels; `count` is the parameter that says how many cells there are in this direction."""
+    """From cells to pixels; the parameter `count` is the number of cells in this direction."""
     pixels: list[Any] = [0, alt.ExprRef(f"side * {count}")]
     return alt.Scale(domain=[0, alt.ExprRef(count)], range=pixels, nice=False, zero=False)
 
@@ -234,7 +234,7 @@ def _numbers(title: str, count: str, label: str, scale: float, **options: Any) -
 
 
 def _placed(table: str) -> alt.Chart:
-    """The rows of a table with the edges, in cells, of where they stand."""
+    """The rows of a table with the edges of their cells, in cells."""
     placed: alt.Chart = rows_of(table).transform_calculate(
         left="datum.slot % across",
         right="datum.left + 1",
@@ -267,7 +267,7 @@ def _names(scale: float) -> alt.Chart:
 
 
 def _rings(scale: float) -> alt.Chart:
-    """A ring, as in the head map, in pictures of a kind that is named and that have no room for a name."""
+    """A ring, as in the head map, in pictures of a named kind that have no room for a name."""
     rings: alt.Chart = (
         _placed("heads")
         .transform_filter(f"{is_named()} && side < {_MIN_NAMED * scale}")

@@ -36,13 +36,13 @@ _CELL_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
 
 
 def tooltip() -> list[alt.Tooltip]:
-    """What is told of a head that is pointed at."""
+    """The tooltip of a head."""
     figures = [alt.Tooltip(f"{name}_told:N", title=each.label.lower()) for name, each in MEASURES.items()]
     return [alt.Tooltip("layer:O"), alt.Tooltip("what:N", title="kind"), alt.Tooltip("head:O"), *figures]
 
 
 def told() -> dict[str, str]:
-    """Vega expressions for it: the kind of a head in words, and its figures."""
+    """Vega expressions for the tooltip: the kind of a head in words, and its figures."""
     words = json.dumps({kind.name: kind.words for kind in KINDS.values()})
     figures = {
         f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '.3~r') : 'none'" for name in MEASURES
@@ -51,13 +51,13 @@ def told() -> dict[str, str]:
 
 
 def named_kinds(measures: pd.DataFrame) -> tuple[str, ...]:
-    """Short names of the kinds among some heads, without the one that goes without saying."""
+    """Short names of the kinds in `measures`, without Mamba-2, which has none."""
     present = set(measures["kind"].unique())
     return tuple(kind.short for kind in KINDS.values() if kind.short and kind.name in present)
 
 
 def is_named() -> str:
-    """Vega expression: whether a head is of a kind that is named."""
+    """Vega expression: whether a head's kind has a short name."""
     return f"indexof({json.dumps([kind.name for kind in KINDS.values() if kind.short])}, datum.kind) >= 0"
 
 
@@ -69,10 +69,9 @@ def rows_are(named: Sequence[str]) -> str:
 def head_map_chart(measures: pd.DataFrame, measure: Measure, picked: Head, *, larger: bool = False) -> Figure:
     """Layers down, heads across; `measures` is a `measure_table`, `picked` the framed head.
 
-    A head without the measure is hollow. Values that span more than a power of ten are coloured by ratio, and
-    infinite ones stand beyond the largest of the others. The frame is drawn from `picked`, not from the
-    selection, so a click beside the cells takes nothing away.
-    `larger` type is for a projector.
+    A head without the measure is hollow. `spread_of` chooses between even steps and ratios for the colours;
+    infinite values lie beyond the largest of the others. The frame follows `picked`, not the selection, so a
+    click beside the cells removes nothing. `larger` type is for a projector.
     """
     values = measures[measure.name]
     spread = spread_of(values)

@@ -1,4 +1,4 @@
-"""All heads of a model: a row of figures for each, and the row of a map in which it stands."""
+"""All heads of a model: a table row of measures for each, and its row in the head map."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from components.ssd import KINDS, MEASURES, MixerTerms, Place
 def measure_table(layers: Mapping[Place, MixerTerms]) -> pd.DataFrame:
     """One row per head: `layer`, `kind`, `head`, and each of `MEASURES` by its name, of all text.
 
-    With each its standard error, such as `mean_distance_error`; zero where it is exact. A head without such
-    a figure has NaN: softmax attention does not decay, so it has no half-life. `layers` maps places to the
-    terms of one text.
+    Each has a column for its standard error, such as `mean_distance_error`; zero if it is exact. A head
+    without a measure has NaN: softmax attention does not decay, so it has no half-life. `layers` maps places
+    to the terms of one text.
     """
     parts = []
     for place, terms in layers.items():
@@ -31,7 +31,7 @@ def measure_table(layers: Mapping[Place, MixerTerms]) -> pd.DataFrame:
 def row_labels(measures: pd.DataFrame) -> tuple[pd.Series[int], list[str]]:
     """The row of each head, and the names of the rows: a layer's heads of one kind have a row.
 
-    Down the model, in a layer in the order of `KINDS`; as "7", or "7 softmax".
+    Sorted by layer, then in the order of `KINDS`; names are "7" or "7 softmax".
     """
     pairs = list(zip(measures["layer"].tolist(), measures["kind"].tolist(), strict=True))
     order = {kind: rank for rank, kind in enumerate(KINDS)}

@@ -18,7 +18,7 @@ _BAR = 21
 _ROWS = 11
 """Room for the ten most probable tokens and another that came."""
 _INSIDE = "datum.probability > 0.7"
-"""Vega expression: whether a bar is so long that its figure stands in it."""
+"""Vega expression: whether a bar is long enough to contain its figure."""
 
 
 def next_token_table(
@@ -26,7 +26,7 @@ def next_token_table(
 ) -> pd.DataFrame:
     """One row per token, in the order given: `token`, ready for display, `probability`, whether it `came`.
 
-    `came` is the index of the token that followed: one of the most probable, or one that is put after them.
+    `came` is the index of the token that followed: one of the most probable, or one listed after them.
     """
     return pd.DataFrame(
         {
@@ -38,7 +38,7 @@ def next_token_table(
 
 
 def next_token_chart(table: pd.DataFrame, *, larger: bool = False) -> Figure:
-    """Bars of a `next_token_table`, from 0 to 1, so that several positions compare; what came is marked.
+    """Bars of a `next_token_table`, from 0 to 1, so that positions compare; the token that came is marked.
 
     `larger` type is for a projector.
     """
@@ -85,7 +85,7 @@ def _chart(larger: bool) -> dict[str, Any]:
         y2="bottom",
         color=came.then(alt.value(ACCENT)).otherwise(alt.value(AMOUNT.scheme()[0])),
     )
-    # As long as the axis: many a bar is too short to be hit.
+    # As long as the axis: many bars are too short to hit.
     pointed = bars.mark_rect(opacity=0).encode(
         x=alt.X("zero:Q", scale=parts, axis=percents),
         x2="one:Q",

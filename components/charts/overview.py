@@ -40,7 +40,7 @@ def overview_picture(
 
 
 def _seen(positions: range, pixels: float) -> tuple[float, float]:
-    """First and last pixel of a range, widened until its frame can be seen: ten tokens in a book, too."""
+    """First and last pixel of a range, widened so that the frame of ten tokens in a book is visible."""
     first, last = positions.start * pixels, positions.stop * pixels
     wider = max(_MIN_FRAME - (last - first), 0) / 2
     return first - wider, last + wider

@@ -12,7 +12,7 @@ from components.charts.figure import read, scene_param
 from components.charts.window import TILE_LABEL_STEP, in_figures
 
 _WIDTH = 1000
-"""Width in pixels for which the labels are thinned out; a chart itself follows the page."""
+"""Width in pixels that the thinning of labels assumes; a chart itself follows the page."""
 _MIN_SLOTS = 12
 """A chart is at least this many slots wide, so that the bars of a very short text stay bars."""
 
@@ -23,9 +23,9 @@ def pooled(tiles: pd.DataFrame) -> bool:
 
 
 def slots_of(tiles: pd.DataFrame, larger: bool) -> dict[str, int]:
-    """For a "scene": how many tokens or tiles, for how many there is room, one in how many has a label."""
+    """For a "scene": `length` tokens or tiles, room for `slots`, and a label for one in `every`."""
     slots = max(len(tiles), _MIN_SLOTS)
-    # Labels are thinned out evenly here: what Vega drops as overlapping depends on the text.
+    # This thins out labels evenly: what Vega drops as overlapping depends on the text.
     every = TILE_LABEL_STEP if pooled(tiles) else ceil(slots * 13 * type_scale(larger) / _WIDTH)
     return {"length": len(tiles), "slots": slots, "every": every}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from components.charts.tokens import joined
 
-# No pattern looks further than the run of one kind of character that it begins in: linear for any text.
+# No pattern looks beyond the run of like characters that it begins in, so matching is linear in any text.
 _WORD_END = re.compile(r"\s+")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
 _LINE_END = re.compile(r"\n")
@@ -38,7 +38,7 @@ def spans_of(tokens: Sequence[str]) -> Spans:
 
     A part holds a letter or a number. Words end at blanks, sentences at . ! ? … (before a blank, so not
     within 3.14), at 。！？ and at blank lines; paragraphs at blank lines, or, where there are none, at line
-    ends. What the text breaks off in counts as a whole part.
+    ends. An unfinished last part counts as a whole one.
     """
     text = joined(tokens)
     paragraph_end = _PARAGRAPH_END if _PARAGRAPH_END.search(text.strip()) else _LINE_END
@@ -53,8 +53,8 @@ def spans_of(tokens: Sequence[str]) -> Spans:
 def in_words(tokens: float, spans: Spans) -> str:
     """A span of `tokens` as a reader would say it, such as "about half a sentence"; "" for NaN.
 
-    It is told in the largest unit that the text has twice and the span once, rounded; from nearly the whole
-    text on, by the text. "for ever" for inf.
+    It uses the largest unit that fits twice in the text and, rounded, once in the span; for nearly the whole
+    text or more, it compares with the text. "for ever" for inf.
     """
     if math.isnan(tokens):
         return ""
@@ -75,10 +75,10 @@ def in_words(tokens: float, spans: Spans) -> str:
 
 
 def _units(spans: Spans) -> Iterator[tuple[str, float, float]]:
-    """Units to tell a span in, largest first: name, tokens, and the least part of it that is told in it.
+    """The units for a span, largest first: name, tokens, and the least part of a unit that a span must reach.
 
-    A unit hardly longer than the next one is left out: the lines of a list are its sentences. Half a
-    sentence is told unless it is no more than two or three words.
+    Skips a unit hardly longer than the next one: the lines of a list are its sentences. Allows half a
+    sentence only if a sentence has six words or more.
     """
     twice = spans.length / 2
     word = spans.word if spans.word <= min(twice, _LONGEST_WORD) else 0.0
@@ -91,7 +91,7 @@ def _units(spans: Spans) -> Iterator[tuple[str, float, float]]:
 
 
 def _amount(count: float, unit: str) -> str:
-    """Halves up to two, but of no word; then whole numbers, of two digits from thirteen on."""
+    """Halves up to two, except of words; then whole numbers, rounded to two digits from thirteen on."""
     if count < 1.75 and unit != "word":
         halves = round(2 * count)
         return {1: f"half a {unit}", 2: f"a {unit}", 3: f"one and a half {unit}s"}[halves]

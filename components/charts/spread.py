@@ -1,4 +1,4 @@
-"""Where the values of a measure stand between pale and full colour, and the figures of the legend."""
+"""The colour scale of a measure between pale and full colour, and the values in its legend."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 _MIN_PART = 1e-6
-"""Of the largest value: what is smaller is as good as zero."""
+"""Part of the largest value below which values count as zero."""
 _BEYOND = 0.2
-"""How much further than the largest value what is infinite stands, as a part of the way there."""
+"""Distance of infinite values beyond the largest, as a part of the scale up to it."""
 _TICKS = 4
 
 
@@ -20,20 +20,20 @@ class Spread:
 
     low: float
     high: float
-    """The largest value or, if some are infinite, where these stand."""
+    """The largest value or, if some are infinite, the end of the scale for these."""
     bend: float
-    """Far above all values where even steps tell them apart, below them where ratios do."""
+    """Far above all values for even steps, below them for ratios."""
     endless: bool
     """Whether some values are infinite."""
     ticks: tuple[float, ...]
 
 
 def spread_of(values: pd.Series[float]) -> Spread:
-    """How to tell values ≥ 0 apart; NaN counts for nothing.
+    """The colour scale for values ≥ 0; ignores NaN.
 
-    As many values are paler than the middle colour as are fuller: the bend c is that at which the median m
-    stands in the middle of the ends l and h, (1 + m/c)² = (1 + l/c)(1 + h/c). In even steps, where c is far
-    off, it stands there or beyond if m ≥ (l + h) / 2; by ratio, where c is small, if m² ≤ l·h.
+    The median m gets the middle colour, so as many values are paler as are fuller: the bend c solves
+    (1 + m/c)² = (1 + l/c)(1 + h/c) for the ends l and h. No c does if m ≥ (l + h) / 2, and the steps are even
+    (c is large), or if m² ≤ l·h, and the steps are ratios (c is small).
     """
     finite = values[values < math.inf]
     low, largest = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
@@ -56,13 +56,13 @@ def spread_of(values: pd.Series[float]) -> Spread:
 
 
 def _powers(low: float, high: float) -> list[float]:
-    """A few powers of ten within a range that is wider than one."""
+    """A few powers of ten within a range wider than one power."""
     powers = [10.0**k for k in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     return powers[:: math.ceil(len(powers) / _TICKS)]
 
 
 def _even(low: float, high: float) -> list[float]:
-    """A few round values within a range; of one value, that one."""
+    """A few round values within a range; if it is one value, that value."""
     if low == high:
         return [low]
     least = (high - low) / _TICKS

@@ -1,4 +1,4 @@
-"""The state over time: its norm after every token, and what of it each token still holds."""
+"""The state over time: its norm after every token, and each token's share of it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _POWERS = 4
 def state_norm_table(norms: Float32[Tensor, "1 head seq"], tokens: Sequence[str]) -> pd.DataFrame:
     """One row per head and token: `norm` of the state of `head` after it, and which token it is.
 
-    `norms` are `state_norms` of all heads of a layer, `tokens` the text, ready for display. Of more than
+    `norms` are `state_norms` of all heads of a layer, `tokens` the text, ready for display. For more than
     MAX_TILES tokens, one row per tile, and `norm` is the mean over its tokens. `slot` counts the tokens or
-    tiles, whose positions are `start` to `stop` − 1; `text` is how their text begins. Raises ValueError when
-    there are not as many tokens as norms.
+    tiles, whose positions are `start` to `stop` − 1; `text` is how their text begins. Raises ValueError if
+    tokens and norms differ in number.
     """
     tiles = _tiles(norms.shape[-1], tokens)
     heads, count = norms.shape[1], len(tiles)
@@ -46,12 +46,12 @@ def state_norm_table(norms: Float32[Tensor, "1 head seq"], tokens: Sequence[str]
 def state_shares_table(
     shares: Float32[Tensor, "1 1 key"], contributions: Float32[Tensor, "1 1 key"], tokens: Sequence[str]
 ) -> pd.DataFrame:
-    """One row per key position: the signed `share` of the state that it holds, `left`, the norm of that.
+    """One row per key position: its signed `share` of the state, and `left`, the norm of its contribution.
 
     `shares` and `contributions` are the `state_shares` and `state_contributions` of one head, `tokens` the
-    text up to the same position, ready for display. Of more than MAX_TILES tokens, one row per tile with the
-    sums over its tokens. `slot`, `start`, `stop` and `text` as in `state_norm_table`. Raises ValueError when
-    there are not as many tokens as shares.
+    text up to the same position, ready for display. For more than MAX_TILES tokens, one row per tile with the
+    sums over its tokens. `slot`, `start`, `stop` and `text` as in `state_norm_table`. Raises ValueError if
+    tokens and shares differ in number.
     """
     tiles = _tiles(shares.shape[-1], tokens)
     sums = {
@@ -75,8 +75,8 @@ def state_norm_chart(
     """Norm of the state of every head of a layer over the text; `head` in front, a rule at position `at`.
 
     `table` is a `state_norm_table`. Norms of heads and of moments lie powers of ten apart, so their axis is
-    logarithmic, and a steady decay is a straight line; what is less than 10⁻⁴ of the largest leaves it
-    through the lower edge. With `prompt_length`, a quiet line where the prompt ends, if something follows.
+    logarithmic, and a steady decay is a straight line; a norm below 10⁻⁴ of the largest leaves it
+    through the lower edge. With `prompt_length`, a quiet line marks the end of the prompt, if text follows.
     `larger` type is for a projector. Raises IndexError for a position that does not exist.
     """
     of_head = table[table["head"] == head]
@@ -122,7 +122,7 @@ def state_shares_chart(table: pd.DataFrame, *, larger: bool = False) -> Figure:
 
 
 def _norm_limits(norms: pd.Series[float]) -> tuple[float, float]:
-    """Where the axis begins and ends: a power of ten at least, with room for all norms not too small."""
+    """The ends of the axis: a power of ten apart or more, with room for all norms not too small."""
     finite = norms[np.isfinite(norms)]
     largest = finite.max() if finite.any() else 1.0
     smallest = finite.clip(lower=largest / 10**_POWERS).min() if finite.any() else largest
@@ -131,7 +131,7 @@ def _norm_limits(norms: pd.Series[float]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Powers of ten within the limits; where they are fewer than three, two and five times them too."""
+    """Powers of ten within the limits; if these are fewer than three, also two and five times them."""
     powers = range(floor(log10(low)), ceil(log10(high)) + 1)
     for digits in ((1,), (1, 2, 5)):
         ticks = [digit * 10.0**power for power in powers for digit in digits]
@@ -142,7 +142,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _pointed(table: str, *figures: alt.Tooltip, x: alt.X) -> alt.Chart:
-    """The figures of a token wherever the pointer is above or below it: many a mark is too small to hit."""
+    """Tooltips of a token over the full height of the chart: many marks are too small to hit."""
     bands: alt.Chart = (
         rows_of(table).transform_calculate(x="datum.slot", end="datum.slot + 1").mark_rect(opacity=0)
     )
@@ -165,7 +165,7 @@ def _norm_chart(pooled: bool, larger: bool) -> dict[str, Any]:
     prompt = rows_of("scene").transform_calculate(x="datum.prompt").transform_filter("prompt > 0")
     words: dict[str, Any] = {"fontSize": 12 * scale, "tooltip": None}
     above = alt.value(-8 * scale)
-    # On the side away from "now"; where there is no room for it on that side, it may have to go.
+    # The label is on the side away from "now"; if it lacks room there, the chart may hide it.
     room = f"{80 * scale} * slots / width"
     pointed = _pointed(
         "picked",

@@ -1,6 +1,6 @@
 """The token strip: the text in lines of equally wide letters, laid out so that no token is cut in two.
 
-Of a pooled window it is a map of the text: how each tile begins, in boxes of one width.
+For a pooled window it is a map of the text: how each tile begins, in boxes of one width.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _MIN_LETTER = 12
 """Least font size in pixels, where the view is not narrower than the shortest line."""
 
 _BOX, _SMALL_BOX = 13, 8
-"""Letters of a tile's box: the small one where there are tiles of queries beside those of keys."""
+"""Letters of a tile's box: the small one if tiles of queries stand beside those of keys."""
 
 
 def strip_table(cells: HeadCells) -> pd.DataFrame:
     """One row for each token or tile of the window, in the order of the text: keys and queries, each once.
 
-    `text` and what is shown of it as `letters` on `columns`, its positions `at` to `stop` − 1, where it
-    stands in letters for each width A of ACROSS (`line_A`, `column_A`), `key` and `row`, the column and row
-    of the picture that it is, −1 for neither, and `i`, the first position of that row. Queries that do not
+    `text` and the part of it to show, `letters`, on `columns`; positions `at` to `stop` − 1; `line_A` and
+    `column_A`, where it stands in letters for each width A of ACROSS; `key` and `row`, its column and row
+    in the picture, −1 for none; and `i`, the first position of that row, else −1. Queries that do not
     follow the keys stand below them, after a line that says where the text goes on.
 
-    It is the same for every head, and shared: read only.
+    Cached, and the same for every head: read only.
     """
     return _laid_out(cells.window, tuple(cells.queries["text"]), tuple(cells.keys["text"]))
 
@@ -97,7 +97,7 @@ def _tiles(positions: range, texts: Sequence[str], order: str) -> pd.DataFrame:
 def lines_of(columns: Sequence[int], across: int, breaks: Container[int] = ()) -> tuple[list[int], list[int]]:
     """The line and the first column of each of some tokens on lines of `across` letters; none is cut in two.
 
-    `columns` are their letters. One that is longer than a line has it alone, for its drawing to shorten.
+    `columns` are their letters. A token longer than a line has it alone, and the chart shortens it.
     At the tokens in `breaks` a new line begins.
     """
     lines, begins = [], []
@@ -112,7 +112,7 @@ def lines_of(columns: Sequence[int], across: int, breaks: Container[int] = ()) -
 
 
 def letters_across(scale: float) -> str:
-    """Vega expression: letters of a line, of ACROSS, for type that is `scale` times as large as usual."""
+    """Vega expression: letters of a line, one of ACROSS, for type `scale` times as large as usual."""
     fewest, *more = ACROSS
     expression = str(fewest)
     for across in more:
@@ -121,7 +121,7 @@ def letters_across(scale: float) -> str:
 
 
 def _shortened(text: str, columns: int) -> str:
-    """As much of the beginning of a text as fits, the last letter a "…" if that is not all of it."""
+    """As much of the beginning of a text as fits, ending in "…" if that is not all of it."""
     widths = _columns(text)
     if sum(widths) <= columns:
         return text
@@ -134,7 +134,7 @@ def _shortened(text: str, columns: int) -> str:
 
 
 def text_columns(text: str) -> int:
-    """Letters that a text takes in a monospace font: two for wide ones, none for what stands on another."""
+    """Letters that a text takes in a monospace font: two for wide ones, none for combining ones."""
     return max(sum(_columns(text)), 1)
 
 
@@ -156,7 +156,7 @@ _AS_EMOJI = "\ufe0f"
 
 
 def _joins(character: str) -> bool:
-    """Whether a character of a letter's category is drawn into the one before."""
+    """Whether a character of a letter's category merges into the one before."""
     # Vowels and finals of Hangul syllables that are written in parts; skin tones.
     return "\u1160" <= character <= "\u11ff" or "\U0001f3fb" <= character <= "\U0001f3ff"
 
@@ -169,13 +169,13 @@ def strip(
     *,
     signed: bool,
 ) -> list[alt.Chart]:
-    """The text, each token or tile shaded by how much the shown row reads it, query and key framed; or by the
-    sums of a span, and the span framed.
+    """The text, each token or tile shaded by how much the shown row reads it, query and key framed; or shaded
+    by the sums of a span, and the span framed.
 
     Layers for a view with the table "text" (`strip_table`), the head's numbers as lists, and the parameters
-    of `components.charts.panels`: where the strip begins and how many letters are `across` it, and what is
-    shown. `strength` is the Vega expression of where a value is on the scale of `colours`, which are
-    those of both signs if `signed`.
+    of `components.charts.panels`: where the strip begins, how many letters are `across` it, and the shown
+    cell. `strength` builds the Vega expression of a value's position on the scale `colours`, which is
+    diverging if `signed`.
     """
     read = "datum.key >= 0 && row >= 0 && datum.key < reach[row]"
     slot = "(read_by ? datum.row : datum.key)"
@@ -234,7 +234,7 @@ def strip(
             x="0",
             y=f"strip_top - {12 * scale}",
             text="'The text' + (summed ? ', shaded by the sums of the span' : row < 0 ? ''"
-            " : ', read by query ' + query_places[row] + (pointing ? ', pointed at' : ', kept'))",
+            " : ', read by query ' + query_positions[row] + (pointing ? ', pointed at' : ', kept'))",
         )
         .mark_text(
             align="left",

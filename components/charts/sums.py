@@ -18,7 +18,7 @@ class SpanSums:
     """A span of the text as one row: what its `positions` read together or, if `read_by`, what reads them.
 
     `sums` has an entry for each tile of a window's keys, Σᵢ M[i, j] over the span's queries i; or, if
-    `read_by`, for each tile of its queries, Σⱼ M[i, j] over the span's keys j. Of a larger tile it is the
+    `read_by`, for each tile of its queries, Σⱼ M[i, j] over the span's keys j. For a larger tile it is the
     mean over its positions. `text` is how the span begins.
     """
 
@@ -29,7 +29,7 @@ class SpanSums:
 
     @property
     def title(self) -> str:
-        """What the sums are."""
+        """The title of the sums."""
         figures = in_figures(self.positions)
         several = len(self.positions) > 1
         if self.read_by:
@@ -54,7 +54,7 @@ def span_sums(
 ) -> SpanSums:
     """The sums of attention, or of M·dt, over a span of positions, for the tiles of a window. See `SpanSums`.
 
-    ValueError if the text has not all of the positions.
+    Raises ValueError if `positions` is empty or not within the text.
     """
     if not len(positions) or positions.start < 0 or positions.stop > terms.length:
         raise ValueError(f"{positions} is no span of a text of {terms.length} tokens.")

@@ -1,4 +1,4 @@
-"""Heads over tiles of a text: small pictures of all of it, its strongest tile, and limits of colours."""
+"""Attention over tiles of a text: small pictures of it all, its strongest tile, and colour limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def attention_tiles(
 def strongest_tile(terms: MixerTerms, head: int, window: Window, *, with_dt: bool = False) -> Window:
     """The tile of a window with the largest root mean square of attention, or of M·dt.
 
-    Tile maxima cannot be had without building M; the RMS is what is called strongest.
+    Tile maxima require building M; the RMS does not, so it defines "strongest".
     """
     attention = kind_of(terms).attention_with(dt=with_dt)
     strength = attention.of(terms, tiles=MAX_TILES, statistic="rms", heads=[head], **window.slices)[0, 0]
@@ -39,9 +39,9 @@ def locked_limits(
 ) -> dict[str, float]:
     """Largest |value| of each factor (of M·dt for attention if `with_dt`) over all heads of all given layers.
 
-    In a window, if one is given. `layers` are those of one kind, to their terms (one text). Such limits make
-    the colours of different heads comparable. In a pooled window it is the largest of the tiles. Factors with
-    a limit of their own have none here.
+    `layers` maps places of one kind to their terms (of one text); `window` defaults to the whole text. Such
+    limits make the colours of different heads comparable. In a pooled window they are the largest of the
+    tiles. Leaves out factors with a limit of their own.
     """
     limits: dict[str, float] = {}
     for terms in layers.values():

@@ -1,6 +1,6 @@
 """Tokens as a reader can see them: blanks and control characters made visible, nothing interpreted.
 
-The texts of tokens come with bytes where a character is cut: one of three tokens as "<0xE4>", "<0xB8>", "中".
+Texts of tokens contain bytes where a character is cut: one of three tokens as "<0xE4>", "<0xB8>", "中".
 """
 
 import re
@@ -14,10 +14,10 @@ _LAST_BYTES = re.compile(r"<(0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*)>\Z")
 """Bytes that end a token and complete no character in it."""
 
 _PART = re.compile(r"(‹[0-9A-F]+›|◌?.) ([1-4])/([2-4])( |\Z)", re.DOTALL)
-"""What a label says of a character that is cut. Blanks of the text are "·", so no text reads so."""
+"""A cut character in a label. Labels show blanks of the text as "·", so no text matches."""
 
 _SELECTOR = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Characters that say how the one before is drawn, and are not drawn themselves."""
+"""Invisible characters that select how the one before looks."""
 
 
 class _Cut(NamedTuple):
@@ -32,7 +32,7 @@ class _Cut(NamedTuple):
     """Bytes of it that end the first token."""
 
     def part(self, token: int) -> str:
-        """What a token makes of it, as "中 1/3"."""
+        """The label of a token's part of it, such as "中 1/3"."""
         shown = _visible(self.character)
         if unicodedata.category(self.character).startswith("M"):  # it cannot stand alone
             shown = _named(self.character) if _SELECTOR.match(self.character) else f"◌{shown}"
@@ -42,9 +42,9 @@ class _Cut(NamedTuple):
 def visible_tokens(tokens: Sequence[str]) -> list[str]:
     """Each token with spaces as "·", newlines as "⏎" and invisible characters by picture or code point.
 
-    A character of several tokens stands at each of them, as "中 1/3" and "中 2/3", apart from what else the
-    token holds; bytes that complete no character stay bytes. Direction marks and other format characters are
-    named rather than obeyed, so that a token cannot rearrange the text around it. An empty token reads "∅".
+    A character of several tokens appears in each of them, as "中 1/3" and "中 2/3", apart from the rest of
+    the token; bytes that complete no character stay bytes. Direction marks and other format characters become
+    code points, so that a token cannot rearrange the text around it. An empty token reads "∅".
     """
     cuts = _cut_characters(tokens)
     texts = _uncut(tokens, cuts)
@@ -58,7 +58,7 @@ def visible_tokens(tokens: Sequence[str]) -> list[str]:
 
 
 def joined(tokens: Sequence[str]) -> str:
-    """Texts of tokens as one, in which a character of several stands without the bytes that begin it."""
+    """The texts of tokens joined; a character of several tokens appears once, without its bytes."""
     cuts = _cut_characters(tokens)
     texts = _uncut(tokens, cuts)
     for cut in cuts:
@@ -67,13 +67,13 @@ def joined(tokens: Sequence[str]) -> str:
 
 
 def joined_labels(labels: Sequence[str]) -> str:
-    """What `visible_tokens` gives, as one text, in which a character of several tokens stands once."""
+    """The labels of `visible_tokens` joined; a character of several tokens appears once."""
 
     def whole(found: re.Match[str]) -> str:
         return (found[1].removeprefix("◌") or "◌") if found[2] == found[3] else ""
 
     texts = [_PART.sub(whole, label) for label in labels[:-1]]
-    # Where the labels end within a character, it stands at its last part.
+    # If the labels end within a character, it appears at its last part.
     texts += [_PART.sub(lambda found: found[1].removeprefix("◌") or "◌", label) for label in labels[-1:]]
     return "".join(texts).replace(" ", "")
 
@@ -94,7 +94,7 @@ def _cut_characters(tokens: Sequence[str]) -> list[_Cut]:
 
 
 def _bytes_before(tokens: Sequence[str], index: int) -> list[tuple[int, int]]:
-    """The bytes of no character just before a token, each with the index of its token; three, if as many."""
+    """Bytes just before a token that complete no character, each with its token's index; stops at three."""
     found: list[tuple[int, int]] = []
     while index and len(found) < 3:
         index -= 1
@@ -108,7 +108,7 @@ def _bytes_before(tokens: Sequence[str], index: int) -> list[tuple[int, int]]:
 
 
 def _uncut(tokens: Sequence[str], cuts: Sequence[_Cut]) -> list[str]:
-    """The texts of tokens without the characters of several."""
+    """The texts of tokens without the characters of several tokens and their bytes."""
     texts = list(tokens)
     for cut in cuts:
         begun = _LAST_BYTES.search(texts[cut.first])

@@ -9,10 +9,10 @@ from typing import TypedDict
 from components.ssd import tile_edges
 
 MAX_TILES = 128
-"""Rows and columns of a picture, at most: a browser draws as many without a pause."""
+"""Most rows and columns of a picture: a browser draws as many without a pause."""
 
 TILE_LABEL_STEP = 8
-"""Rows and columns of tiles to one label: positions are evenly spread, so a few tell them all."""
+"""Rows or columns of tiles per label: positions are evenly spread, so a few labels suffice."""
 
 
 class Slices(TypedDict):
@@ -24,14 +24,14 @@ class Slices(TypedDict):
 
 @dataclass(frozen=True)
 class Window:
-    """Ranges of query and key positions, without a step. In front of a longer range stand tiles."""
+    """Ranges of query and key positions, without a step. Pictures cut a range over MAX_TILES into tiles."""
 
     queries: range
     keys: range
 
     @staticmethod
     def whole(length: int) -> Window:
-        """Everything."""
+        """The whole text."""
         return Window(range(length), range(length))
 
     @property
@@ -49,7 +49,7 @@ class Window:
 
     @property
     def tiles(self) -> int | None:
-        """Into how many tiles its queries and keys are cut at most; None if each is one token."""
+        """The most tiles for its queries and its keys; None if each is one token."""
         return MAX_TILES if self.pooled else None
 
     @property
@@ -67,7 +67,7 @@ class Window:
         return Window(queries, keys) if len(queries) and len(keys) else None
 
     def around(self, least: int, length: int) -> Window:
-        """It, or as much more on all sides that it holds at least `least` queries and keys of the text."""
+        """The window, grown on all sides until it holds `least` queries and keys of the text."""
         grown = Window(_grown(self.queries, least, length), _grown(self.keys, least, length))
         return grown.within(length) or self
 
@@ -79,7 +79,7 @@ def tiles_of(positions: range) -> list[range]:
 
 
 def in_figures(positions: range) -> str:
-    """The first and the last of them, such as "1,024–1,055"; one alone stands alone."""
+    """The first and the last position, such as "1,024–1,055"; or a single one."""
     first, last = positions[0], positions[-1]
     return f"{first:,}" if first == last else f"{first:,}–{last:,}"
 

@@ -1,4 +1,4 @@
-"""A head in words: its half-life, its signs and what one query reads most, for those who do not see it."""
+"""A head in words, for readers who cannot see it: its half-life, its signs, what one query reads most."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def head_in_words(
 
     `half_life` is in tokens, of a Mamba-2 head. Where attention has a sign, the negative part is
     Σ|M < 0| / Σ|M| over all cells. `query` reads most where |M| is largest, or, `with_dt`, where |M·dt| is.
-    Of a pooled window it names positions, and the statistic; signs within a tile are not told, since a mean
-    hides them.
+    For a pooled window it names positions and the statistic, and leaves out the signs, since a mean hides
+    them.
     """
     value = "attention_dt" if with_dt else "attention"
     weight = cells.cells[value].abs().astype("float64")
@@ -72,9 +72,9 @@ def span_in_words(span: SpanSums, cells: HeadCells) -> str:
 
 
 _LITTLE = 1e-3
-"""Of the largest: what is not above this is next to nothing, in the words of `what_is_left`."""
+"""Part of the largest up to which `what_is_left` says "next to nothing"."""
 _NOTHING = 1e-7
-"""As little as a number of seven digits changes by."""
+"""About the relative precision of float32, seven digits."""
 
 
 def what_is_left(cells: HeadCells, survival: float, largest: float) -> str:

@@ -1,11 +1,11 @@
 """Writes the demo corpus: lists to recall from, small stories, passages to copy. No outside text.
 
-An episode is a string in which two marks tell the training how much a word counts: `~` stands before a
-word nobody could predict (a name drawn at random), `^` before an answer that only memory can give. The
-marks are taken out again before a word reaches the model (see `parse`).
+An episode is a string in which two marks set how much a word counts in training: `~` stands before a
+word nobody could predict (a name drawn at random), `^` before an answer that only memory can give. `parse`
+removes the marks before a word reaches the model.
 
-Some pairs (a name and a place, a key and a value, ...) are held out: training text never states them
-together, and the evaluation asks about nothing else. Which pairs these are is decided by a fixed hash.
+Some pairs (a name and a location, a key and a value, ...) are held out: training text never states them
+together, and the evaluation asks about nothing else. A fixed hash decides which pairs.
 """
 
 import functools
@@ -206,11 +206,11 @@ def _incident(rng: random.Random, names: Sequence[str]) -> str:
 
 
 def training_episode(rng: random.Random, cast: Cast, largest: int, near: bool) -> str:
-    """One episode of the training mix, with at most `largest` (2 to 8) facts in it.
+    """One episode of the training mix; a list has at most `largest` (2 to 8) facts, an inventory one more.
 
-    With `near` it is a form in which a value stands three tokens after its key and just once in reach of the
-    four-token convolution together with it: a model that starts on these learns to read a fact where its
-    value stands, instead of at the full stop after it.
+    With `near` it has a form in which a value stands three tokens after its key, so that the four-token
+    convolution covers both just once: a model that starts on these learns to read a fact at its value,
+    instead of at the full stop after it.
     """
     count = rng.randint(1, largest)
     near_forms: tuple[tuple[float, Callable[[], str]], ...] = (

@@ -1,4 +1,4 @@
-"""Asks the demo model about combinations it was never trained on and counts its greedy answers.
+"""Asks the demo model about combinations it was never trained on and counts correct greedy answers.
 
 python -m components.demo.evaluate
 """

@@ -2,7 +2,7 @@
 
 It reads the parameters of a real `Mamba2ForCausalLM` and differs from its reference path in two ways: the
 depthwise convolution is a sum of shifted products, and the scan works on short chunks, within which it is
-the masked quadratic form y = (L ∘ C Bᵀ) (dt · x). Only what the demo needs is covered: one group, no cache,
+the masked quadratic form y = (L ∘ C Bᵀ) (dt · x). It covers only what the demo needs: one group, no cache,
 no padding, dt unlimited, silu. tests/demo compares it with the reference path.
 """
 
@@ -56,7 +56,7 @@ def _mix(mixer: Mamba2Mixer, states: Float[Tensor, "batch seq hidden"]) -> Float
 def _causal_conv(
     signal: Float[Tensor, "batch seq channel"], conv: nn.Conv1d
 ) -> Float[Tensor, "batch seq channel"]:
-    taps = conv.weight.squeeze(1)  # [channel, kernel]; the last tap meets the present token
+    taps = conv.weight.squeeze(1)  # [channel, kernel]; the last tap weights the current token
     kernel = taps.shape[1]
     padded = functional.pad(signal, (0, 0, kernel - 1, 0))
     length = signal.shape[1]

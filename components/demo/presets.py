@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Preset:
-    """A prompt with the layer, head and query position that show something at first sight."""
+    """A prompt with a layer, head and query position that show a mechanism at first sight."""
 
     name: str
     prompt: str
     look_for: str
-    """One sentence, true of M in the embedded model, for someone who sees such a mechanism first here."""
+    """One or two sentences, true of M in the embedded model, for someone new to the mechanism."""
     layer: int
     head: int
     query: int
-    """Position of the row to show; the last one, after which the embedded model gives the answer."""
+    """Position of the row to show: the last one, whose next token is the answer."""
     names_head: bool = False
     """Whether the name says what the head does; if not, it says what the text is."""
 

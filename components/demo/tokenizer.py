@@ -12,7 +12,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE in which each corpus word, with and without a leading space, is one token.
 
     The merges are learnt from the word list alone and run until no pair is left to merge, so every
-    listed form ends as a single token. The 256 byte tokens below them make any other text typable, and
+    listed form ends as a single token. The 256 byte tokens below them encode any other text, and
     with neither a normaliser nor an added prefix space decoding gives back exactly what was encoded.
     """
     bpe = Tokenizer(models.BPE())

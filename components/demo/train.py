@@ -2,7 +2,7 @@
 
     python -m components.demo.train
 
-The run is fixed by its seeds, keeps a checkpoint in `--work`, and started again goes on from there.
+Its seeds fix the run. It keeps a checkpoint in `--work` and resumes from there when started again.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from components.demo.vocabulary import one_token_texts
 
 WORK_FOLDER = Path(__file__).parents[2] / ".demo-training"
 
-# What a token counts in the loss, by its mark in the corpus: answers carry the lesson.
+# The weight of a token in the loss, by its mark in the corpus: answers count most.
 LOSS_WEIGHTS = {"": 0.2, "~": 0.02, "^": 1.0}
 
 
@@ -46,7 +46,7 @@ class Recipe:
     muon_decay: float = 0.1
     adam_rate: float = 4e-3
     warm_up: int = 200
-    near_only: int = 600  # steps with nothing but the forms that bring a fact to where its value stands
+    near_only: int = 600  # steps with only the `near` forms of `training_episode`
     growth: int = 1_000  # steps over which the lists grow from 2 to 8 facts
     seed: int = 2
 
@@ -62,7 +62,7 @@ class Recipe:
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Mamba2ForCausalLM:
-    """A fresh model whose heads start spread from forgetting within two tokens to holding a whole text."""
+    """A fresh model whose heads range from forgetting within two tokens to remembering a whole text."""
     torch.manual_seed(recipe.seed)
     model = Mamba2ForCausalLM(
         Mamba2Config(
@@ -101,12 +101,12 @@ def training_batch(
 
 
 def word_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    """Token id of everything the corpus is made of."""
+    """Token id of each text of `one_token_texts`."""
     return {text: tokenizer.encode(text)[0] for text in one_token_texts()}
 
 
 class Training:
-    """A model, its optimizers and how far they are."""
+    """A model, its optimizers and its progress."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -124,7 +124,7 @@ class Training:
         self.full_rates = (recipe.muon_rate, recipe.adam_rate)
 
     def advance(self) -> float:
-        """One optimizer step; returns the mean loss of the batch's answers."""
+        """Takes one optimizer step; returns the mean loss of the batch's answers."""
         started = time.monotonic()
         ids, weights = training_batch(self.recipe, self.vocabulary, self.step)
         for optimizer, rate in zip(self.optimizers, self.full_rates, strict=True):
@@ -146,7 +146,7 @@ class Training:
         return losses.detach()[flat == LOSS_WEIGHTS["^"]].mean().item()
 
     def save(self, path: Path) -> None:
-        """Writes a checkpoint that is either the old one or the new one, whenever the run is killed."""
+        """Writes a checkpoint; if the run is killed meanwhile, the old one stays whole."""
         state: dict[str, Any] = {
             "recipe": asdict(self.recipe),
             "model": self.model.state_dict(),
@@ -159,7 +159,7 @@ class Training:
         unfinished.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Takes up the checkpoint at `path`. Raises ValueError when another recipe wrote it."""
+        """Loads the checkpoint at `path`. Raises ValueError when another recipe wrote it."""
         state = torch.load(path, weights_only=True)
         if state["recipe"] != asdict(self.recipe):
             raise ValueError(

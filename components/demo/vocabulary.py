@@ -1,4 +1,4 @@
-"""The words the demo corpus is written in. Every one of them becomes one token."""
+"""The words of the demo corpus. Every one of them becomes one token."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -27,13 +27,13 @@ FOODS = _words("""
     apple bread cheese soup rice honey cake milk pear plum lemon butter salt pepper tea fish
 """)
 
-# What stands on the right of a "X: V." pair; on the left stands a name or an animal.
+# The V of an "X: V." pair; the X is a name or an animal.
 VALUES = THINGS + FOODS + COLOURS
 
-# What a copied list is drawn from.
+# The words of copied lists.
 LIST_WORDS = THINGS + ANIMALS + FOODS + COLOURS + PLACES
 
-# What the sentences are built with beside the words above.
+# The other words of the sentences.
 SENTENCE_WORDS = _words("""
     is in the In has Everyone Rain had have found find Where What does did The A a It was day warm cold
     sunny quiet Then They they and to went sat by old tree door said hello talked about weather looked
@@ -49,6 +49,6 @@ def everyday_words() -> tuple[str, ...]:
 
 
 def one_token_texts() -> tuple[str, ...]:
-    """What has to be one token: each everyday word with and without a leading space, marks, the line end."""
+    """Required tokens: each everyday word with and without a leading space, marks, the line end."""
     forms = tuple(form for word in everyday_words() for form in (word, " " + word))
     return (*forms, *MARKS, "\n")

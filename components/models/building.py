@@ -1,4 +1,4 @@
-"""Models without numbers, on the meta device: their tensors have shapes and take no memory."""
+"""Models without weights, on the meta device: their tensors have shapes and take no memory."""
 
 import copy
 import threading
@@ -20,7 +20,7 @@ def build_without_weights(config: "PreTrainedConfig", name: str) -> "PreTrainedM
     """Build the model that `config` describes; ModelLoadError if it describes none."""
     try:
         return _build(config)
-    # What a model's constructor raises on settings that contradict each other can be anything.
+    # A model's constructor can raise anything on settings that contradict each other.
     except Exception as error:
         raise ModelLoadError(
             f'The config.json of "{name}" does not describe a model that can be built ({first_line(error)}). '
@@ -32,7 +32,7 @@ def check_attention(config: "PreTrainedConfig", implementation: str, name: str) 
     """Raise ModelLoadError if this model cannot compute softmax attention with `implementation` here."""
     try:
         _build(copy.deepcopy(config), attn_implementation=implementation)
-    # Kernels that are not installed, names that do not exist: each with an error of its own.
+    # Kernels that are not installed, names that do not exist: each raises its own error.
     except Exception as error:
         raise ModelLoadError(
             f'attn_implementation="{implementation}" cannot be used with "{name}" on this machine '
@@ -43,10 +43,10 @@ def check_attention(config: "PreTrainedConfig", implementation: str, name: str) 
 def rehearse_loading(
     skeleton: "PreTrainedModel", shapes: Mapping[str, Sequence[int]], name: str
 ) -> Mapping[str, Any]:
-    """Load tensors of these names and shapes, without numbers, and return what transformers says of it.
+    """Load meta tensors of these names and shapes, and return the loading info of transformers.
 
     Its `missing_keys`, `unexpected_keys` and `mismatched_keys` are those of the real weights, under the
-    names that the model gives them: which weights go where, renamed or fused, only transformers knows.
+    names that the model gives them: only transformers knows which weights it renames or fuses.
     """
     import torch
 
@@ -62,7 +62,7 @@ def rehearse_loading(
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
-    # Of experts that differ in shape, transformers makes no tensor, and says so in many ways.
+    # transformers cannot fuse experts that differ in shape, and raises many errors for it.
     except Exception as error:
         raise ModelLoadError(
             f'The weights of "{name}" do not fit its config.json ({first_line(error)}). '

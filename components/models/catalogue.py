@@ -10,18 +10,17 @@ DEMO = "demo"
 class CatalogueEntry:
     """One model that is known to work, with what a person needs to choose it.
 
-    The sizes are those of its configuration, `heads` and what follows those of its Mamba-2 mixers; they are
-    None for the embedded model, whose configuration lies next to its weights and can be read without a
-    network.
+    The sizes come from its configuration, `heads` and the fields below from its Mamba-2 mixers. They are
+    None for the embedded model, whose configuration lies next to its weights and needs no network.
     """
 
     name: str
-    """What `load_bridge` takes."""
+    """The name for `load_bridge`."""
     label: str
     note: str
     parameters: int | None = None
     layers: int | None = None
-    """All of them; in a hybrid not every one need hold a mixer."""
+    """All layers; in a hybrid some may have no mixer."""
     hidden: int | None = None
     heads: int | None = None
     head_dim: int | None = None
@@ -141,4 +140,4 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
         groups=8,
     ),
 )
-"""The models to choose from: the embedded one, those of Mamba-2 alone, then hybrids; from small to large."""
+"""The models to choose from: the embedded one, pure Mamba-2 models, then hybrids; from small to large."""

@@ -1,4 +1,4 @@
-"""What a model folder holds: its settings and its weight files, checked before anything large is read."""
+"""Reads a model folder's settings and weight files; checks them before it reads anything large."""
 
 import json
 import zipfile
@@ -39,14 +39,14 @@ SETTINGS_FILES = (
     *TOKENIZER_FILES,
     *(index for _, index in WEIGHT_LAYOUTS),
 )
-"""Everything about a model that is small."""
+"""The small files of a model."""
 
 _WHOLE = ("F64", "F32", "F16", "BF16", "float64", "float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a weight file says of one tensor before its numbers: the type is named as that file does."""
+    """The shape and type of one tensor in a weight file; `dtype` is the file's own name for the type."""
 
     shape: list[int]
     dtype: str
@@ -58,7 +58,7 @@ class Header:
 
 
 def read_config(folder: Path, name: str) -> tuple["PreTrainedConfig", bool]:
-    """Return the model's configuration, and whether it was written in the original `mamba_ssm` format.
+    """Return the model's configuration, and whether its format is the original one of `mamba_ssm`.
 
     Raises ModelLoadError for a missing or unreadable config.json, for anything but a causal language model
     of a family that holds Mamba-2 mixers, and for one that is quantized or has an adapter.
@@ -92,13 +92,13 @@ def read_config(folder: Path, name: str) -> tuple["PreTrainedConfig", bool]:
 
 
 def forget_unknown_padding(settings: "PreTrainedConfig | GenerationConfig", vocabulary: int) -> None:
-    """Drop a `pad_token_id` that is no token of the model: what pads is masked, and may be any token."""
+    """Drop a `pad_token_id` that is no token of the model: padding is masked, so any token will do."""
     if settings.pad_token_id is not None and not 0 <= settings.pad_token_id < vocabulary:
         settings.pad_token_id = None
 
 
 def find_weights(folder: Path, name: str) -> list[Path]:
-    """Return the weight files, safetensors before `.bin`, all of which are there."""
+    """Return the weight files, safetensors before `.bin`. Raises ModelLoadError unless all exist."""
     files = _listed_weights(folder, name)
     missing = [file.name for file in files if not file.is_file()]
     if missing:
@@ -116,9 +116,9 @@ def find_weights(folder: Path, name: str) -> list[Path]:
 
 
 def read_headers(files: Iterable[Path], name: str) -> dict[str, Header]:
-    """Return the shape and type of each tensor by name, and so make sure that every file is whole.
+    """Return the shape and type of each tensor by name, which also checks that every file is whole.
 
-    Only headers are read. A `.bin` file never runs code: it is opened with `weights_only=True`.
+    Reads only headers of safetensors. A `.bin` file never runs code: torch opens it with `weights_only=True`.
     """
     headers: dict[str, Header] = {}
     for file in files:
@@ -133,7 +133,7 @@ def read_headers(files: Iterable[Path], name: str) -> dict[str, Header]:
 
 
 def read_weights(files: Iterable[Path], name: str) -> dict[str, "Tensor"]:
-    """Return the tensors of all `files` by name; those of a `.bin` are read from disk when they are used."""
+    """Return the tensors of all `files` by name; a zipped `.bin` is memory-mapped."""
     from safetensors.torch import load_file
 
     weights: dict[str, Tensor] = {}
@@ -143,11 +143,11 @@ def read_weights(files: Iterable[Path], name: str) -> dict[str, "Tensor"]:
 
 
 def shard_names(index: Path) -> list[str]:
-    """Return the names of the files that an index of weights points to, without repetition."""
+    """Return the distinct names of the files that an index of weights points to."""
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         names = sorted(set(content["weight_map"].values()))
-        content["metadata"]  # transformers insists on it
+        content["metadata"]  # transformers requires it
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelLoadError(
             f"The weight index {index.name} cannot be read ({first_line(error)}). Download it again."
@@ -209,7 +209,7 @@ def _check_model_type(settings: Mapping[str, Any], name: str) -> None:
 
 
 def _inside(settings: Mapping[str, Any]) -> str | None:
-    """Say which language model lies inside one of images or sounds, if it is one that could be read alone."""
+    """Name the supported language model inside one for images or sounds; None if there is none."""
     from components.bridge import SUPPORTED
 
     for part, inner in settings.items():
@@ -256,14 +256,14 @@ def _open_pickle(file: Path, name: str) -> dict[str, "Tensor"]:
     import torch
 
     try:
-        # Only the zip container can be mapped into memory; files older than PyTorch 1.6 are read whole.
+        # PyTorch can memory-map only the zip container; it reads files older than 1.6 whole.
         tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
         raise ModelLoadError(
             f'{file.name} of "{name}" was refused: it is damaged, or holds more than tensors and opening it '
             "could run a program. Ask for the model as model.safetensors."
         ) from error
-    except Exception as error:  # of a damaged pickle, any error there is
+    except Exception as error:  # a damaged pickle can raise any error
         raise ModelLoadError(
             f'{file.name} of "{name}" is damaged or incomplete ({first_line(error)}). '
             "Download or copy it again."

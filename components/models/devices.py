@@ -1,4 +1,4 @@
-"""Where a model is placed, and in which precision."""
+"""The devices of a model, and its precision."""
 
 import os
 from collections.abc import Mapping
@@ -18,26 +18,26 @@ DeviceMap = str | Mapping[str, Device]
 MaxMemory = Mapping[str | int, str | int]
 
 AUTOMATIC_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
-"""The placements that accelerate works out by itself, with the disk for what fits nowhere else."""
+"""Device maps that accelerate computes; weights that fit nowhere else go to the disk."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the modules go (`device_map`, as accelerate takes it), and which memories that uses."""
+    """Where the modules go (`device_map`, as in accelerate), and the devices that it uses."""
 
     device_map: str | dict[str, Device]
     devices: tuple[torch.device, ...]
     uses_disk: bool = False
     limits: dict[torch.device, int] = field(default_factory=dict)
-    """The most bytes to use of a device; without one, all that there are."""
+    """The most bytes to use of a device; without a limit, all of them."""
     offload_folder: Path | None = None
-    """Where layers on the disk are kept; None is a temporary folder."""
+    """Folder of the layers on the disk; None is a temporary folder."""
 
     @property
     def max_memory(self) -> dict[str | int, int] | None:
-        """The limits as accelerate takes them, which calls a CUDA device by its number."""
+        """The limits in the form of accelerate, which identifies a CUDA device by its number."""
         limits = self.limits.items()
         return {d.index if d.type == "cuda" else d.type: size for d, size in limits} or None
 
@@ -49,7 +49,7 @@ def choose_placement(
     max_memory: MaxMemory | None = None,
     offload_folder: str | os.PathLike[str] | None = None,
 ) -> Placement:
-    """Return the placement asked for; the default is one device: CUDA, then MPS, then CPU.
+    """Return the requested placement; the default is one device: CUDA, then MPS, then CPU.
 
     Raises ModelLoadError for a device that is unknown or that this machine does not have, and for arguments
     that contradict each other.
@@ -98,7 +98,7 @@ def choose_dtype(
 
 
 def check_dtype(requested: str | torch.dtype) -> torch.dtype:
-    """Return the dtype that was named, or raise ModelLoadError with the names there are."""
+    """Return the named dtype, or raise ModelLoadError with the supported names."""
     dtype = DTYPES.get(requested) if isinstance(requested, str) else requested
     if dtype is None or dtype not in DTYPES.values():
         raise ModelLoadError(
@@ -108,7 +108,7 @@ def check_dtype(requested: str | torch.dtype) -> torch.dtype:
 
 
 def check_device(requested: Device) -> torch.device:
-    """Return the device that was named, or raise ModelLoadError with the devices there are."""
+    """Return the named device, or raise ModelLoadError with the available devices."""
     try:
         # As accelerate counts: a bare number is a CUDA device.
         device = torch.device("cuda", requested) if isinstance(requested, int) else torch.device(requested)

@@ -1,11 +1,11 @@
-"""The one error a person meets when a model cannot be opened."""
+"""The one error that loading a model raises."""
 
 
 class ModelLoadError(ValueError):
     """A model could not be opened.
 
-    The message is one to three plain sentences: what was given, what is possible, what to do. It can
-    be shown as it is; the technical cause, where there is one, is chained as `__cause__`.
+    The message is one to three plain sentences to show to a person: what was given, what is possible, what to
+    do. The technical cause, if any, is chained as `__cause__`.
     """
 
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint holds exactly what the model computes with, decided from the headers of its files."""
+"""Checks, from the headers of its files, that a checkpoint holds exactly the model's weights."""
 
 import copy
 import re
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _OF_PEFT = "base_model.model."
-"""With this peft begins the name of every weight of a model that it wraps."""
+"""Prefix that peft gives the name of every weight of a model that it wraps."""
 
 
 def check_fit(headers: Mapping[str, Header], skeleton: "PreTrainedModel", name: str) -> None:
-    """Raise ModelLoadError unless each weight is in the checkpoint, whole, and none beside them is dropped.
+    """Raise ModelLoadError unless the checkpoint has each weight, whole, and loading drops no other one.
 
-    transformers would fill in random numbers for what is missing, read integers as if they were weights, and
-    drop what the model has no parameter for. Modules that the model does not have at all are no fault: many
-    checkpoints hold layers for training or for further tokens.
+    transformers would initialise missing weights at random, read integers as if they were weights, and drop
+    weights without a parameter in the model. Whole modules that the model lacks are allowed: many checkpoints
+    hold layers for training or for further tokens.
     """
     if any(key.startswith(_OF_PEFT) for key in headers):
         raise ModelLoadError(
@@ -56,7 +56,7 @@ def _refuse_coarse(headers: Mapping[str, Header], skeleton: "PreTrainedModel", n
 
 
 def _is_beside(key: str, skeleton: "PreTrainedModel") -> bool:
-    """Whether a key belongs to a module that the model has; `mtp.0.weight` and the like do not."""
+    """Whether a key belongs to a module of the model; `mtp.0.weight` and the like do not."""
     base = skeleton.get_submodule(skeleton.base_model_prefix)
     own = {child for module in (skeleton, base) for child, _ in module.named_children()}
     first, *rest = key.removeprefix(f"{skeleton.base_model_prefix}.").split(".")
@@ -93,7 +93,7 @@ def _switches(dropped: Set[str], skeleton: "PreTrainedModel", name: str) -> list
 
     off = {field for field, value in skeleton.config.to_dict().items() if value is False}
     found = []
-    for field in sorted(off - PreTrainedConfig().to_dict().keys()):  # of them those of its family
+    for field in sorted(off - PreTrainedConfig().to_dict().keys()):  # only those of its family
         config = copy.deepcopy(skeleton.config)
         try:
             setattr(config, field, True)
@@ -106,7 +106,7 @@ def _switches(dropped: Set[str], skeleton: "PreTrainedModel", name: str) -> list
 
 
 def _refuse_shapes(wrong: Collection[tuple[str, Sequence[int], Sequence[int]]], name: str) -> None:
-    """Raise ModelLoadError if there are any; each is a weight, its shape, and the shape it should have."""
+    """Raise ModelLoadError for wrong shapes; each is a weight, its shape, and the shape it should have."""
     if wrong:
         key, found, expected = min(wrong)
         more = f" ({len(wrong) - 1} more do not fit)" if len(wrong) > 1 else ""

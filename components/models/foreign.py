@@ -1,4 +1,4 @@
-"""Checkpoints of kinds that are not read here: what they are, and what to open instead."""
+"""Refuses checkpoints that are adapters, quantized or GGUF, and says what to open instead."""
 
 import json
 import re
@@ -10,19 +10,19 @@ from components.models.errors import ModelLoadError
 
 ADAPTER_FILE = "adapter_config.json"
 QUANTIZATION_FILES = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
-"""What ModelOpt, GPTQ and AWQ lay beside the weights where config.json does not tell."""
+"""Files that ModelOpt, GPTQ and AWQ write beside the weights if config.json records nothing."""
 
 FOREIGN_FILES = (ADAPTER_FILE, *QUANTIZATION_FILES)
-"""The small files by which these kinds are known."""
+"""The small files that identify such checkpoints."""
 
 _QUANTIZATION_FIELDS = ("quantization_config", "compression_config", "quantization")
-"""Where config.json tells: nearly all, older compressed-tensors, MLX."""
+"""Fields of config.json that record it: for nearly all, older compressed-tensors, MLX."""
 
 
 def refuse_adapter(folder: Path, name: str) -> None:
     """Raise ModelLoadError if an adapter lies in `folder`, with the weights it belongs to or alone.
 
-    transformers applies such an adapter if peft is installed, and otherwise ignores it without a word.
+    transformers applies such an adapter if peft is installed, and otherwise ignores it silently.
     """
     file = folder / ADAPTER_FILE
     if not file.is_file():
@@ -38,7 +38,7 @@ def refuse_adapter(folder: Path, name: str) -> None:
 
 
 def refuse_quantized(folder: Path, settings: Mapping[str, Any], name: str) -> None:
-    """Raise ModelLoadError if config.json (`settings`) or a file beside it speaks of quantization."""
+    """Raise ModelLoadError if config.json (`settings`) or a file beside it records a quantization."""
     told = [("config.json", settings[key]) for key in _QUANTIZATION_FIELDS if settings.get(key) is not None]
     told += [(file, _read(folder / file)) for file in QUANTIZATION_FILES if (folder / file).is_file()]
     for file, record in told:
@@ -57,7 +57,7 @@ def unquantized(name: str) -> str:
 
 
 def gguf(name: str, evidence: str) -> ModelLoadError:
-    """Return the error for a model in llama.cpp's format, known by `evidence`: a file, or its name."""
+    """Return the error for a model in llama.cpp's format; `evidence` is a file, or its name."""
     return ModelLoadError(
         f'"{name}" holds a model in the GGUF format of llama.cpp ({evidence}), which is not read here: most '
         "such files are quantized. Open the checkpoint it was made from, a folder or hub id with config.json "
@@ -66,16 +66,16 @@ def gguf(name: str, evidence: str) -> ModelLoadError:
 
 
 def refuse_gguf(folder: Path, name: str) -> None:
-    """Raise ModelLoadError if `folder`, in which something is missing, is one of GGUF files."""
+    """Raise ModelLoadError if the incomplete `folder` has GGUF files or "gguf" in its name."""
     files = sorted(file.name for file in folder.glob("*.gguf"))
     if files:
         raise gguf(name, files[0])
-    if "gguf" in Path(name).name.lower():  # of a repository only the files that are read are fetched
+    if "gguf" in Path(name).name.lower():  # a download fetches no GGUF files
         raise gguf(name, "by its name")
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Return what a small JSON file says, nothing if it cannot be read: that it is there tells enough."""
+    """Return the content of a small JSON file, empty if unreadable: that it exists is enough."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -84,7 +84,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _quantization(record: object) -> str:
-    """Name the method of a quantization and its bits, as far as its record does."""
+    """Name the method of a quantization and its bits, as far as its record has them."""
     if not isinstance(record, Mapping):
         return "by a method that it does not name"
     inner = record.get("quantization")

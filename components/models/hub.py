@@ -12,7 +12,7 @@ from components.models.source import spelling_hint
 def download_settings(
     repository: str, revision: str | None, *, local_files_only: bool, progress: Progress
 ) -> Path:
-    """Fetch everything but the weights and return the snapshot's folder, named by its commit."""
+    """Fetch the small files and return the snapshot's folder, whose name is its commit."""
     return download(
         repository, SETTINGS_FILES, revision=revision, local_files_only=local_files_only, progress=progress
     )
@@ -26,7 +26,7 @@ def download_weights(repository: str, snapshot: Path, *, local_files_only: bool,
     """
     for single, index in WEIGHT_LAYOUTS:
         shards = [shard_names(snapshot / index)] if (snapshot / index).is_file() else []
-        for wanted in [*shards, [single]]:  # some have one file beside the index of what it was made from
+        for wanted in [*shards, [single]]:  # some have one file and an index of other shards
             download(
                 repository,
                 wanted,
@@ -48,8 +48,7 @@ def download(
 ) -> Path:
     """Fetch those of `files` that the repository has, and return the folder they are in.
 
-    Raises ModelLoadError that says what is in the way: no such repository or revision, no access,
-    no network.
+    Raises ModelLoadError with the cause: no such repository or revision, no access, no network.
     """
     import huggingface_hub
 
@@ -62,7 +61,7 @@ def download(
                 local_files_only=local_files_only,
                 tqdm_class=download_bar(report),
             )
-        # Proxies, certificates, sockets, a full disk: the libraries below each bring errors of their own.
+        # Proxies, certificates, sockets, a full disk: each library below raises its own errors.
         except Exception as error:
             raise ModelLoadError(_explain(error, repository, revision, local_files_only)) from error
         return Path(folder)
@@ -78,7 +77,7 @@ def _explain(error: Exception, repository: str, revision: str | None, local_file
     ):
         error = error.__cause__  # nothing in the cache, because the hub answered with an error
     page = f"https://huggingface.co/{repository}"
-    # The order matters: a gated repository's error is a kind of RepositoryNotFoundError.
+    # The order matters: a gated repository's error is a subclass of RepositoryNotFoundError.
     if isinstance(error, errors.GatedRepoError):
         return (
             f'"{repository}" is open only to people who accepted its terms. Accept them on {page}, then log '

@@ -1,4 +1,4 @@
-"""Addresses on the Hugging Face Hub, as a browser shows them, and what models they are of."""
+"""Addresses on the Hugging Face Hub, as a browser shows them, and the models that they show."""
 
 import re
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ _OTHER_PAGES = {
 
 @dataclass(frozen=True)
 class Repository:
-    """A model on the hub: "owner/name", and a branch, tag or commit; None is what its main branch holds."""
+    """A model on the hub: "owner/name", and a branch, tag or commit; None is the main branch."""
 
     id: str
     revision: str | None = None
 
 
 def read_address(text: str) -> Repository | None:
-    """Return the model whose page, files or history an address shows; None for a text that is no address.
+    """Return the model whose page, files or history an address shows; None if the text is no address.
 
     Raises ModelLoadError for an address of anything else, and for a folder inside a repository.
     """

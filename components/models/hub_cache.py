@@ -1,4 +1,4 @@
-"""Folders of the hub's cache, where a model lies deeper than the folder that bears its name.
+"""Folders of the hub's cache, where a model lies deeper than the folder with its name.
 
 In `models--owner--name`, the file `refs/main` names a commit, and `snapshots/<commit>` holds the model.
 """
@@ -11,8 +11,8 @@ from components.models.errors import ModelLoadError
 def snapshot_in(folder: Path, revision: str | None) -> Path | None:
     """Return the snapshot that a model's folder in the cache stands for; None for any other folder.
 
-    It is the one that `revision` names, or "main", or the only one there is. Raises ModelLoadError where
-    that is not known, and for the cache itself, which holds several models.
+    It is that of `revision`, by default "main" or the only one there is. Raises ModelLoadError if it is
+    missing, and for the cache itself, which holds several models.
     """
     if (folder / "config.json").is_file():
         return None

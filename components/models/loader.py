@@ -55,27 +55,26 @@ def load_bridge(
     local_files_only: bool = False,
     progress: Progress | None = None,
 ) -> "ModelBridge":
-    """Load a model with Mamba-2 mixers, of any family that is known, and return the bridge that reads it.
+    """Load a model with Mamba-2 mixers, of any supported family, and return its bridge.
 
     `model` is "demo" (embedded, needs no network), a hub id or the address of its page, or the path of a
     folder, in the Hugging Face or in the original `mamba_ssm` format.
 
-    `device` defaults to CUDA, then MPS, then CPU; `device_map` spreads a model instead, as accelerate
-    understands it ("auto" or a dict, with "disk" allowed). With "auto", `max_memory` says how much of each
-    device to use, such as {0: "20GB", "cpu": "60GB"}. `offload_folder` is where layers on the disk are kept;
-    it is left there, while the temporary one used by default goes with the model.
+    `device` defaults to CUDA, then MPS, then CPU; `device_map` spreads a model instead, as in accelerate
+    ("auto" or a dict, with "disk" allowed). With "auto", `max_memory` says how much of each device to use,
+    such as {0: "20GB", "cpu": "60GB"}. `offload_folder` stores layers on the disk and outlives the model; by
+    default it is a temporary folder that is deleted with the model.
 
     `dtype` is "float32", "bfloat16" or "float16"; by default the checkpoint's own, on a CPU float32.
-    `attn_implementation` is what transformers is to compute softmax attention with, such as "eager".
-    `tokenizer` is used instead of the model's own: a tokenizer, or the hub id or folder of one.
+    `attn_implementation` selects how transformers computes softmax attention, such as "eager".
+    `tokenizer` replaces the model's own: a tokenizer, or the hub id or folder of one.
 
     `revision` is a branch, tag or commit of a hub repository; `local_files_only` allows no network.
-    `progress` is called on this thread with a phase text and a fraction or None.
+    Calls `progress` on this thread with a phase text and a fraction or None.
 
-    Raises ModelLoadError with a sentence for the person who asked, also where the model would not compute
-    with exactly what the checkpoint holds. Everything that can be wrong is checked in the order of its cost:
-    the arguments, the settings, the tokenizer, the memory, the headers of the weights. Code from a model's
-    repository is never run.
+    Raises ModelLoadError with sentences to show to a person, also if the model would not use exactly the
+    weights of the checkpoint. Cheap checks run first: the arguments, the settings, the tokenizer, the memory,
+    the headers of the weights. Never runs code from a model's repository.
     """
     from components.bridge import ModelBridge
 
@@ -128,7 +127,7 @@ def load_bridge(
 
 
 def _name_of(model: object) -> str:
-    """Return the name or path that was given, and say where models go that are loaded already."""
+    """Return the given name or path. Raises ModelLoadError for a model that is loaded already."""
     from components.bridge import ModelBridge
 
     if isinstance(model, str | os.PathLike):
@@ -147,7 +146,7 @@ def _name_of(model: object) -> str:
 def _build_skeleton(
     config: "PreTrainedConfig", attn_implementation: str | None, name: str
 ) -> "PreTrainedModel":
-    """Build the model without numbers, and refuse one that cannot be read or cannot attend as asked."""
+    """Build the model without weights; refuse an unsupported one or an unusable attention implementation."""
     from components.bridge import family_of
 
     skeleton = build_without_weights(config, name)
@@ -168,7 +167,7 @@ def _load(
     name: str,
     **options: Any,
 ) -> "PreTrainedModel":
-    """Load the weights in `folder`, or in `options`, into the model that the skeleton is of."""
+    """Load the weights in `folder`, or in `options`, into a model like the skeleton."""
     model_class: Any = type(skeleton)
     with ExitStack() as clean_up:
         offload_folder = placement.offload_folder or clean_up.enter_context(
@@ -193,13 +192,13 @@ def _load(
                 f'There was not enough memory left while "{name}" was loaded. Close other programs, or '
                 'choose a smaller model, dtype="bfloat16" or device_map="auto".'
             ) from error
-        # Dozens of checks in transformers, accelerate and safetensors end here, each with its own error.
+        # Dozens of checks in transformers, accelerate and safetensors raise here, each its own error.
         except Exception as error:
             raise ModelLoadError(
                 f'"{name}" could not be loaded ({first_line(error)}). Check a device_map if you gave one; '
                 "otherwise download the model again."
             ) from error
-        # Layers on the disk are read from that folder for as long as the model lives.
+        # The model reads its layers on the disk from that folder as long as it lives.
         weakref.finalize(model, clean_up.pop_all().close)
     if model.generation_config is not None:
         forget_unknown_padding(model.generation_config, model.config.vocab_size)

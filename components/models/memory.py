@@ -1,4 +1,4 @@
-"""Whether a model fits, decided from its configuration before anything large is read."""
+"""Checks, from its parameter count, that a model fits, before anything large is read."""
 
 import shutil
 import sys
@@ -16,7 +16,7 @@ MARGIN = 1.1
 
 
 def check_memory(name: str, parameters: int, dtype: torch.dtype, placement: Placement) -> None:
-    """Raise ModelLoadError if `parameters` numbers of `dtype` do not fit where they are to go."""
+    """Raise ModelLoadError if `parameters` numbers of `dtype` do not fit on the devices of `placement`."""
     needed = int(parameters * dtype.itemsize * MARGIN)
     limits = placement.limits
     available = sum(min(available_memory(d), limits.get(d, sys.maxsize)) for d in placement.devices)
@@ -33,7 +33,7 @@ def check_memory(name: str, parameters: int, dtype: torch.dtype, placement: Plac
 
 
 def available_memory(device: torch.device) -> int:
-    """Return the bytes that can be used on `device` now."""
+    """Return the bytes available on `device` now."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":
@@ -54,7 +54,7 @@ def _container_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
         limit = int((group / "memory.max").read_text())
         used = int((group / "memory.current").read_text())
         statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        # Pages of files that were read count as used, and are given back when memory is short.
+        # Cached file pages count as used, but the kernel frees them when memory is short.
         return limit - used + int(statistics["inactive_file"])
     except (OSError, ValueError, KeyError):  # no container, or "max": no limit
         return psutil.virtual_memory().total

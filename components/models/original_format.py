@@ -45,13 +45,13 @@ _WITHOUT_EFFECT = {
     "rmsnorm",
     "norm_before_gate",
 }
-"""Arguments that matter only before training or for speed, or are checked by themselves."""
+"""Arguments that matter only before training or for speed, or that `_check_supported` checks."""
 
 
 def is_original_format(settings: Mapping[str, Any]) -> bool:
-    """Tell whether a config.json was written by `mamba_ssm`, be it that somebody added a `model_type` to it.
+    """Whether `mamba_ssm` wrote a config.json, even if somebody added a `model_type` to it.
 
-    A config.json of Hugging Face may have kept these fields from the model that it was made from.
+    A config.json of Hugging Face may still have these fields beside its `hidden_size`.
     """
     is_mamba2 = settings.get("model_type") in (None, "mamba2")
     return is_mamba2 and {"d_model", "n_layer"} <= settings.keys() and "hidden_size" not in settings
@@ -84,7 +84,7 @@ def mamba2_config(settings: Mapping[str, Any], name: str) -> "Mamba2Config":
             architectures=["Mamba2ForCausalLM"],
             **fields,
         )
-    # transformers checks the fields with errors of its own; a missing vocab_size or a text is ours.
+    # transformers raises its own errors for the fields; a missing vocab_size or a text fails here.
     except Exception as error:
         raise ModelLoadError(
             f'The config.json of "{name}" is in the original Mamba format but does not describe a Mamba-2 '
@@ -94,13 +94,13 @@ def mamba2_config(settings: Mapping[str, Any], name: str) -> "Mamba2Config":
 
 
 def rename_weights(weights: Mapping[str, Value]) -> dict[str, Value]:
-    """Give what `mamba_ssm` names the names of Mamba2ForCausalLM; one differs."""
+    """Rename the weights of `mamba_ssm` as in Mamba2ForCausalLM; one name differs."""
     renamed = {"backbone.embedding.weight": "backbone.embeddings.weight"}
     return {renamed.get(key, key): value for key, value in weights.items()}
 
 
 def _check_supported(settings: Mapping[str, Any], mixer: Mapping[str, Any], name: str) -> None:
-    layer = mixer.get("layer", "Mamba1")  # mamba_ssm's default: its first models say nothing
+    layer = mixer.get("layer", "Mamba1")  # mamba_ssm's default: its first models do not name it
     obstacles = {
         f"layers of kind {layer}": layer != "Mamba2",
         "attention layers (attn_layer_idx)": bool(settings.get("attn_layer_idx")),

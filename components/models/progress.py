@@ -1,4 +1,4 @@
-"""Progress while a model is downloaded and loaded, told as it happens by the libraries that do the work."""
+"""Progress of downloading and loading a model, from the libraries that do the work."""
 
 import contextvars
 import functools
@@ -10,20 +10,20 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Progress = Callable[[str, float | None], None]
-"""Called with a short phase text and the finished fraction, 0 to 1, or None where it is not known."""
+"""Called with a short phase text and the finished fraction, 0 to 1, or None if unknown."""
 
 Result = TypeVar("Result")
 
 
 def ignore_progress(text: str, fraction: float | None) -> None:
-    """Be told, and do nothing: the progress of a caller who did not ask."""
+    """Do nothing: the default callback."""
 
 
 def run_with_relayed_progress(task: Callable[[Progress], Result], progress: Progress) -> Result:
     """Run `task` on a worker thread and pass what it reports to `progress` on the calling thread.
 
-    Downloads report from threads of their own, but a page may be drawn only from the thread that
-    runs its script. If `progress` raises, the exception leaves at once; the task runs on to its end.
+    Downloads report from their own threads, but only the thread that runs a page's script may draw it.
+    If `progress` raises, the exception propagates at once; the task runs on to its end.
     """
     reports: queue.SimpleQueue[tuple[str, float | None] | None] = queue.SimpleQueue()
     pool = ThreadPoolExecutor(max_workers=1)
@@ -89,10 +89,11 @@ _is_silent: contextvars.ContextVar[bool] = contextvars.ContextVar("is_silent", d
 
 @functools.cache
 def _install_loading_hooks() -> None:
-    """Let transformers ask this module about its bars and its reports, once per process.
+    """Install hooks for the bars and reports of transformers, once per process.
 
     The hooks are transformers' and logging's own interfaces, and one for the whole process; context
-    variables tell whose bar it is. Bars of other threads, and other bars of this one, pass untouched.
+    variables identify the thread of a bar. Bars of other threads, and other bars of this one unless it is
+    silent, pass untouched.
     """
     from transformers.utils.logging import set_tqdm_hook
 

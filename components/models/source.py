@@ -1,4 +1,4 @@
-"""What a model's name stands for: a folder on this machine or a repository on the Hugging Face Hub."""
+"""Finds the source that a model's name means: a local folder or a repository on the Hugging Face Hub."""
 
 import difflib
 from pathlib import Path
@@ -12,12 +12,12 @@ from components.models.hub_cache import snapshot_in
 
 
 def find_source(name: str, revision: str | None = None) -> Path | Repository:
-    """Return the folder or the repository on the hub that `name` stands for.
+    """Return the folder or the repository on the hub that `name` means.
 
-    A folder that exists wins over a repository of the same name, as in transformers. Of a model's folder
-    in the hub's cache, the snapshot is returned; an address of the hub is read as the model it shows. No
-    network is used, so a repository need not exist. Raises ModelLoadError for a name that stands for no
-    folder and cannot be an id, and for a `revision` of what has none, or another one.
+    An existing folder wins over a repository of the same name, as in transformers. For a model's folder in
+    the hub's cache, returns the snapshot; for an address of the hub, the model it shows. Uses no network, so
+    a repository need not exist. Raises ModelLoadError for an empty name, a file, a path that does not exist,
+    another address, and a `revision` that a folder lacks or an address contradicts.
     """
     if not name:
         raise ModelLoadError(
@@ -43,7 +43,7 @@ def find_source(name: str, revision: str | None = None) -> Path | Repository:
 
 
 def spelling_hint(name: str) -> str:
-    """Return a sentence that offers the name in the catalogue that `name` may be a misspelling of."""
+    """Return a sentence that suggests the catalogue name that `name` may misspell, or else the demo."""
     names = [entry.name for entry in CATALOGUE]
     close = difflib.get_close_matches(name, names, n=1)
     if name in names or not close:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 _COMPLETE = ("tokenizer.json", "vocab.json")
-"""The vocabularies that are read; vocab.json needs merges.txt beside it."""
+"""The supported vocabularies; vocab.json needs merges.txt beside it."""
 
 
 def choose_tokenizer(
@@ -28,10 +28,10 @@ def choose_tokenizer(
     local_files_only: bool,
     progress: Progress,
 ) -> "PreTrainedTokenizerBase":
-    """Return the tokenizer that was given, itself or by its name, or else the one in the model's `folder`.
+    """Return the `given` tokenizer, an object or a name, or else the one in the model's `folder`.
 
-    A checkpoint in the original format has none; that of the published models completes it. Raises
-    ModelLoadError also if the model `config` has no embedding for a token that a text can give.
+    A checkpoint in the original format without one gets that of the published models. Raises ModelLoadError
+    also if the model of `config` has no embedding for a token that a text can contain.
     """
     from transformers import PreTrainedTokenizerBase
 
@@ -88,7 +88,7 @@ def _in_folder(folder: Path, config: "PreTrainedConfig", name: str) -> "PreTrain
             f"{', '.join(TOKENIZER_FILES)}."
         )
     if not any((folder / file).is_file() for file in _COMPLETE):
-        # From this file transformers makes other tokens than were trained, depending on what is installed.
+        # From this file transformers builds tokens that differ from training, depending on what is installed.
         raise ModelLoadError(
             f'"{name}" has its tokenizer as tokenizer.model alone, a format of sentencepiece or '
             "tiktoken that does not say all of how a text is cut. Add the tokenizer.json of the model it was "
@@ -96,7 +96,7 @@ def _in_folder(folder: Path, config: "PreTrainedConfig", name: str) -> "PreTrain
         )
     try:
         return _read_tokenizer(folder, config)
-    # Tokenizers come with many formats and their own error types, some of them plain Exception.
+    # Tokenizers have many formats and their own error types, some of them plain Exception.
     except Exception as error:
         raise ModelLoadError(
             f'The tokenizer of "{name}" cannot be read ({first_line(error)}). Download or save it again; '
@@ -129,13 +129,13 @@ def _read_tokenizer(folder: Path, config: "PreTrainedConfig") -> "PreTrainedToke
 
 
 def _check_numbers(tokenizer: "PreTrainedTokenizerBase", config: "PreTrainedConfig", name: str) -> None:
-    """Refuse tokens beyond the model's embeddings, unless they are special and no text asks for them.
+    """Refuse tokens beyond the model's embeddings, unless they are special and ordinary text has none.
 
-    Such tokens are often added, for padding or chats, and the embeddings left as they were. The bridge
+    People often add such tokens, for padding or chats, without resizing the embeddings. The bridge
     refuses a text that spells one out.
     """
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    unasked = {*tokenizer("")["input_ids"], tokenizer.unk_token_id}  # a text gets them by itself
+    unasked = {*tokenizer("")["input_ids"], tokenizer.unk_token_id}  # any text may contain these
     beyond = {number for number in tokenizer.get_vocab().values() if number >= config.vocab_size}
     if beyond - (special - unasked):
         raise ModelLoadError(

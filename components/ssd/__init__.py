@@ -1,6 +1,6 @@
 """The mathematics of one layer, whatever its kind: tensors in, tensors out.
 
-Begin with `reference`, which has the formulas as they are written; the glossary is in `terms`.
+Begin with `reference`, which has the formulas as papers write them; the glossary is in `terms`.
 """
 
 from components.ssd.attention import content, decay, effective_attention

@@ -42,8 +42,8 @@ def effective_attention(
     """M = L ∘ (C Bᵀ), or, with `include_dt_scaling`, M[i,j]·dt[j], for which y[i] = Σ_j M[i,j]·x[j] + D·x[i].
 
     `heads`, `queries` and `keys` are slices or lists of indices (negative ones count from the end); None
-    means all. Only what is asked for is computed. Memory: the output and a constant; where autograd follows
-    the terms, the output several times. IndexError when an index does not exist.
+    means all; only these are computed. Memory: the output and a constant; several times the output where
+    autograd records the terms. IndexError when an index does not exist.
     """
     return _lower_triangle(terms, heads, queries, keys, True, True, include_dt_scaling)
 
@@ -87,7 +87,7 @@ def _lower_triangle(
     with_decay: bool,
     with_dt: bool,
 ) -> Float32[Tensor, "batch heads queries keys"]:
-    """The product of the factors asked for, in blocks of rows.
+    """The product of the chosen factors, in blocks of rows.
 
     Left of a block's first query the decay separates: with `ref` that query's cumulative log decay,
     L[i,j] = exp(cum[i] − ref) · exp(ref − cum[j]). Both factors are at most one, and an exponential per row
@@ -161,7 +161,7 @@ def _by_the_formula(
     with_dt: bool,
     edited: Sequence[EditedRows],
 ) -> Float32[Tensor, "batch heads queries keys"]:
-    """The same product entry by entry, open to autograd, which what is written in place is not."""
+    """The same product entry by entry, for autograd, which cannot follow blocks written in place."""
     device = terms.B.device
     h, i, j = (index.to(device) for index in (heads, queries, keys))
     out = (j <= i[:, None]).float()
@@ -185,7 +185,7 @@ def _by_the_formula(
 
 
 def _blocks(rows: Int64[Tensor, " row"]) -> Iterator[tuple[int, int]]:
-    """The rows in runs that span fewer than BLOCK_ROWS positions; far apart, each is alone."""
+    """The rows in runs within BLOCK_ROWS positions; rows far apart are runs of one."""
     start = 0
     while start < len(rows):
         stop = int(torch.searchsorted(rows, rows[start] + BLOCK_ROWS))
@@ -194,7 +194,7 @@ def _blocks(rows: Int64[Tensor, " row"]) -> Iterator[tuple[int, int]]:
 
 
 def _take(tensor: Float[Tensor, ...], dim: int, index: Int64[Tensor, " index"]) -> Float[Tensor, ...]:
-    """The entries at an ascending index; a range is a view, since terms are larger than most pictures."""
+    """The entries at an ascending index; a view for a range, since terms outgrow most pictures."""
     if len(index) and int(index[-1] - index[0]) == len(index) - 1:
         return tensor.narrow(dim, int(index[0]), len(index))
     return tensor.index_select(dim, index.to(tensor.device))
@@ -227,7 +227,7 @@ def resolve(what: str, indices: slice | Sequence[int] | None, size: int) -> Int6
 
 
 def position_range(what: str, positions: slice | None, length: int) -> range:
-    """The positions of a window; ValueError for one with a step, or with none."""
+    """The positions of a window; ValueError for one with a step or no position."""
     found = range(length)[positions or slice(None)]
     if found.step != 1 or not len(found):
         raise ValueError(
@@ -250,7 +250,7 @@ def _ranges(groups: Int64[Tensor, " head"]) -> list[tuple[int, slice]]:
 def _ascending(
     index: Int64[Tensor, " index"],
 ) -> tuple[Int64[Tensor, " unique"], Int64[Tensor, " index"] | None]:
-    """The index ascending and without repeats, and where each asked-for entry is in it (None: in place)."""
+    """The index sorted without repeats, and where each given entry is in it (None: as given)."""
     if bool((index[1:] > index[:-1]).all()):
         return index, None
     unique, inverse = torch.unique(index, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Rows of a layer's matrix that a hook replaced: what a run used, where the formula gives something else."""
+"""Rows of a layer's matrix that a hook replaced: a run used them instead of the formula's."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class EditedRows:
-    """Rows of query positions `start` and on; keys after the last column are after all of these queries."""
+    """The rows of query positions from `start`; keys after the last column are after all of these queries."""
 
     start: int
     matrix: Float[Tensor, "batch head row key"]
 
     def detached(self) -> EditedRows:
-        """The same numbers, through which no gradient passes."""
+        """The same rows, detached from the graph."""
         return EditedRows(self.start, self.matrix.detach())
 
     @property
@@ -35,7 +35,7 @@ def put_rows(
     keys: Int64[Tensor, " keys"],
     column_scale: Float[Tensor, "batch heads keys"] | None = None,
 ) -> None:
-    """Put edited rows into a window, in place; each of their columns times `column_scale`."""
+    """Write edited rows into a window, in place; `column_scale` multiplies columns."""
     for rows in edited:
         i = torch.nonzero((queries >= rows.start) & (queries < rows.stop)).flatten()
         j = torch.nonzero(keys < rows.matrix.shape[3]).flatten()

@@ -1,7 +1,7 @@
-"""Changes of what a model computes, as values: equal edits make equal runs.
+"""Changes to what a model computes, as values: equal edits give equal runs.
 
-An edit is a frozen dataclass and one entry of `EDITS`. A link says it in words, a program in code, and a run
-takes its hooks.
+An edit is a frozen dataclass and its class one entry of `EDITS`. Links use its `words`, programs its `code`,
+and runs its `hooks`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Edit(ABC):
     """One change. Its subclasses are frozen dataclasses, so that equal edits are one key of every cache."""
 
     name: ClassVar[str]
-    """In `EDITS`: small letters, digits and hyphens."""
+    """Key in `EDITS`: a-z, digits and hyphens."""
 
     @abstractmethod
     def arguments(self) -> Sequence[str]:
@@ -30,20 +30,20 @@ class Edit(ABC):
     @classmethod
     @abstractmethod
     def read(cls, arguments: Sequence[str]) -> Edit | None:
-        """The edit with these arguments; None if they say none."""
+        """The edit with these arguments; None if invalid."""
 
     @abstractmethod
     def hooks(self) -> Sequence[HookAt]:
-        """Where it acts and how, as `ModelBridge.run_with_cache` takes it."""
+        """Its hooks, as `fwd_hooks` of `ModelBridge.run_with_cache`."""
 
     @property
     def words(self) -> str:
-        """As in a link, such as "mute.2.5". No two edits have the same."""
+        """Its form in a link, such as "mute.2.5"; unique to an edit."""
         return ".".join([self.name, *self.arguments()])
 
     @property
     def code(self) -> str:
-        """The Python expression that makes it, once its class is imported."""
+        """The Python expression that creates it, given its class."""
         return repr(self)
 
 

@@ -1,6 +1,6 @@
-"""Kinds of heads: which matrices make up the attention of each, and the words by which pages tell of it.
+"""Kinds of heads: the matrices that make up their attention, and the words that pages use for them.
 
-A kind is one entry of `KINDS`. Whatever draws or exports heads asks here, and names no kind itself.
+A kind is one entry of `KINDS`. Code that draws or exports heads reads it, and names no kind itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Indices = slice | Sequence[int] | None
 
 @runtime_checkable
 class MixerTerms(Protocol):
-    """What follows from one layer's run over texts, whatever its kind. `SSDTerms` and `SoftmaxTerms` are."""
+    """The terms of one layer over texts, whatever the kind. `SSDTerms` and `SoftmaxTerms` implement it."""
 
     @property
     def kind(self) -> str:
@@ -45,10 +45,10 @@ class MixerTerms(Protocol):
 
     @property
     def heads_per_group(self) -> int:
-        """How many heads share what a group has."""
+        """Number of heads that share a group."""
 
     def lengthened(self, length: int) -> MixerTerms:
-        """Those of a text that goes on to `length` with tokens that write and read nothing."""
+        """The terms with the text padded to `length` by tokens that write and read nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Factor:
 
     name: str
     title: str
-    """As it stands above its picture."""
+    """The title above its picture."""
     full: Callable[..., Float32[Tensor, "batch heads queries keys"]]
-    """Of terms, its entries; `heads`, `queries` and `keys` as for `effective_attention`."""
+    """From terms, its entries; `heads`, `queries` and `keys` as for `effective_attention`."""
     pooled: Callable[..., Float32[Tensor, "batch heads query_tiles key_tiles"]]
-    """Of terms, the exact mean over tiles; arguments as for `pooled_attention`."""
+    """From terms, the exact mean over tiles; arguments as for `pooled_attention`."""
     exact: tuple[Statistic, ...] = ("mean",)
-    """What `pooled` can be asked for as `statistic`, if it is more than the mean."""
+    """Values of `statistic` that `pooled` takes; with "mean" alone it takes none."""
     signed: bool = True
     limit: float | None = None
     """Its largest value; None where it depends on the text."""
@@ -95,24 +95,24 @@ class Factor:
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of all heads of a kind. The last of its `factors` is named "attention"."""
+    """What all heads of a kind share. The last of its `factors` is named "attention"."""
 
     name: str
     words: str
-    """As in a sentence, such as "softmax attention"."""
+    """In a sentence, such as "softmax attention"."""
     short: str
-    """As in a label, such as "softmax"; "" for the kind that goes without saying."""
+    """In a label, such as "softmax"; "" for the default kind."""
     factors: tuple[Factor, ...]
     operators: tuple[str, ...]
-    """Between the pictures of the factors."""
+    """Signs between the factors' pictures."""
     hooks: tuple[str, ...] = ()
-    """Of a layer, those from which its terms follow."""
+    """The layer's hooks that give its terms."""
     terms: str = ""
-    """The method of an `ActivationCache` that gives them, as a program calls it."""
+    """The call of the `ActivationCache` method that returns the terms."""
     times_dt: Factor | None = None
     """Attention times the step size of each key, if writing has one."""
     step_size: Callable[[Any], Float32[Tensor, "batch seq head"]] | None = None
-    """Of terms: how strongly each position was written."""
+    """From terms: how strongly each position was written."""
     separates: bool = True
     """Whether pictures of a long text take time in proportion to it, and not to its square."""
     has_state: bool = False
@@ -121,13 +121,13 @@ class Kind:
     """Whether a convolution mixes neighbouring positions before they are read."""
     rows_sum_to_one: bool = False
     about: tuple[str, ...] = ()
-    """Lines where a third picture would be."""
+    """Lines instead of a third picture."""
     note: str = ""
-    """Where the picture comes from, if no output of the layer is there to compare it with."""
+    """The source of the picture, if no output of the layer exists to compare it with."""
 
     @property
     def attention(self) -> Factor:
-        """What the factors make together."""
+        """The last of the factors."""
         return self.factors[-1]
 
     def attention_with(self, *, dt: bool) -> Factor:
@@ -136,7 +136,7 @@ class Kind:
 
     @property
     def decay(self) -> Factor | None:
-        """The factor that says what is left of what was written; None where nothing is forgotten."""
+        """The factor with what is left of what was written; None where nothing decays."""
         return next((factor for factor in self.factors if factor.name == "decay"), None)
 
 
@@ -204,11 +204,11 @@ MATRIX = Kind(
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (MAMBA2, SOFTMAX, MATRIX)}
-"""By name, in the order in which a layer that holds several has them."""
+"""By name, in the order within a layer that holds several."""
 
 
 FORMER_NAMES = {"ssm": MAMBA2.name, "attention": SOFTMAX.name}
-"""What links of earlier versions call them."""
+"""Their names in links of earlier versions."""
 
 
 def kind_of(terms: MixerTerms) -> Kind:
@@ -223,7 +223,7 @@ def attention_of(
     queries: Indices = None,
     keys: Indices = None,
 ) -> Float32[Tensor, "batch heads queries keys"]:
-    """What queries read: M of a Mamba-2 layer, P of softmax attention. Arguments as for either."""
+    """The attention: M of a Mamba-2 layer, P of softmax attention. Arguments as for either."""
     return kind_of(terms).attention.full(terms, heads=heads, queries=queries, keys=keys)
 
 
@@ -240,7 +240,7 @@ class Place(NamedTuple):
 
     @property
     def order(self) -> tuple[int, int]:
-        """Down the model; in one layer, by kind as in `KINDS`."""
+        """Sort key: by layer, then by kind as in `KINDS`."""
         return self.layer, list(KINDS).index(self.kind)
 
 

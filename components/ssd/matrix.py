@@ -1,4 +1,4 @@
-"""A matrix of any origin, given entry by entry, to be looked at as the attention of a layer is."""
+"""A matrix of any origin, given entry by entry, to show as the attention of a layer."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class MatrixTerms:
 
     @staticmethod
     def from_matrix(matrix: Float[Tensor, "seq seq"]) -> MatrixTerms:
-        """Of one text and one head, [query, key].
+        """Terms of one text and one head, from a matrix [query, key].
 
-        ValueError for entries that are no finite numbers, and for any above the diagonal, where the key comes
+        Raises ValueError for entries that are not finite, or not zero above the diagonal, where the key comes
         after the query.
         """
         if not torch.isfinite(matrix).all():
@@ -60,7 +60,7 @@ class MatrixTerms:
         return 1
 
     def lengthened(self, length: int) -> MatrixTerms:
-        """Those of a text that goes on to `length` with tokens that read nothing and are not read."""
+        """The terms with the text padded to `length` by tokens that neither read nor are read."""
         more = length - self.length
         return MatrixTerms(F.pad(self.entries, (0, more, 0, more)))
 
@@ -72,7 +72,7 @@ def matrix_entries(
     queries: slice | Sequence[int] | None = None,
     keys: slice | Sequence[int] | None = None,
 ) -> Float32[Tensor, "batch heads queries keys"]:
-    """Its entries; arguments and errors as for `effective_attention`."""
+    """The entries; arguments and errors as for `effective_attention`."""
     out = terms.entries
     for dim, (what, chosen) in enumerate(
         (("head", heads), ("query position", queries), ("key position", keys)), start=1

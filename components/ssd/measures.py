@@ -14,10 +14,10 @@ from components.ssd.kinds import MixerTerms, attention_of
 from components.ssd.terms import SSDTerms
 
 MEASURED_ROWS = 256
-"""Rows of M that are looked at for a measure of a whole text."""
+"""Rows of M that a measure of a whole text reads."""
 
 _ROOM = 2**25
-"""Bytes of the rows of M that stand in memory at a time."""
+"""Bytes of rows of M in memory at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ def mean_distance(terms: MixerTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
     nothing (all zero, as at padding) do not count; NaN where no row reads anything.
 
     |M| has no sum that separates, so each row costs work in proportion to the text. Up to `rows` positions
-    every row counts and the figure is exact. Of a longer text, `rows` rows, evenly spread, stand for all; the
+    every row counts and the figure is exact. Of a longer text it samples `rows` evenly spread rows; the
     error is s·√((1 − rows/length)/rows), s being the deviation between rows (sampling without replacement,
     Cochran 1977, eq. 2.12).
     """
@@ -86,7 +86,7 @@ class Measure:
     meaning: str
     """A sentence."""
     of: Callable[[MixerTerms], Estimate | None]
-    """Of the terms of one layer; None where heads of this kind have no such figure."""
+    """From the terms of one layer; None where heads of this kind have no such figure."""
     unit: str = "tokens"
 
 

@@ -67,7 +67,7 @@ def tile_edges(length: int, tiles: int) -> Int64[Tensor, " edge"]:
 
 
 def check_statistic(statistic: str) -> None:
-    """Raise ValueError for one that tiles do not have."""
+    """Raise ValueError for anything but "mean" or "rms"."""
     if statistic not in ("mean", "rms"):
         raise ValueError(f"There is no statistic {statistic!r}: it is 'mean' or 'rms'.")
 
@@ -227,7 +227,7 @@ class _Window:
 
     @cached_property
     def own_leaves(self) -> slice:
-        """The leaves that are both; they meet themselves."""
+        """The leaves of both rows and columns."""
         rows, columns = self.row_leaves, self.column_leaves
         start = max(rows.start, columns.start)
         return slice(start, max(start, min(rows.stop, columns.stop)))
@@ -244,8 +244,8 @@ class _Window:
 
     @cached_property
     def crossings(self) -> list[tuple[int, slice, slice]]:
-        """Tiles of rows through which the diagonal goes: their own leaves, and those before the last of them
-        in the columns' tiles that it goes through. Counted within the leaves of the rows, of the columns.
+        """Tiles of rows that the diagonal crosses: their row leaves, and the column leaves before the last of
+        these in the column tiles that it crosses. Counted from the first row leaf and column leaf.
         """
         found = []
         for tile, (start, stop) in enumerate(pairwise(self.rows.tolist())):
@@ -303,7 +303,7 @@ def _sums(
     power: int,
     with_dt: bool,
 ) -> Float32[Tensor, "row column"]:
-    """Σ M^power over each tile, for one head. `room` is for the sums of leaves."""
+    """Σ M^power over each tile, for one head. `room` holds the sums of leaves."""
     device = leaves.B.device
     cum: Float64[Tensor, " seq"] = terms.cum_log_decay[b, head]
     at = cum[leaves.positions.to(cum.device)]
@@ -420,7 +420,7 @@ def _own_sums(
 ) -> Float32[Tensor, " leaf"]:
     """Σ M^power of each leaf with itself: `own` is its (C Bᵀ)^power, `weights` of its columns dt or one.
 
-    Between the ends of a leaf the decay separates too, as long as both factors are numbers of float32.
+    Between the ends of a leaf the decay separates too, as long as both factors fit into float32.
     """
     least = at.min(dim=1).values
     middle = (least + at[:, 0])[:, None] / 2

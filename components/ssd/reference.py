@@ -1,7 +1,7 @@
 """The formulas as papers write them, in a few lines each. Read this file first.
 
 Everything else in this folder computes the same numbers in less time and memory, and tests compare it with
-what stands here, in float64. Symbols are those of `components.ssd.terms`; query i reads key j ≤ i.
+this file, in float64. Symbols are those of `components.ssd.terms`; query i reads key j ≤ i.
 
 Sources: Dao & Gu 2024, arXiv 2405.21060 (the recurrence; eq. 6, M = L ∘ C Bᵀ); Vaswani et al. 2017,
 arXiv 1706.03762, eq. 1 (softmax attention).
@@ -39,7 +39,7 @@ def attention(terms: SSDTerms, dtype: torch.dtype = torch.float64) -> Float[Tens
 def output(
     terms: SSDTerms, M: Float[Tensor, "batch head query key"] | None = None
 ) -> Float[Tensor, "batch seq head dim"]:
-    """y[i] = Σ_j M[i,j]·dt[j]·x[j] + D·x[i], what the scan returns; of another M, if one is given."""
+    """y[i] = Σ_j M[i,j]·dt[j]·x[j] + D·x[i], what the scan returns; with another M, if given."""
     M = attention(terms) if M is None else M
     x = terms.x.double()
     return torch.einsum("bhij,bjh,bjhp->bihp", M, terms.dt.double(), x) + terms.D.double()[:, None] * x

@@ -21,10 +21,10 @@ CHUNK = 64
 def reconstruct(
     terms: SSDTerms, *, queries: slice | None = None, include_skip: bool = True
 ) -> Float32[Tensor, "batch queries head dim"]:
-    """y[i] = Σ_j M[i,j]·dt[j]·x[j] + D·x[i] in linear memory; without `include_skip`, less the D·x part.
+    """y[i] = Σ_j M[i,j]·dt[j]·x[j] + D·x[i] in linear memory; without `include_skip`, no D·x part.
 
-    `queries` is a slice of positions without a step; None means all. Rows of M that a hook replaced are
-    summed as they are. ValueError for a slice with a step or without a position.
+    `queries` is a slice of positions without a step; None means all. Rows of M that a hook replaced
+    count as they are. ValueError for a slice with a step or without a position.
     """
     rows = position_range("queries", queries, terms.length)
     y = terms.x.new_empty(terms.batch, len(rows), *terms.x.shape[2:])
@@ -47,7 +47,7 @@ def reconstruct(
     for edited in terms.edited_attention:
         inside = slice(max(edited.start, rows.start), min(edited.stop, rows.stop))
         if inside.start < inside.stop:
-            # Zero above the diagonal already; cut again, no gradient goes there either.
+            # Zero above the diagonal already; tril keeps gradients out too.
             M = edited.matrix[:, :, _shifted(inside, edited.start)].tril(inside.start)
             written = (terms.dt[..., None] * terms.x)[:, : M.shape[-1]]
             y[:, _shifted(inside, rows.start)] = torch.einsum("bhij,bjhp->bihp", M, written)
@@ -126,7 +126,7 @@ def _written(
 def left_of_state(
     terms: SSDTerms, chunk: slice, heads: Int64[Tensor, " heads"]
 ) -> Float32[Tensor, "batch heads chunk"]:
-    """Decay at each position of a chunk of the state before its first position."""
+    """What is left at each position of a chunk of the state before it."""
     cum = terms.cum_log_decay[:, heads, chunk]
     if chunk.start:
         cum = cum - terms.cum_log_decay[:, heads, chunk.start - 1, None]
@@ -136,5 +136,5 @@ def left_of_state(
 def per_head(
     terms: SSDTerms, grouped: Float32[Tensor, "batch chunk group state"], heads: Int64[Tensor, " heads"]
 ) -> Float32[Tensor, "batch chunk heads state"]:
-    """B or C of these heads: that of the group each of them reads."""
+    """B or C of these heads, from the group that each reads."""
     return grouped[:, :, heads // terms.heads_per_group]

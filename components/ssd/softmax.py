@@ -6,7 +6,7 @@ For query position i and key position j ≤ i of a head h that reads group g = h
     P[i,j] = exp(E[i,j]) / Σ_{k≤i} exp(E[i,k])      attention, a distribution in each row
 
 Source: Vaswani et al. 2017, arXiv 1706.03762, eq. 1; grouped queries, Ainslie et al. 2023, arXiv 2305.13245.
-Entries with j > i are exactly zero, and so is what belongs to padding.
+Entries with j > i, and those of padding, are exactly zero.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _MAX_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxTerms:
-    """What one layer of softmax attention compares, over one text.
+    """What one layer of softmax attention compares.
 
     `q` and `k` are as the layer compares them, after rotary embedding and any multiplier, in the model's
-    precision; everything that follows from them is computed in float32. `valid` is False at padding, where
-    nothing is read and nothing reads; None where there is none. `edited` are rows of P that a hook replaced
-    in the run that these terms are of; P has them wherever it is asked for.
+    precision; everything that follows from them is computed in float32. `valid` is False at padding, which
+    neither reads nor is read; None without padding. `edited` are rows of P that a hook replaced in the run;
+    all functions that return P use them.
     """
 
     kind: ClassVar[str] = "softmax"
@@ -52,12 +52,12 @@ class SoftmaxTerms:
     edited: tuple[EditedRows, ...] = ()
 
     def detached(self) -> SoftmaxTerms:
-        """The same numbers, through which no gradient passes."""
+        """The same terms, detached from the graph."""
         edited = tuple(rows.detached() for rows in self.edited)
         return replace(self, q=self.q.detach(), k=self.k.detach(), edited=edited)
 
     def lengthened(self, length: int) -> SoftmaxTerms:
-        """Those of a text that goes on to `length` with tokens that read nothing and are not read."""
+        """The terms with the text padded to `length` by tokens that neither read nor are read."""
         q, k = (F.pad(each, (0, 0, 0, 0, 0, length - self.length)) for each in (self.q, self.k))
         return replace(self, q=q, k=k)
 
@@ -91,7 +91,7 @@ def softmax_attention(
 ) -> Float32[Tensor, "batch heads queries keys"]:
     """P, the attention pattern; arguments and errors as for `effective_attention`.
 
-    A row needs the scores of all keys before it, and no other row: of a window only its rows are computed.
+    A row needs the scores of all keys before it, and no other row, so only a window's rows are computed.
     Memory: the output and a constant.
     """
     head_index = resolve("head", heads, terms.heads)
@@ -184,7 +184,7 @@ def pooled_scores(
 def _rows(
     terms: SoftmaxTerms, heads: Int64[Tensor, " head"], queries: Int64[Tensor, " query"]
 ) -> Iterator[tuple[slice, slice, Float32[Tensor, "batch head row key"]]]:
-    """Rows of P, some heads and queries at a time, each up to the last of its queries."""
+    """Rows of P, some heads and queries at a time, with keys up to their last query."""
     if not len(queries):
         return
     device = terms.q.device
@@ -195,7 +195,7 @@ def _rows(
     for first in range(0, len(heads), step):
         members = slice(first, min(first + step, len(heads)))
         h = heads[members].to(device)
-        # Once for all their rows: to gather and widen the keys takes longer than a block of rows.
+        # Once for all rows: gathering and widening the keys takes longer than a block of rows.
         k = terms.k[:, :reached].index_select(2, h // terms.heads_per_group).float().permute(0, 2, 3, 1)
         for start in range(0, len(queries), at_a_time):
             rows = slice(start, min(start + at_a_time, len(queries)))
@@ -208,7 +208,7 @@ def _rows(
             if padding is not None:
                 P.masked_fill_(padding[:, :, None, : most + 1], -torch.inf)
             P = P.softmax(dim=-1)
-            if padding is not None:  # a row at padding reads nothing, of which softmax makes NaN
+            if padding is not None:  # a row at padding reads nothing: softmax returns NaN
                 P = P.masked_fill(padding[:, :, i, None], 0.0)
             put_rows(P, terms.edited, heads[members], queries[rows], torch.arange(most + 1))
             yield members, rows, P

@@ -37,7 +37,7 @@ def state_norms(
     With S₀ the state before a chunk and k[i] what is left of it at position i, the square of the norm is
     k[i]²·‖S₀‖² + 2·k[i]·Σ_j w[j]·⟨x[j] ⊗ B[j], S₀⟩ + Σ_j Σ_k w[j]·w[k]·⟨x[j] ⊗ B[j], x[k] ⊗ B[k]⟩,
     sums over the chunk up to i. As the root of a sum of products it is off by 1e-7 of the state, but where
-    tokens cancel each other by up to 4e-4 of what was there before.
+    tokens cancel each other by up to 4e-4 of the earlier state.
     """
     terms.check_state()
     chosen = resolve("head", heads, terms.heads)
@@ -59,9 +59,9 @@ def state_shares(
 ) -> Float32[Tensor, "batch heads key"]:
     """Share of every token j ≤ t in the state after `position` t: w[j]·⟨x[j] ⊗ B[j], S[t]⟩ / ‖S[t]‖².
 
-    It is the length of what j has left there along the state itself, in lengths of the state. Shares sum to
-    one, since Σ_j w[j]·⟨x[j] ⊗ B[j], S[t]⟩ = ⟨S[t], S[t]⟩. They are signed: what is written against the state
-    has a negative share, and the others then exceed one. All are zero where the state is.
+    It is the component along S[t] of what j has left there, divided by ‖S[t]‖. Shares sum to one, since
+    Σ_j w[j]·⟨x[j] ⊗ B[j], S[t]⟩ = ⟨S[t], S[t]⟩. They are signed: a token written against the state has a
+    negative share, and the others then sum to more than one. All are zero where the state is.
 
     Negative positions count from the end; `heads` as for `state_norms`. IndexError when the position or a
     head does not exist, ValueError as there. Memory: the output, one state and one chunk.
@@ -96,7 +96,7 @@ def state_contributions(
 def _left(
     terms: SSDTerms, position: int, heads: slice | Sequence[int] | None
 ) -> Float32[Tensor, "batch heads key"]:
-    """w: what is left at a position of how strongly each token up to it was written."""
+    """w[j] = L[t,j]·dt[j] of each token j up to a position t."""
     terms.check_state()
     t = int(resolve("query position", [position], terms.length))
     return decay(terms, heads=heads, queries=[t], keys=slice(t + 1), include_dt_scaling=True)[:, :, 0]

@@ -1,10 +1,10 @@
-"""The terms of one Mamba-2 layer: what its state-space scan was given.
+"""The terms of one Mamba-2 layer: the inputs of its state-space scan.
 
 Names follow the Mamba-2 paper (Dao & Gu 2024, "Transformers are SSMs", arXiv 2405.21060):
 
     x      [batch, seq, heads, head_dim]  what a head writes to its state
     B      [batch, seq, groups, state]    where it is written (the "key")
-    C      [batch, seq, groups, state]    where is read (the "query")
+    C      [batch, seq, groups, state]    where it reads (the "query")
     dt     [batch, seq, heads]            step size Δ, after softplus and any clamp
     A      [heads]                        decay rate, negative: A = −exp(A_log)
     D      [heads]                        skip connection
@@ -32,14 +32,14 @@ from components.ssd.edited import EditedRows
 
 @dataclass(frozen=True, eq=False)
 class SSDTerms:
-    """The terms of one layer over one text; the module's docstring is the glossary.
+    """The terms of one layer over texts; the module's docstring is the glossary.
 
-    All tensors are float32, except `cum_log_decay`. That one is float64, because L is made of differences of
+    All tensors are float32, except `cum_log_decay`. That one is float64, because L comes from differences of
     it: with a float32 sum the entries are off by 4e-5 of the largest at 1,024 tokens and, under strong decay,
-    by 1e-3 at 4,096; with float64 by 4e-7. It stays on the CPU where the device knows no float64 (MPS).
+    by 1e-3 at 4,096; with float64 by 4e-7. It stays on the CPU where the device has no float64 (MPS).
 
-    `edited_decay` and `edited_attention` are rows of L and M that hooks replaced in the run that these terms
-    are of. L and M have them wherever they are asked for; a state does not follow from them.
+    `edited_decay` and `edited_attention` are rows of L and M that hooks replaced in the run. All functions
+    that return L or M use them; no state follows from them.
     """
 
     kind: ClassVar[str] = "mamba2"
@@ -96,7 +96,7 @@ class SSDTerms:
         )
 
     def detached(self) -> SSDTerms:
-        """The same numbers, through which no gradient passes."""
+        """The same terms, detached from the graph."""
         tensors: dict[str, Any] = {
             name: value.detach() for name, value in vars(self).items() if isinstance(value, Tensor)
         }
@@ -108,7 +108,7 @@ class SSDTerms:
         )
 
     def lengthened(self, length: int) -> SSDTerms:
-        """Those, without x, of a text that goes on to `length` with tokens that write and read nothing."""
+        """The terms, without x, with the text padded to `length` by tokens that write and read nothing."""
         more = length - self.length
         return SSDTerms.from_parts(
             x=F.pad(self.x[..., :0], (0, 0, 0, 0, 0, more)),
@@ -120,7 +120,7 @@ class SSDTerms:
         )
 
     def check_state(self) -> None:
-        """Raise ValueError where no state led to the scan's output: rows of M were replaced."""
+        """Raise ValueError if a hook replaced rows of M, so that no state gave the output."""
         if self.edited_attention:
             raise ValueError(
                 "A hook replaced rows of L or M in this run, so its scan read them and no state. "

@@ -14,7 +14,7 @@ _MIN_BYTES = 2**25
 
 
 def fresh_zeros(shape: tuple[int, ...], device: torch.device) -> Float32[Tensor, ...]:
-    """Zeros that on a CPU take time and memory only where something else is written, if they are many.
+    """Zeros; large ones on a CPU take time and memory only where something is written.
 
     The system hands out pages of zeros when they are first touched, so what lies above the diagonal costs
     nothing; PyTorch would write the zeros itself. (NumPy would leave them to the system too, but in large

@@ -28,8 +28,8 @@ from explorer.uploads import text_of_file
 from explorer.waiting import wait_for
 from explorer.widgets import chosen, put, put_first
 
-# (As a docstring this would stand on the page.)
-SHORT_BYTES = 1024  # Of a prompt. Running one that is no longer costs nothing worth a word.
+# (As a docstring this would appear on the page.)
+SHORT_BYTES = 1024  # Of a prompt. The page shows no cost for one that is no longer.
 
 LABELS = {entry.name: entry.label for entry in CATALOGUE}
 FIRST_MODEL = settings().offered[0]
@@ -39,7 +39,7 @@ notice = st.empty()
 state = session()
 put_first("model", state.selection.subject.model)
 put_first("prompt", state.selection.subject.prompt)
-# What a head does in the embedded model, it does in no other.
+# Only in the embedded model do heads do what presets say.
 presets = [preset for preset in PRESETS if chosen("model", str) == DEMO or not preset.names_head]
 put("preset", state.selection.preset.name if state.selection.preset in presets else None)
 
@@ -53,17 +53,17 @@ def take_preset() -> None:
 
 
 def stop_loading() -> None:
-    """Go back to the model before."""
+    """Go back to the previous model."""
     put("model", state.selection.subject.model)
 
 
 def stop_running() -> None:
-    """Go back to the picture before; the typed prompt stays in its box."""
+    """Go back to the last drawn selection; the prompt stays in its box."""
     pick(state.drawn or first_selection(FIRST_MODEL))
 
 
 def agree() -> None:
-    """Run a prompt of which the page has said what it will cost."""
+    """Run the typed prompt, whatever its cost."""
     take_prompt("prompt")
     state.agreed = state.selection.subject
 
@@ -73,7 +73,7 @@ def take_file() -> None:
     file = chosen("upload", UploadedFile)
     if file is None:
         return
-    put("upload_menu", False)  # it would stand before what comes of it
+    put("upload_menu", False)  # it would cover the result
     most = settings().most_upload_kilobytes
     try:
         if file.size > most * 1024:
@@ -88,7 +88,7 @@ def take_file() -> None:
         take_prompt("prompt")
 
 
-# While a session's first model is being loaded, the browser has time to fetch what draws charts.
+# While a session's first model loads, the browser has time to fetch the chart library.
 first_chart = st.empty()
 if state.drawn is None:
     first_chart.vega_lite_chart({"mark": "point", "data": {"values": []}, "height": 1}, alt="Nothing yet.")
@@ -143,7 +143,7 @@ with model_slot:
             "This model cannot be opened. The page still shows the previous one.", icon=":material/error:"
         )
         st.text(error)
-        if state.selection.subject.model == wanted:  # it came with the link, so there is none before
+        if state.selection.subject.model == wanted:  # it came with the link: there is no previous one
             pick(state.selection.with_model(FIRST_MODEL))
     else:
         pick(state.selection.with_model(wanted or ""))

@@ -1,4 +1,4 @@
-"""The page "Generate": a text goes on, token by token, and the picked head is seen to read it."""
+"""The page "Generate": the model continues a text, and the page shows how the picked head reads it."""
 
 from functools import partial
 
@@ -40,7 +40,7 @@ for name, value in state.sampling.items():
 
 
 def begin() -> None:
-    """Let the text before go. The new one begins below, where the page can say why it cannot."""
+    """Drop the previous text. The new one starts below, where the page can show errors."""
     take_prompt(PROMPT)
     stop()
     state.continuation = None
@@ -48,7 +48,7 @@ def begin() -> None:
 
 
 def stop() -> None:
-    """Keep what has come."""
+    """Stop; keep the text so far."""
     if state.continuation is not None:
         state.continuation.stop()
 
@@ -156,7 +156,7 @@ with buttons:
     )
     st.button("Stop", key="stop", on_click=stop, icon=":material/stop:", disabled=not running)
 
-# What comes
+# The text
 
 viewer = main_viewer(models.bridge(subject.model).heads, None, "motion")
 larger_type(viewer)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 READING_WIDTH = 1180
 PROMPT, LAYER, HEAD = PRESETS[0].prompt, PRESETS[0].layer, PRESETS[0].head
 # A word of the prompt, and the one that replaces it to show what the convolution mixes. (As a docstring
-# this would stand on the page.)
+# this would appear on the page.)
 SWAP = ("kitchen", "library")
 
 
@@ -96,7 +96,7 @@ def power_of_ten(value: float) -> str:
 
 @st.cache_data(max_entries=4, show_spinner=False)
 def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, float, list[float]]:
-    """The model's next token, its probability, and what is left of it without one cell, head by head."""
+    """The model's next token, its probability, and that without one cell, head by head."""
     model = bridge(DEMO)
     logits, cache = model.run_with_cache(prompt)
     probabilities = logits[0, -1].softmax(-1)
@@ -116,7 +116,7 @@ def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, fl
 
 tell()
 passage = named_passage()
-write_address(passage)  # what was picked is there after a reload, and on the way back
+write_address(passage)  # so that Back and a reload keep what was picked
 
 with st.spinner("Running the example through the embedded model"):
     example = capture(Subject(DEMO, PROMPT))

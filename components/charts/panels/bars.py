@@ -1,6 +1,6 @@
 """The bars below the text: what the shown row reads, key by key, or the sums of a span of the text.
 
-They are a part of the panels' view, so that a bar and its cell point at each other.
+They are a part of the panels' view, so that hovering a bar marks its cell, and the reverse.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from components.charts.panels.look import Look
 from components.charts.window import TILE_LABEL_STEP
 
 _LABEL_WIDTH = 13
-"""Pixels that a label takes from left to right: it is turned."""
+"""Pixels that a label, turned by 90°, takes from left to right."""
 
 
 def bar_params(look: Look) -> dict[str, str]:
     """Parameters by name.
 
-    The bars stand in `bar_slots` and reach from `bar_low` to `bar_high`, of values or, with logarithmic
-    colours, of `strength`, a Vega expression of a value and a limit.
+    The bars stand in `bar_slots`, on a scale from `bar_low` to `bar_high`: of values or, with logarithmic
+    colours, of `look.strength`.
     """
     bounds = {"low": "0" if look.unsigned else "-1", "high": "1"}
     full = "(summed ? sums_limit : attention_limit)"
@@ -44,13 +44,13 @@ def bar_params(look: Look) -> dict[str, str]:
 
 
 def bars(look: Look) -> list[alt.Chart]:
-    """The bars, their frame, and words above them."""
+    """The bars, the frame of the shown key, and words above them."""
     scale = look.scale
     of_row = "row >= 0 && datum.slot < reach[row] ? attentions[before[row] + datum.slot] : null"
     value = f"summed ? datum.sum : {of_row}"
 
     def height(of: str) -> str:
-        """Pixels down to where a value stands."""
+        """Pixels from the top to the height of a value."""
         at = f"(logarithmic ? {look.strength(of, 'bar_full')} : {of})"
         return (
             f"row_bottom - (clamp({at}, bar_low, bar_high) - bar_low) / (bar_high - bar_low) * {{h}}".format(
@@ -148,7 +148,7 @@ def bars(look: Look) -> list[alt.Chart]:
 
 
 def _labels(scale: float) -> alt.Chart:
-    """The labels below; what carries them is invisible."""
+    """The labels below, on an invisible mark."""
     axis = readable_axis(
         "",
         scale,

@@ -1,13 +1,12 @@
 """The linked panels of one head, content C·Bᵀ ∘ decay L = attention M, above the text itself.
 
-Each factor of the head's kind has one. A head of softmax attention has two of them, scores and attention;
-words about it stand where the third would, so that the panels of all heads are of one size.
+Each factor of the head's kind has a panel. A head of softmax attention has two, scores and attention;
+words about it take the room of the third, so that the panels of all heads have one size.
 
-All stand in one Vega view: one view has one width, which follows the page (charts joined by `hconcat` cannot
-follow it), and what is pointed at in one panel can be marked in all without a rerun. A panel is a
-picture with one pixel per cell. Where things stand is in `geometry`, what the pointer does in `pointer`, what
-is drawn in `matrices`, `marks`, `titles`, `dt_bars`, `bars` and `components.charts.strip`; all of them take
-the `Look`.
+All panels share one Vega view: its width follows the page (charts joined by `hconcat` cannot follow it), and
+hovering a cell in one panel marks it in all without a rerun. A panel is a picture with one pixel per cell.
+`geometry` computes positions and sizes, `pointer` handles the pointer, and `matrices`, `marks`, `titles`,
+`dt_bars`, `bars` and `components.charts.strip` draw; all of them take the `Look`.
 """
 
 from __future__ import annotations
@@ -56,17 +55,16 @@ def panels_chart(
     logarithmic: bool = False,
     larger: bool = False,
 ) -> Figure:
-    """Content, decay and attention of one head as linked pictures, and the text they are about.
+    """Content, decay and attention of one head as linked pictures, and the text below them.
 
-    `pointed` is the pair of positions (i, j) whose cell is kept, and shown while the pointer is in no panel.
+    `pointed` is the pair of positions (i, j) of the kept cell, shown while the pointer is on no cell or bar.
     Content and attention have diverging scales that are full at ± `limits` ("content" and "attention"), by
-    default at their own largest; what has no sign runs from zero, decay from 0 to 1. `logarithmic` colours
-    show weak values too. `with_dt` shows M·dt as attention, and dt below the decay. `with_bars` adds what the
-    shown row reads as bars; with `span` they are its sums while nothing is pointed at. `larger` is type for a
-    projector.
+    default at their own largest; unsigned factors start at zero, decay ends at 1. `logarithmic` colours show
+    weak values too. `with_dt` shows M·dt as attention, and dt below the decay. `with_bars` adds bars of the
+    shown row; with `span`, of its sums while the pointer is on no cell. `larger` type is for a projector.
 
-    A press in a row of a panel or on a token of the text is the selection `PICK_QUERY`, a brush in a panel is
-    `OPEN_WINDOW`, one over the text `OPEN_SPAN`.
+    A click in a row of a panel or on a token fires the selection `PICK_QUERY`, a brush in a panel
+    `OPEN_WINDOW`, and `with_bars` one over the text `OPEN_SPAN`.
     """
     look = Look(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger)
     factors = cells.kind.factors
@@ -133,14 +131,14 @@ def panels_chart(
 
 
 def _labelled(tiles: pd.DataFrame, pooled: bool) -> pd.DataFrame:
-    """Rows or columns with what stands beside them: `i` to `stop` − 1 as `at`, and `label` for the axis."""
+    """Rows or columns with their positions `i` to `stop` − 1 in figures, `at`, and the axis `label`."""
     at = [in_figures(range(*ends)) for ends in zip(tiles["start"], tiles["stop"], strict=True)]
     label = [f"{start:,}" for start in tiles["start"]] if pooled else tiles["text"]
     return tiles.rename(columns={"start": "i"}).assign(at=at, label=label)
 
 
 def _note(cells: HeadCells) -> str:
-    """What a pooled cell is."""
+    """The size of a pooled cell in words."""
     if not cells.pooled:
         return ""
     sides = [int((tiles["stop"] - tiles["start"]).max()) for tiles in (cells.queries, cells.keys)]
@@ -148,8 +146,8 @@ def _note(cells: HeadCells) -> str:
 
 
 def _span_facts(cells: HeadCells, span: SpanSums | None) -> dict[str, Any]:
-    """For the scene: the span whose sums the bars are, and which sums; `span_from` to `span_to` are its rows
-    or, where it is read, its columns.
+    """For the scene: the span whose sums the bars show, and their range. `span_from` to `span_to` are its
+    rows or, if `read_by`, its columns.
     """
     if span is None:
         numbers = dict.fromkeys(("span_from", "span_to", "sums_low", "sums_high"), 0.0)
@@ -224,7 +222,7 @@ def _chart(look: Look) -> dict[str, Any]:
             *(alt.param(name=name, expr=expression) for name, expression in expressions.items()),
         )
         .properties(
-            height=1,  # everything hangs from the top, and how high it is depends on the width
+            height=1,  # the layout starts at the top, and its height depends on the width
             autosize=FILL_WIDTH,
             padding=EDGE,
             usermeta=CANVAS,
@@ -241,7 +239,7 @@ _SCENE = (
 
 
 def _of_tables(look: Look) -> list[alt.Parameter]:
-    """Parameters that hold what is in the tables."""
+    """Parameters with the columns of the tables."""
     lists = {
         "labels": ("queries", "label"),
         "query_texts": ("queries", "text"),

@@ -14,7 +14,7 @@ from components.charts.panels.look import Look
 
 
 def dt_bars(look: Look) -> list[alt.Chart]:
-    """The dt of each key below the decay: how strongly it was written; its largest stands beside."""
+    """The dt of each key below the decay: how strongly it was written; the largest is beside them."""
     base = f"(tops[1] + side * {FILLED} + {DT_HEIGHT * look.scale + 4})"
     bars: alt.Chart = (
         rows_of("keys")
@@ -28,7 +28,7 @@ def dt_bars(look: Look) -> list[alt.Chart]:
         .mark_rect(fill=alt.ExprRef(f"{IS_DARK} ? '{AMOUNT.dark[1]}' : '{AMOUNT.light[1]}'"), tooltip=None)
         .encode(x=x_pixels("x"), x2="x_end", y=y_pixels("base"), y2="top")
     )
-    # Beside the bars; where no panel leaves room there, above them, in the gap.
+    # Beside the bars, in the gap; hidden where stacked panels leave no room there.
     words: list[dict[str, Any]] = [{"line": 0, "up": DT_HEIGHT * look.scale - 8}, {"line": 1, "up": 5}]
     name = (
         inline(words)

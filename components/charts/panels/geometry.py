@@ -1,10 +1,10 @@
 """Where everything stands in the panels' view, as Vega expressions of its width.
 
-One view has one width, which follows the page, so everything is placed where the view is drawn. From about
-`_ABREAST` pixels on, the three panels stand side by side; on a narrower page one below the other, each as
-wide as the page. Below them stand the text and the bars of a row.
+The view's width follows the page, so the browser computes the layout. From about `_ABREAST` pixels on, the
+three panels stand side by side; on a narrower page one below the other, each as wide as the page. Below them
+stand the text and the bars of a row.
 
-Of a window on the diagonal the upper triangles are empty and hold titles, figures and legends; any other
+For a window on the diagonal the upper triangles are empty and hold titles, figures and legends; any other
 window fills its panels, and they move down to make room above (`head_room`).
 """
 
@@ -14,13 +14,13 @@ from components.charts.panels.look import Look
 from components.charts.strip import LINE, letters_across
 
 MIN_SLOTS = 12
-"""A panel is at least this many slots wide, so that the cells of a very short text do not become posters."""
+"""A panel is at least this many slots wide, so that the cells of a very short text are not huge."""
 
 GAP = 0.14
 """Space between two panels in sides of a panel; holds "∘" and "="."""
 
 ROOM_ABOVE = 84
-"""Pixels that titles, figures and legends take above panels that are filled to their corners."""
+"""Pixels of the titles, figures and legends above panels that are filled to their corners."""
 
 DT_HEIGHT = 30
 """Height of the bars of dt, in pixels."""
@@ -29,11 +29,11 @@ ROW_HEIGHT = 130
 """Height of the bars of a row, in pixels."""
 
 ABOUT_HEIGHT = 18 * 7 + 12
-"""Height of the words where a third panel would be, in pixels."""
+"""Height of the words in the room of a third panel, in pixels."""
 
 FILLED = "(rows / row_slots)"
 FILLED_ACROSS = "(columns / key_slots)"
-"""How much of a panel's side the cells take: all of it but for very short texts."""
+"""Part of a panel's side that the cells take: all, except for very short texts."""
 
 LABEL_LIMIT = 88
 """Longest label in pixels; on a narrow page half of it."""
@@ -46,12 +46,12 @@ _ACROSS = 3 + 2 * GAP
 
 
 def label_limit(look: Look) -> str:
-    """Pixels of the longest label."""
+    """Longest label in pixels."""
     return f"(width < 480 ? {LABEL_LIMIT * look.scale / 2} : {LABEL_LIMIT * look.scale})"
 
 
 def label_size(what: str, look: Look) -> str:
-    """Pixels of the type of the labels of rows or of columns ("key")."""
+    """Font size in pixels of the labels of rows ("row") or columns ("key")."""
     return f"clamp(side / {what}_slots, {11 * look.scale}, {15 * look.scale})"
 
 
@@ -61,10 +61,10 @@ def dt_room(look: Look) -> float:
 
 
 def layout(look: Look) -> dict[str, str]:
-    """Parameters by name: sizes and corners in pixels, of up to three panels, 0, 1 and 2. What a kind of head
-    says about itself stands where panel 2 would.
+    """Parameters by name: sizes and corners in pixels, of up to three panels, 0, 1 and 2. The words
+    about a kind of head stand where panel 2 would.
 
-    `lefts` and `tops` are the upper left corners of the panels, one below the other where it is `stacked`.
+    `lefts` and `tops` are the upper left corners of the panels, one below the other if `stacked`.
     """
     scale, panels, below = look.scale, len(look.panels), dt_room(look)
     step = f"head_room + side * {FILLED} + label_room + {16 * scale}"
@@ -77,14 +77,14 @@ def layout(look: Look) -> dict[str, str]:
         "label_room": f"min({label_limit(look)}, longest * 0.6 * {label_size('key', look)}) + {46 * scale}",
         "tops": f"stacked ? [head_room, head_room + {step}, head_room + 2 * ({step}) + {below}]"
         " : [head_room, head_room, head_room]",
-        # below the words too, which a very short text leaves beside its triangles
+        # also below the figures, which reach further down than a very short text's panels
         "strip_top": f"max({last}, {words}, tops[{panels - 1}] + {170 * scale}) + {24 * scale}",
         "across": letters_across(scale),
         "letter": "width / (across * 0.61)",
         "strip_bottom": f"strip_top + data('scene')[0]['lines_' + across] * letter * {LINE}",
         "row_top": f"strip_bottom + {48 * scale}",
         "row_bottom": f"row_top + {ROW_HEIGHT * scale}" if look.with_bars else "strip_bottom",
-        # The view is as high as its marks: its labels alone would be cut when a text with more lines comes.
+        # Marks, not labels, set the view's height: a text with more lines would cut off the labels.
         "view_bottom": f"row_bottom + min({LABEL_LIMIT * scale}, longest * {0.6 * 14 * scale}) + {16 * scale}"
         if look.with_bars
         else "row_bottom",
@@ -92,7 +92,7 @@ def layout(look: Look) -> dict[str, str]:
 
 
 def panel_at(x: str, y: str, panels: int) -> str:
-    """The number of the panel in whose part of the view a point is."""
+    """The number of the panel whose part of the view contains a point."""
     last = panels - 1
     down = "".join(f"{y} < tops[{panel + 1}] - head_room ? {panel} : " for panel in range(last)) + str(last)
     return f"(stacked ? ({down}) : clamp(floor({x} / side / {1 + GAP}), 0, {last}))"

@@ -1,4 +1,4 @@
-"""What decides how the panels' view is drawn, apart from the numbers in it."""
+"""The settings that decide how the panels' view looks, apart from its data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Look:
 
     @property
     def scale(self) -> float:
-        """How many times larger than usual type is."""
+        """Factor of the type size."""
         return type_scale(self.larger)
 
     @property
@@ -43,22 +43,22 @@ class Look:
 
     @property
     def attention(self) -> Factor:
-        """What the last panel shows."""
+        """The factor in the last panel."""
         return self.kind.attention_with(dt=self.with_dt)
 
     @property
     def attention_title(self) -> str:
-        """Its name beside a number."""
+        """The name of `attention` beside a number."""
         return self.attention.label or self.attention.name
 
     def is_unsigned(self, factor: Factor) -> bool:
-        """Whether the panel of a factor runs from zero."""
+        """Whether the colours of a factor start at zero."""
         return self.unsigned if factor is self.kind.attention else not factor.signed
 
     def colours(self, factor: Factor) -> alt.Scale:
-        """Those of its panel; attention's are those of the text and of the bars too."""
+        """The colour scale of a factor's panel; the text and the bars use attention's."""
         return amount() if self.is_unsigned(factor) else diverging()
 
     def strength(self, value: str, limit: str) -> str:
-        """Vega expression: how far a value is on the scale of colours that is full at `limit`."""
+        """Vega expression: the position of a value on the colour scale that is full at `limit`."""
         return strength_expr(value, limit, logarithmic=self.logarithmic)

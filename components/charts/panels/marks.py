@@ -1,4 +1,4 @@
-"""What is marked in every panel at once: the shown cell with its row and column, and a span of the text."""
+"""Marks in every panel at once: the shown cell with its row and column, and a span of the text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from components.charts.panels.look import Look
 
 
 def marks_of_shown(look: Look) -> list[alt.Chart]:
-    """Query row, key column and frame of the shown cell in every panel; and, while another is pointed at,
-    the kept row, dashed.
+    """Query row, key column and frame of the shown cell in every panel; and, while the pointer is on another
+    row, the kept row, dashed.
     """
     shown = (
         inline(look.each_panel)
@@ -71,7 +71,7 @@ def marks_of_shown(look: Look) -> list[alt.Chart]:
 
 
 def marks_of_span(look: Look) -> list[alt.Chart]:
-    """In every panel, the rows that a span of the text reads with, or the columns in which it is read."""
+    """In every panel, the rows of a span of the text or, if it is read, its columns."""
     spans = (
         inline(look.each_panel)
         .transform_filter("summed && span_to > span_from")

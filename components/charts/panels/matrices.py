@@ -1,4 +1,4 @@
-"""The panels: pictures of the matrices, their edges, labels and legends, and the rows that hear a press."""
+"""The panels: pictures of the matrices, their edges, labels and legends, and the rows to click."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from components.ssd import Factor
 
 
 def legends(look: Look) -> list[alt.Chart]:
-    """The colour bars of the panels, beside their titles. What carries them is invisible."""
+    """The colour bars of the panels, beside their titles, on invisible marks."""
     return [_legend(look, factor, panel) for panel, factor in enumerate(look.kind.factors)]
 
 
@@ -49,7 +49,7 @@ def _legend(look: Look, factor: Factor, panel: int) -> alt.Chart:
 
 
 def pressable_rows(look: Look) -> list[alt.Chart]:
-    """The rows of each panel, open to a press but not drawn, with the panel's labels."""
+    """The clickable, invisible rows of each panel, with the panel's labels."""
     return [_pressable(look, panel) for panel in range(len(look.panels))]
 
 
@@ -75,7 +75,7 @@ def _pressable(look: Look, panel: int) -> alt.Chart:
                 axis=_query_axis(look, panel),
             ),
             y2="low",
-            # No tooltip of their own, but a channel for one, else Vega-Lite shuts them to the pointer.
+            # No tooltip, but a channel for one: without it Vega-Lite makes the marks ignore the pointer.
             tooltip=alt.value(None),
         )
     )
@@ -83,7 +83,7 @@ def _pressable(look: Look, panel: int) -> alt.Chart:
 
 
 def _query_axis(look: Look, panel: int) -> alt.Axis:
-    """Rows left of the first panel, or of each where they stand one below the other."""
+    """Row labels left of the first panel, or of every panel if they are stacked."""
     here = "true" if panel == 0 else "stacked"
     return _tile_axis(
         look,
@@ -101,7 +101,7 @@ def _query_axis(look: Look, panel: int) -> alt.Axis:
 
 
 def _key_axis(look: Look, panel: int) -> alt.Axis:
-    """Columns under the panel number `panel`, the title under their middle."""
+    """Column labels under the panel number `panel`, the title under their middle."""
     below = f"stacked && {panel} !== 1 ? 0 : {dt_room(look)}"
     return _tile_axis(
         look,
@@ -120,7 +120,7 @@ def _key_axis(look: Look, panel: int) -> alt.Axis:
 
 
 def _tile_axis(look: Look, title: str, what: str, count: str, labels: str, **options: Any) -> alt.Axis:
-    """Labels at the middle of their slots. Vega drops evenly what does not fit; none is cut in two."""
+    """Labels at the middle of their slots. Vega drops evenly those that do not fit; none is cut in two."""
     return readable_axis(
         title,
         look.scale,
@@ -138,7 +138,7 @@ def _tile_axis(look: Look, title: str, what: str, count: str, labels: str, **opt
 
 
 def pictures(look: Look) -> alt.Chart:
-    """The matrices."""
+    """The pictures of the matrices."""
     pictures: alt.Chart = (
         rows_of("pictures")
         .transform_calculate(

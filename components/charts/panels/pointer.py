@@ -1,8 +1,8 @@
-"""What the pointer does in the panels' view: it points at a cell, keeps a row, brushes a window or a text.
+"""What the pointer does in the panels' view: hover a cell, keep a row, brush a window or the text.
 
-No mark feels the pointer cell by cell: Vega visits every mark on each repaint, and 3 × 8,256 invisible ones
-cost more than all the rest. Instead `row` and `key` are computed from where the pointer is. A mark under
-everything hears it wherever it goes, and when it leaves the view, what it pointed at is let go.
+Cells have no marks to catch the pointer: Vega visits every mark on each repaint, and 3 × 8,256 invisible ones
+cost more than all the rest. Instead expressions compute `row` and `key` from the pointer's position. A mark
+under everything catches the pointer everywhere; when it leaves the view, the hover ends.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from components.charts.panels.geometry import FILLED, FILLED_ACROSS, MIN_SLOTS, 
 from components.charts.strip import LETTER, LINE
 
 PICK_QUERY = "query"
-"""Name of the point selection of a pressed row, or of the pressed text: its first query `i`, and `stamp`."""
+"""Name of the point selection of a clicked row or token: its first query `i`, and `stamp`."""
 
 OPEN_WINDOW = "window"
-"""Name of the selection that a brush leaves when it is let go: `query_start`, `query_stop`, `key_start` and
+"""Name of the selection that fires when a brush ends: `query_start`, `query_stop`, `key_start` and
 `key_stop` of the brushed window, and `stamp`. Empty if nothing was brushed."""
 
 OPEN_SPAN = "span"
-"""Name of the selection that a brush over the text leaves: `span_start`, `span_stop`, and `stamp`."""
+"""Name of the selection that fires when a brush over the text ends: `span_start`, `span_stop`, `stamp`."""
 
 STAMP = "now() + 0 * press_x[0]"
-"""Vega expression: another number at each press, so that what is pressed twice is told twice."""
+"""Vega expression: a new number at each press, so that pressing the same mark twice fires twice."""
 
 _MOVED = 4
-"""Pixels from which on a press is a brush."""
+"""Pixels of movement beyond which a press is a brush."""
 
 
 def selections() -> list[alt.Parameter]:
-    """What hears the pointer. A row is kept when the pointer is let go where it was pressed: a brush, which
-    covers everything then, keeps none.
+    """The selections of the pointer. A release keeps the row under it, except after a brush, whose mark
+    covers everything.
 
-    `pointer` and `press` are intervals that begin anew at each event and are never drawn out: all they do is
-    to say where, as `pointer_x` and `pointer_y`, [now, now], zero where there is none.
+    `pointer` and `press` are intervals that restart at each event and stay empty: they only give positions,
+    as `pointer_x` and `pointer_y`, [now, now], zero if there is none.
     """
     return [
         alt.selection_point(
@@ -48,7 +48,7 @@ def selections() -> list[alt.Parameter]:
         alt.selection_interval(
             name="pointer",
             on="[pointermove, pointerup] > blur",
-            # Vega also says so where the pointer goes from one mark to the next.
+            # Vega also fires this when the pointer goes from one mark to the next.
             clear="view:pointerout[event.type === 'pointerout']",
             translate=False,
             zoom=False,
@@ -64,9 +64,9 @@ def selections() -> list[alt.Parameter]:
 
 
 def pointed_at(panels: int) -> dict[str, str]:
-    """Parameters by name: the row and column of the cell that is shown, the pointed one or the kept one.
+    """Parameters by name: the row and column of the shown cell, the one under the pointer or the kept one.
 
-    `pointing` says which of them it is. A bar of the row points at the cell of its key.
+    `pointing` says which of them it is. A bar under the pointer stands for the cell of its key.
     """
     x, y = "pointer_x[1]", "pointer_y[1]"
     return {
@@ -87,7 +87,7 @@ def pointed_at(panels: int) -> dict[str, str]:
 
 
 def brushed(panels: int) -> dict[str, str]:
-    """Parameters by name: what a brush covers, in rows and columns of the panel where it began (`dragged`),
+    """Parameters by name: the extent of a brush, in rows and columns of the panel where it began (`dragged`),
     or in letters of the text (`text_dragged`).
     """
     panel = panel_at("press_x[0]", "press_y[0]", panels)
@@ -98,7 +98,7 @@ def brushed(panels: int) -> dict[str, str]:
     def down(y: str) -> str:
         return f"clamp(({y} - tops[brushed_panel]) / side * row_slots, 0, rows)"
 
-    # Where the pointer is out of the view it brushes up to where it was last.
+    # Out of the view the pointer has no position; the start of the press replaces it.
     now_x, now_y = "(pointer_x[1] || press_x[0])", "(pointer_x[1] ? pointer_y[1] : press_y[0])"
     here = {"key": (across("press_x[0]"), across(now_x)), "query": (down("press_y[0]"), down(now_y))}
     most = {"key": "columns", "query": "rows"}
@@ -117,7 +117,7 @@ def brushed(panels: int) -> dict[str, str]:
     )
 
     def letters(x: str, y: str) -> str:
-        """How many letters come before, in reading order."""
+        """How many letters precede the point, in reading order."""
         line = f"floor(clamp({y} - strip_top, 0, strip_bottom - strip_top - 1) / (letter * {LINE}))"
         return f"{line} * across + clamp({x} / (letter * {LETTER}), 0, across - 1)"
 
@@ -134,7 +134,7 @@ def brushed(panels: int) -> dict[str, str]:
 
 
 def window_brush(scale: float) -> list[alt.Chart]:
-    """What is brushed in a panel; and, over everything, what holds its window while the pointer is let go."""
+    """The band of a brush in a panel; and, over everything, the mark whose selection holds its window."""
     once = rows_of("scene").transform_filter("dragged")
     band = once.transform_calculate(
         x="lefts[brushed_panel] + side * key_from / key_slots",
@@ -154,7 +154,7 @@ def window_brush(scale: float) -> list[alt.Chart]:
 
 
 def text_brush(scale: float) -> list[alt.Chart]:
-    """The same for the text: what is brushed of it, and what holds its first and last position."""
+    """The same for the text: the brushed tokens, and the mark that holds their `span_start`, `span_stop`."""
     tokens = (
         rows_of("text")
         .transform_filter("text_dragged && datum.at >= 0")
@@ -176,7 +176,7 @@ def text_brush(scale: float) -> list[alt.Chart]:
 
 
 def ground(scale: float) -> alt.Chart:
-    """Under everything, what hears the pointer where no other mark is."""
+    """The mark under everything, which catches the pointer where no other mark is."""
     return _over_all(rows_of("scene"), scale, "default")
 
 
@@ -193,7 +193,7 @@ def _cover(marks: alt.Chart, scale: float, name: str, fields: list[str]) -> alt.
 
 
 def _over_all(marks: alt.Chart, scale: float, cursor: Literal["default", "crosshair"]) -> alt.Chart:
-    """A mark that fills the view, labels at its left included, and is not drawn."""
+    """An invisible mark that fills the view, including labels at its left."""
     all_over: alt.Chart = (
         marks.transform_calculate(left=f"{-30 * scale}", right="width", top="0", bottom="view_bottom")
         .mark_rect(opacity=0, cursor=cursor)
@@ -202,7 +202,7 @@ def _over_all(marks: alt.Chart, scale: float, cursor: Literal["default", "crossh
             x2="right",
             y=y_pixels("top"),
             y2="bottom",
-            # No tooltip of its own, but a channel for one, else Vega-Lite shuts it to the pointer.
+            # No tooltip, but a channel for one: without it Vega-Lite makes the mark ignore the pointer.
             tooltip=alt.value(None),
         )
     )

@@ -23,7 +23,7 @@ def words(look: Look) -> list[alt.Chart]:
             "y": 12,
             "y_above": 10,
             "text": name,
-            # One below the other, the panels leave no gap for an operator.
+            # Stacked panels leave no gap for an operator.
             "after": f"{operators[panel - 1]}  {name}" if panel else name,
         }
         for panel, name in enumerate(names)
