@@ -26,6 +26,7 @@ def measure(tokens: int) -> dict[str, float]:
     """Seconds and gigabytes at one length."""
     logging.disable()  # Streamlit warns that no server runs
     from components.charts import Window, head_cells, panels_chart
+    from components.ssd import Place
     from explorer import captures, models, pictures
     from explorer.captures import terms_of
     from explorer.subject import Subject
@@ -42,7 +43,7 @@ def measure(tokens: int) -> dict[str, float]:
 
     def drawn(window: Window) -> None:
         capture = captures.capture(subject)
-        panels_chart(head_cells(terms_of(capture, LAYER), HEAD, capture.tokens, window))
+        panels_chart(head_cells(terms_of(capture, Place(LAYER)), HEAD, capture.tokens, window))
 
     found["GB"] = peak_of(lambda: timed("run s", lambda: captures.capture(subject))) / 1e3
     drawn(Window.whole(64))  # Altair builds the specification once

@@ -32,7 +32,7 @@ from components.ssd import (
     softmax,
 )
 
-LENGTH, LONG, LONGEST = 2048, 16_384, 131_072
+LENGTH, LONGEST = 2048, 131_072
 
 
 def with_value(module: object, name: str, value: object, work: Callable[[], object]) -> Callable[[], object]:
@@ -82,6 +82,21 @@ def plain_zeros(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
     return torch.zeros(shape, device=device)
 
 
+def direct(length: int, repeats: int) -> list[list[object]]:
+    """The rows for RMS entry by entry, against separate sums: of one head and of all."""
+    terms = random_terms(length)
+    table = []
+    for heads in ([HEADS // 2], list(range(HEADS))):
+
+        def tiles(heads: list[int] = heads) -> object:
+            return pooled_attention(terms, heads=heads, statistic="rms")
+
+        entry_by_entry = with_value(pooling, "DIRECT_ENTRIES", length * length, tiles)
+        separate = {"separate sums": with_value(pooling, "DIRECT_ENTRIES", 0, tiles)}
+        table += rows_of(f"RMS entry by entry, {length:,}, {len(heads)}", entry_by_entry, separate, repeats)
+    return table
+
+
 def softmax_terms(length: int) -> SoftmaxTerms:
     """A layer of softmax attention: 24 heads of 64."""
     q, k = torch.randn(2, 1, length, HEADS, 64, generator=torch.Generator().manual_seed(length))
@@ -102,16 +117,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats
-    terms, long, of_softmax = random_terms(LENGTH), random_terms(LONG), softmax_terms(LENGTH)
+    terms, longest, of_softmax = random_terms(LENGTH), random_terms(LONGEST), softmax_terms(LENGTH)
 
     def whole() -> object:
         return effective_attention(terms)
 
     def tiles() -> object:
-        return pooled_attention(long, heads=[HEADS // 2], statistic="rms")
-
-    def tiles_of_short() -> object:
-        return pooled_attention(terms, heads=[HEADS // 2], statistic="rms")
+        return pooled_attention(longest, heads=[HEADS // 2], statistic="rms")
 
     def output() -> object:
         return reconstruct(terms)
@@ -132,10 +144,9 @@ def main() -> None:
         ),
         *values(attention, "BLOCK_ROWS", whole, 16, 32, 128),
         *values(pooling, "LEAF_POSITIONS", tiles, 64, 256),
-        *values(pooling, "_ROWS_AT_A_TIME", tiles, 10**9),
         *values(pooling, "_LEAVES_AT_A_TIME", tiles, 10**9),
-        *values(pooling, "DIRECT_ENTRIES", tiles_of_short, 0),
-        *values(pooling, "DIRECT_ENTRIES", tiles, 10**12),
+        *direct(1024, repeats),
+        *direct(2048, repeats),
         *values(scan, "CHUNK", output, 32, 128, 256),
         *values(softmax, "BLOCK_BYTES", tiles_of_softmax, 2**21, 2**25),
         *values(softmax, "_MAX_ROWS", tiles_of_softmax, 16, 256),
@@ -154,21 +165,20 @@ def main() -> None:
     unfrozen = statistics.median(rounds({"collect": gc.collect}, repeats)["collect"])
     gc.freeze()
     frozen = statistics.median(rounds({"collect": gc.collect}, repeats)["collect"])
-    table.append(["gc.freeze", "gc.collect() of all", f"{frozen * 1e3:.1f}", f"{unfrozen / frozen:.2f}"])
+    table.append(["gc.freeze", f"gc.collect() takes {unfrozen * 1e3:.0f} ms", f"{frozen * 1e3:.1f}", ""])
     threads = torch.get_num_threads()
-    print(f"{HEADS} heads, {LENGTH:,} tokens; tiles of one head of {LONG:,} tokens; {threads} threads\n")
+    print(f"{HEADS} heads, {LENGTH:,} tokens; tiles of one head of {LONGEST:,} tokens; {threads} threads\n")
     print_table(["with the trick", "without, or", "with ms", "without / with"], table)
-    longest = random_terms(LONGEST)
 
-    def last_rows() -> object:
-        return effective_attention(longest, queries=slice(-64, None))
+    def last_row() -> object:
+        return effective_attention(longest, queries=slice(-1, None))
 
     memory = [
         ("fresh_zeros", whole, with_value(attention, "fresh_zeros", plain_zeros, whole)),
         ("_LEAVES_AT_A_TIME", tiles, with_value(pooling, "_LEAVES_AT_A_TIME", 10**9, tiles)),
-        ("BLOCK_BYTES", last_rows, with_value(attention, "BLOCK_BYTES", 2**40, last_rows)),
+        ("BLOCK_BYTES", last_row, with_value(attention, "BLOCK_BYTES", 2**40, last_row)),
     ]
-    print(f"\nMegabytes above what is held before; BLOCK_BYTES: 64 rows over {LONGEST:,} keys\n")
+    print(f"\nMegabytes above what is held before; BLOCK_BYTES: a row over {LONGEST:,} keys\n")
     print_table(
         ["trick", "with", "without"],
         [[name, *(f"{peak_of(work):.0f}" for work in works)] for name, *works in memory],

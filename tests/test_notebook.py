@@ -81,7 +81,7 @@ def test_what_cannot_be_shown_is_told(bridge: ModelBridge) -> None:
         show_head(cache, 9, 0)
     with pytest.raises(IndexError, match=r"no query 99 here"):
         show_head(cache, 2, 0, query=99)
-    with pytest.raises(IndexError, match="holds no softmax attention"):
+    with pytest.raises(IndexError, match="Layer 2 holds no heads of kind 'softmax'; it holds: mamba2"):
         show_head(cache, 2, 0, kind="softmax")
     _, several = bridge.run_with_cache([PROMPT, PROMPT])
     with pytest.raises(ValueError, match="2 texts; run one"):

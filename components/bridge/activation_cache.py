@@ -102,8 +102,12 @@ class ActivationCache(Mapping[str, Tensor]):
     def terms(self, place: Place, *, with_x: bool = False) -> MixerTerms:
         """The terms of a layer's heads of one kind; those of a mixer have x only with `with_x`.
 
-        Returns `ssd_terms` or `softmax_terms` and raises as they do.
+        Returns `ssd_terms` or `softmax_terms` and raises as they do; IndexError for a place without heads.
         """
+        held = self.places_of(place.layer)
+        if place not in held:
+            kinds = ", ".join(each.kind for each in held)
+            raise IndexError(f"Layer {place.layer} holds no heads of kind {place.kind!r}; it holds: {kinds}.")
         if place.kind == SoftmaxTerms.kind:
             return self.softmax_terms(place.layer)
         return self.ssd_terms(place.layer, with_x=with_x)

@@ -101,7 +101,7 @@ class Generation(Iterator[Step]):
         self._ends = {ends} if isinstance(ends, int) else set(ends or ())
         self._state = DynamicCache(config=bridge.model.config)
         self._run = bridge._run(fwd_hooks, bridge._names(names_filter))
-        self._feeding = False
+        self._broken = ""
         self._fed: list[_Fed] = []
         self._last_logits = torch.empty(1, 0)
 
@@ -195,21 +195,23 @@ class Generation(Iterator[Step]):
     @torch.no_grad()
     def _feed(self, ids: Int64[Tensor, "1 seq"], new: int) -> None:
         """Feed the last `new` of these ids; the state has those before."""
-        if self._feeding:
-            raise RuntimeError(
+        if self._broken:
+            raise RuntimeError(self._broken)
+        bridge, start = self._bridge, ids.shape[1] - new
+        with bridge._running(self._run):
+            # Until this feed is recorded, an error leaves the state between two positions.
+            self._broken = (
                 f"This continuation was interrupted within the model, after {self.length} positions: some "
                 "layers have read more and some have not. What was seen until then is still there; to go on, "
                 "stream again from generation.ids, or from the prompt if nothing had been read."
             )
-        bridge, start = self._bridge, ids.shape[1] - new
-        with bridge._running(self._run):
-            self._feeding = True  # until this feed is recorded
             logits = bridge.step(ids, start, self._state, None, new)[0].float()
         if bool(logits[-1].isnan().any()):
-            raise RuntimeError(
+            self._broken = (
                 f"After position {ids.shape[1] - 1} the model's logits are not numbers (NaN). "
                 "In half precision that can be an overflow; load the model in float32."
             )
+            raise RuntimeError(self._broken)
         probabilities = logits.softmax(dim=-1)
         expected = probabilities[:-1].gather(1, ids[0, start + 1 :, None].to(logits.device))[:, 0]
         likely = probabilities.topk(min(MOST_LIKELY, logits.shape[1]))
@@ -219,7 +221,7 @@ class Generation(Iterator[Step]):
         self._last_logits = logits[-1:]
         # Last: other threads then see only what every layer has read.
         self._fed.append(_Fed(ids.shape[1], likely.indices.cpu(), likely.values.cpu(), came))
-        self._feeding = False
+        self._broken = ""
 
     def _expected(self, token: int) -> Float32[Tensor, 1]:
         """The probability of the next token; NaN for the first, which no position predicts."""

@@ -117,6 +117,7 @@ class ModelBridge(Passes):
         again. Hooks outside this mixer do not fire, nor do those at its hook_in. Raises ValueError as
         `run_with_cache`, IndexError for a layer that does not exist, AttributeError for one without a mixer.
         """
+        layer = range(len(self.blocks))[layer]
         inside = f"blocks.{layer}.mixer."
         run = self._run(fwd_hooks, {name for name in self._names(names_filter) if name.startswith(inside)})
         run.hooks = {name: each for name, each in run.hooks.items() if name != f"{inside}hook_in"}

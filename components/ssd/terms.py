@@ -110,7 +110,7 @@ class SSDTerms:
     def lengthened(self, length: int) -> SSDTerms:
         """The terms, without x, with the text padded to `length` by tokens that write and read nothing."""
         more = length - self.length
-        return SSDTerms.from_parts(
+        longer = SSDTerms.from_parts(
             x=F.pad(self.x[..., :0], (0, 0, 0, 0, 0, more)),
             B=F.pad(self.B, (0, 0, 0, 0, 0, more)),
             C=F.pad(self.C, (0, 0, 0, 0, 0, more)),
@@ -118,6 +118,7 @@ class SSDTerms:
             A=self.A,
             D=self.D,
         )
+        return replace(longer, edited_decay=self.edited_decay, edited_attention=self.edited_attention)
 
     def check_state(self) -> None:
         """Raise ValueError if a hook replaced rows of M, so that no state gave the output."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from components.bridge import ModelBridge, matrix_inputs, ssd_inputs
+from components.ssd import Place
 from tests.tiny import random_ids, tiny_model
 
 
@@ -81,6 +82,27 @@ def test_one_mixer_alone_does_what_it_did_in_the_model(bridge: ModelBridge) -> N
     assert torch.equal(alone["blocks.1.mixer.hook_scan"], whole["blocks.1.mixer.hook_scan"])
     assert alone.faithfulness(1) == whole.faithfulness(1) <= 5e-6
     assert not [name for name in alone if not name.startswith("blocks.1.mixer.")]
+
+
+def test_layers_count_from_the_end_too(bridge: ModelBridge) -> None:
+    _, whole = bridge.run_with_cache(random_ids(0, 1, 9))
+    last = len(bridge.blocks) - 1
+    given = whole[f"blocks.{last}.mixer.hook_in"]
+    seen: list[str] = []
+    hooks = [(f"blocks.{last}.mixer.hook_dt", lambda tensor, hook: seen.append(hook.name))]
+    out, alone = bridge.run_mixer(-1, given, fwd_hooks=hooks)
+    assert torch.equal(out, bridge.run_mixer(last, given)[0])
+    assert alone.terms(Place(last)).length == 9
+    assert seen == [f"blocks.{last}.mixer.hook_dt"]
+    with pytest.raises(IndexError):
+        bridge.run_mixer(last + 1, given)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "mamba"])
+def test_a_kind_that_a_layer_lacks_is_told(bridge: ModelBridge, kind: str) -> None:
+    _, cache = bridge.run_with_cache(random_ids(0, 1, 4))
+    with pytest.raises(IndexError, match=f"Layer 1 holds no heads of kind '{kind}'; it holds: mamba2"):
+        cache.terms(Place(1, kind))
 
 
 def test_parameters_put_in_the_place_of_others_are_read(bridge: ModelBridge) -> None:

@@ -142,6 +142,16 @@ def test_after_edits_of_decay_and_attention(bridge: ModelBridge, plain: Activati
     check(bridge, cache, tilted(of_decay, HookPoint("")))
 
 
+@pytest.mark.parametrize("hook", ["hook_decay", "hook_attention"])
+def test_a_text_that_goes_on_keeps_what_was_edited(bridge: ModelBridge, hook: str) -> None:
+    terms = run(bridge, (f"{MIXER}.{hook}", tilted)).ssd_terms(LAYER)
+    M = effective_attention(terms)
+    longer = effective_attention(terms.lengthened(terms.length + 5))
+    assert torch.equal(longer[..., : terms.length, : terms.length], M)
+    assert not longer[:, :, terms.length :].any()
+    assert not torch.equal(M, effective_attention(run(bridge).ssd_terms(LAYER)))
+
+
 def test_a_later_edit_of_another_term_counts_too(bridge: ModelBridge) -> None:
     cache = run(bridge, (f"{MIXER}.hook_dt", lambda t, hook: t * 0.3), (f"{MIXER}.hook_attention", tilted))
     slow = run(bridge, (f"{MIXER}.hook_dt", lambda t, hook: t * 0.3))

@@ -326,3 +326,12 @@ def test_bad_prompts_are_told(bridge: ModelBridge) -> None:
         Generation(bridge, [], max_new_tokens=1)
     with pytest.raises(ValueError, match="2 texts"):
         Generation(bridge, random_ids(0, 2, 4), max_new_tokens=1)
+
+
+def test_logits_that_are_not_numbers_are_told_each_time() -> None:
+    model = tiny_model()
+    model.backbone.norm_f.weight.data.fill_(torch.nan)
+    generation = Generation(ModelBridge(model), [1, 2], max_new_tokens=3)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="position 1 the model.s logits are not numbers"):
+            next(generation)

@@ -71,6 +71,13 @@ def test_a_window_is_a_part_of_the_matrix(
         torch.testing.assert_close(function(terms, **window), part, rtol=1e-5, atol=1e-6)
 
 
+def test_a_text_that_goes_on_has_the_same_rows_and_empty_ones() -> None:
+    terms = random_terms(20, padding=6)
+    longer = softmax_attention(terms.lengthened(26))
+    assert torch.equal(longer[..., :20, :20], softmax_attention(terms))
+    assert not longer[:, :, 20:].any()
+
+
 @pytest.mark.parametrize("function", [pooled_softmax, pooled_scores])
 def test_no_heads_are_an_empty_picture(function: Any) -> None:
     assert function(random_terms(30), heads=[], tiles=4, keys=slice(0, 3)).shape == (2, 0, 4, 3)
