@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, expect, sync_playwright
 
 from benchmarks.browser import APP, FLAGS
 
@@ -83,34 +83,53 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def contexts() -> dict[str, BrowserContext]:
-    """Those of the browser by their options. A page in one that is not new has Streamlit's scripts compiled,
-    which saves it three seconds."""
+def tabs() -> dict[str, Page]:
+    """One of the browser for each set of options. A tab that has shown the page shows it anew in 1.6 s and
+    not in 2.7, since its process has compiled Streamlit's scripts."""
     return {}
 
 
 @pytest.fixture
 def explorer(
-    request: pytest.FixtureRequest, browser: Browser, contexts: dict[str, BrowserContext], address: str
+    request: pytest.FixtureRequest, browser: Browser, tabs: dict[str, Page], address: str
 ) -> Iterator["Explorer"]:
-    """A fresh session in a new tab, drawn. Parametrize indirectly with options of `new_context`.
+    """A fresh session, drawn, in a tab that remembers nothing. Parametrize indirectly with options of
+    `new_context`.
 
     Errors and warnings in the console fail the test.
     """
     options = {"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})}
-    if repr(options) not in contexts:
-        contexts[repr(options)] = browser.new_context(**options)
-    page = contexts[repr(options)].new_page()
+    page = tabs.get(repr(options))
+    if page is None or page.is_closed():
+        page = tabs[repr(options)] = browser.new_context(**options).new_page()
+    page.set_viewport_size(options["viewport"])
+    page.emulate_media(color_scheme=options.get("color_scheme", "light"))
     errors: list[str] = []
-    told = ("error", "warning")
-    page.on("console", lambda message: errors.append(message.text) if message.type in told else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
+
+    def note_message(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            errors.append(message.text)
+
+    def note_error(error: Error) -> None:
+        errors.append(str(error))
+
+    page.on("console", note_message)
+    page.on("pageerror", note_error)
     opened = Explorer(page, address)
     opened.open()
+    page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
     yield opened
-    page.evaluate("localStorage.clear()")
-    page.close()
+    page.remove_listener("console", note_message)
+    page.remove_listener("pageerror", note_error)
+    page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    page.mouse.move(0, 0)
     assert errors == []
+
+
+def picture_of(canvas: Locator) -> Image.Image:
+    """What stands on a canvas."""
+    address = canvas.evaluate("canvas => canvas.toDataURL()")
+    return Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
 
 
 @dataclass
@@ -153,8 +172,7 @@ class Explorer:
 
     def picture(self, key: str) -> Image.Image:
         """What stands on the canvas of a chart."""
-        address = self.chart(key).locator("canvas").evaluate("canvas => canvas.toDataURL()")
-        return Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
+        return picture_of(self.chart(key).locator("canvas"))
 
     def type_prompt(self, prompt: str) -> None:
         """Replace the prompt and apply it."""

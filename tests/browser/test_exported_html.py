@@ -9,6 +9,7 @@ from playwright.sync_api import Browser
 from components.charts import head_cells, panels_chart, visible_tokens
 from components.models import load_bridge
 from explorer.exports import picture_html
+from tests.browser.conftest import picture_of
 
 PROMPT = "Mia is </script><img src=x onerror=alert(1)> in\x07 the \u202ekitchen. \U0001f600 Where is Mia?"
 
@@ -41,11 +42,7 @@ def test_exported_page_draws_and_answers_the_pointer_offline(browser: Browser, p
     page.wait_for_timeout(500)
 
     def pixels() -> np.ndarray:
-        width, height, values = canvas.evaluate(
-            """canvas => [canvas.width, canvas.height,
-            Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)]"""
-        )
-        return np.array(values, dtype=np.int16).reshape(height, width, 4)[..., :3]
+        return np.asarray(picture_of(canvas), dtype=np.int16)
 
     before = pixels()
     assert before.shape[1] > 1100

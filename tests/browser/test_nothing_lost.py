@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from benchmarks.browser import APP
 from components.demo.presets import PRESETS
@@ -29,6 +29,11 @@ ANOTHER_MODEL = str(Path(__file__).parents[1] / "data" / "golden" / "grouped")
 
 def prompt(page: Page) -> Any:
     return page.get_by_label("Prompt", exact=True)
+
+
+def away(page: Page) -> Locator:
+    """The sentence that stands while there is no server."""
+    return page.get_by_role("status").filter(has_text="The server does not answer.")
 
 
 def entries(explorer: Explorer) -> int:
@@ -86,13 +91,15 @@ def test_where_a_long_prompt_is_not_a_sentence_says_so(explorer: Explorer, brows
 
 
 def test_a_browser_that_keeps_nothing_says_so(explorer: Explorer) -> None:
-    explorer.page.add_init_script(
+    forgetful = Explorer(explorer.page.context.new_page(), explorer.address)
+    forgetful.page.add_init_script(
         "Object.defineProperty(window, 'sessionStorage', { get() { throw new Error('forbidden'); } })"
     )
-    reload(explorer)
-    explorer.type_prompt(LONG)
-    reload(explorer)
-    expect(explorer.page.get_by_text(NO_TEXT)).to_have_count(1)
+    forgetful.open()
+    forgetful.type_prompt(LONG)
+    reload(forgetful)
+    expect(forgetful.page.get_by_text(NO_TEXT)).to_have_count(1)
+    forgetful.page.close()
 
 
 def test_a_full_storage_makes_room_for_the_newest_text(explorer: Explorer) -> None:
@@ -337,32 +344,37 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.kill()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_comes_back_with_the_server(browser: Browser, server: Server, scheme: Any) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-    explorer = Explorer(context.new_page(), server.address)
-    page = explorer.page
-    explorer.open()
-    explorer.type_prompt(LONG)
-    explorer.click_head(1, 3)
-    explorer.switch("Times dt")
-    words, address = explorer.described("panels"), page.url
+def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -> None:
+    pages: dict[str, Explorer] = {}
+    before: dict[str, tuple[str, str]] = {}
+    for scheme in ("light", "dark"):
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+        explorer = pages[scheme] = Explorer(context.new_page(), server.address)
+        explorer.open()
+        explorer.type_prompt(LONG)
+        explorer.click_head(1, 3)
+        explorer.switch("Times dt")
+        before[scheme] = explorer.described("panels"), explorer.page.url
     server.kill()
-    away = page.get_by_role("status").filter(has_text="The server does not answer.")
-    expect(away).to_be_visible()
-    page.wait_for_timeout(2000)  # by now Streamlit would have told of it, too
-    assert page.get_by_role("dialog").count() == 0
-    assert "yourscript" not in page.content()
-    paper = away.evaluate("e => getComputedStyle(e).backgroundColor")
-    assert paper.startswith("rgb(")  # nothing shines through
-    assert all(int(part) > 200 for part in re.findall(r"\d+", paper)) == (scheme == "light")
+    for scheme, explorer in pages.items():
+        page = explorer.page
+        expect(away(page)).to_be_visible()
+        page.wait_for_timeout(2000)  # by now Streamlit would have told of it, too
+        assert page.get_by_role("dialog").count() == 0
+        assert "yourscript" not in page.content()
+        paper = away(page).evaluate("e => getComputedStyle(e).backgroundColor")
+        assert paper.startswith("rgb(")  # nothing shines through
+        assert all(int(part) > 200 for part in re.findall(r"\d+", paper)) == (scheme == "light")
     server.start()
-    expect(away).not_to_be_attached(timeout=60_000)
-    expect(prompt(page)).to_have_value(LONG)
-    expect(explorer.chart("decay_curves")).to_be_visible(timeout=60_000)
-    explorer.settle()
-    assert (explorer.picked(), explorer.described("panels")) == ("Layer 1, head 3", words)
-    assert page.url == address
-    explorer.click_head(0, 1)  # and it goes on
-    assert explorer.picked() == "Layer 0, head 1"
-    context.close()
+    for scheme, explorer in pages.items():
+        page = explorer.page
+        expect(away(page)).not_to_be_attached(timeout=60_000)
+        expect(prompt(page)).to_have_value(LONG)
+        expect(explorer.chart("decay_curves")).to_be_visible(timeout=60_000)
+        explorer.settle()
+        words, address = before[scheme]
+        assert (explorer.picked(), explorer.described("panels")) == ("Layer 1, head 3", words)
+        assert page.url == address
+        explorer.click_head(0, 1)  # and it goes on
+        assert explorer.picked() == "Layer 0, head 1"
+        page.context.close()
