@@ -57,7 +57,7 @@ def head_map(viewer: Viewer, capture: Capture) -> None:
         alt=HEAD_MAP,
     )
     hand.listen(key, partial(_move_head, viewer))
-    st.caption("Click a cell to see its head, or go there by the arrow keys.")
+    st.caption("Click a cell to see its head, or use the arrow keys.")
     if passage := PASSAGES.get(measure.name):
         link_to(passage, "the head map")
 

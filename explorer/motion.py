@@ -75,7 +75,7 @@ def _moment(viewer: Viewer, continuation: Continuation, running: bool) -> None:
             "next_token": expected_in_words,
             "state_norms": f"Norm of the state of every head of {head.place} over the text. "
             f"Head {head.index} in front.",
-            "state_shares": f"What of the state of {head} each token still holds after position {time}.",
+            "state_shares": f"Each token's share of the state of {head} after position {time}.",
         },
     )
     viewer.on_drawn()

@@ -206,7 +206,9 @@ def _how_to_read(cells: HeadCells, kernel: int) -> str:
 def column_in_words(kernel: int) -> str:
     """What a column is, where `kernel` positions are mixed before it is read."""
     if kernel == 1:
-        return "Column j is what the layers before have made of the text up to token j."
+        return (
+            "Column j is the output of the layers before at token j, which depends on all the text up to it."
+        )
     mixed = "j−1 and j" if kernel == 2 else f"j−{kernel - 1} … j"
     return f"Column j is not token j alone: a short convolution before the scan mixes positions {mixed}."
 

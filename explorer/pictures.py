@@ -65,7 +65,7 @@ def faithfulness(capture: Capture, layer: int) -> tuple[float, float]:
     subject = capture.subject
     given, model = layer_of(subject, Place(layer)).given, bridge(subject.model)
     if given is None:
-        raise TypeError(f"Layer {layer} was kept without what its mixer was given.")
+        raise TypeError(f"The run did not keep the input of layer {layer}'s mixer.")
     use_threads(model.model.num_parameters() / len(model.blocks) * given.shape[1])
     _, alone = model.run_mixer(
         layer,

@@ -39,14 +39,14 @@ def states(viewer: Viewer, moment: Moment) -> None:
     draw(
         state_shares_chart(table, larger=larger),
         key=viewer.key("state_shares"),
-        alt="What of the state each token still holds.",
+        alt="Each token's share of the state.",
     )
     held = (
-        "Shares sum to one. A negative share is of a token that wrote against the state."
+        "Shares sum to one. A token that wrote against the state has a negative share."
         if shares.any()
-        else "That state is zero: no token holds any of it."
+        else "That state is zero, so there are no shares."
     )
     st.caption(
-        "Above: how large the state is after each token; the layer's other heads are grey. Below: what of "
-        f"the state after position {time} each token still holds. {held}"
+        "Above: how large the state is after each token; the layer's other heads are grey. Below: each "
+        f"token's share of the state after position {time}. {held}"
     )

@@ -22,8 +22,7 @@ def text_of_file(name: str, content: bytes) -> str:
     shown = f'"{name}"' if len(name) <= 80 else f'"{name[:80]}…"'
     if not name.lower().endswith(ENDINGS):
         raise ValueError(
-            f"{shown} is no {' or '.join(ENDINGS)} file, and no other can be read. "
-            "Save its text as one of these, or paste it."
+            f"{shown} is not a {' or '.join(ENDINGS)} file. Save its text as one of these, or paste it."
         )
     fault = _first_fault(content)
     if fault is not None:

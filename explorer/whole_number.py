@@ -58,7 +58,7 @@ def repaired(typed: float | None, low: int, high: int, default: int) -> tuple[in
         return used, ""
     shown = f"{typed:,.15g}"
     if low <= typed <= high:
-        return used, f"{shown} is no whole number: {used:,} is used."
+        return used, f"{shown} is not a whole number: {used:,} is used."
     return used, f"{shown} is not from {low:,} to {high:,}: {used:,} is used."
 
 

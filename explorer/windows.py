@@ -73,7 +73,7 @@ def _where_in_the_text(viewer: Viewer, capture: Capture) -> None:
         st.image(
             overview_picture(overview(capture.subject, head), capture.length, opened),
             width=OVERVIEW_WIDTH,
-            alt=f"The whole text in {head}; framed in it {_name(opened[-1])}.",
+            alt=f"The whole text in {head}, with a frame around {_name(opened[-1])}.",
         )
 
 

@@ -110,7 +110,7 @@ _DELTA = (
     "M = L ∘ (C Bᵀ) does not describe."
 )
 _INSIDE_ANOTHER = (
-    "It holds such a model beside others, for sounds and images, and is no language model alone."
+    "It holds such a model beside others, for sounds and images, and is not a language model alone."
 )
 # Model types that look like Mamba-2 but are not: why, and the nearest supported type.
 _RELATIVES = {
@@ -164,8 +164,8 @@ def family_of(model: PreTrainedModel) -> Family:
         where = next((name for name, module in model.named_modules() if is_mamba2_mixer(module)), None)
         if where is not None:
             raise ValueError(
-                f"{type(model).__name__} holds a Mamba-2 mixer ({where}), but how a model of type "
-                f"{model_type!r} is laid out is not known here. {_supported()}"
+                f"{type(model).__name__} holds a Mamba-2 mixer ({where}), but the layout of a model of "
+                f"type {model_type!r} is not known here. {_supported()}"
             )
         raise ValueError(f"{type(model).__name__} cannot be read here. {unsupported(model_type)}")
     layers = list(layers_of(model, family))
@@ -196,7 +196,7 @@ def path_of(
 
 def unsupported(model_type: str) -> str:
     """The error text for a model of another type: what it is, and the nearest supported type."""
-    nature, nearest = _RELATIVES.get(model_type, ("No Mamba-2 mixer is known in it.", "mamba2"))
+    nature, nearest = _RELATIVES.get(model_type, ("It is not known to hold Mamba-2 mixers.", "mamba2"))
     return (
         f"It is a model of type {model_type!r}. {nature} Nearest is the type {nearest!r}, such as "
         f"{SUPPORTED[nearest].example}. {_supported()}"

@@ -88,7 +88,7 @@ class Generation(Iterator[Step]):
                 f"The temperature is {temperature}; give 0 for the most probable token, or more to draw one."
             )
         if not 0 < top_p <= 1:
-            raise ValueError(f"top_p is {top_p}; give a part above 0, up to 1, which keeps every token.")
+            raise ValueError(f"top_p is {top_p}; give a number above 0 and up to 1; 1 keeps every token.")
         self._all_ids, _ = bridge._inputs(prompt_or_ids, None)
         if len(self._all_ids) > 1:
             raise ValueError(f"These are {len(self._all_ids)} texts; stream them one by one.")

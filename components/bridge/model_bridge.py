@@ -78,7 +78,7 @@ class ModelBridge(Passes):
             raise ValueError("Gradients do not pass from piece to piece; run the text without piece_tokens.")
         if grad and any(parameter.is_inference() for parameter in self.model.parameters()):
             raise ValueError(
-                "This model was made in inference mode, which keeps no gradients. Load it outside of "
+                "This model was loaded in inference mode, which keeps no gradients. Load it outside of "
                 "torch.inference_mode()."
             )
         run = self._run(fwd_hooks, self._names(names_filter), grad=grad)

@@ -22,7 +22,7 @@ _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "assistant_early_exit": ((None,), "Assisted generation takes tokens back"),
     "use_mtp": ((None, False), "Assisted generation takes tokens back"),
     "dola_layers": ((None,), "DoLa decoding reads other layers' predictions"),
-    "custom_generate": ((None,), "What a function of your own feeds is not known here"),
+    "custom_generate": ((None,), "The capture cannot know what your own function feeds"),
     "return_dict_in_generate": ((None, False), "What comes back are ids; with_cache=True gives the rest"),
     "use_cache": ((None, True), "Without the carried state every step reads the whole text again"),
     **dict.fromkeys(

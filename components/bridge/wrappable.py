@@ -28,7 +28,7 @@ def require_wrappable(model: Any) -> Family:
         refuse_compiled(model, model.modules())
     if isinstance(model, nn.DataParallel) or (not isinstance(model, nn.Module) and hasattr(model, "model")):
         inner = "module" if isinstance(model, nn.DataParallel) else "model"
-        raise TypeError(f"{name} holds a model and is none itself. Pass its .{inner}.")
+        raise TypeError(f"{name} wraps a model. Pass its .{inner}.")
     if not isinstance(model, PreTrainedModel):
         raise TypeError(
             f"A bridge wraps a model of transformers, not a {name}. To open one by name or folder, use "
@@ -36,7 +36,7 @@ def require_wrappable(model: Any) -> Family:
         )
     if any(cls.__module__.startswith("transformers_modules.") for cls in type(model).__mro__):
         raise ValueError(
-            f"{name} is made by code from its own repository, which may compute other things than "
+            f"{name} runs code from its own repository, which may compute something else than "
             "transformers does. Load it with trust_remote_code=False, which takes transformers' own class."
         )
     if not hasattr(model, "lm_head"):

@@ -57,7 +57,7 @@ def span_sums(
     Raises ValueError if `positions` is empty or not within the text.
     """
     if not len(positions) or positions.start < 0 or positions.stop > terms.length:
-        raise ValueError(f"{positions} is no span of a text of {terms.length} tokens.")
+        raise ValueError(f"{positions} is not a span of a text of {terms.length} tokens.")
     queries, keys = (window.queries, positions) if read_by else (positions, window.keys)
     attention, at = kind_of(terms).attention_with(dt=with_dt), Window(queries, keys).slices
     means = attention.of(terms, tiles=MAX_TILES, heads=[head], **at)[0, 0].cpu().numpy()

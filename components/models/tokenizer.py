@@ -74,8 +74,8 @@ def _published(
         return _named(TOKENIZER_REPOSITORY, config, local_files_only, progress)
     except ModelLoadError as error:
         raise ModelLoadError(
-            f'"{name}" has no tokenizer, so text cannot be cut into its tokens, and the one the published '
-            f"models use ({TOKENIZER_REPOSITORY}) could not be had. "
+            f'"{name}" has no tokenizer, so text cannot be split into tokens, and the one the published '
+            f"models use ({TOKENIZER_REPOSITORY}) could not be downloaded. "
             "Save that tokenizer's tokenizer.json into the model's folder."
         ) from error
 
@@ -83,7 +83,7 @@ def _published(
 def _in_folder(folder: Path, config: "PreTrainedConfig", name: str) -> "PreTrainedTokenizerBase":
     if not _has_vocabulary(folder):
         raise ModelLoadError(
-            f'"{name}" has no tokenizer, so text cannot be cut into its tokens. Save the tokenizer it was '
+            f'"{name}" has no tokenizer, so text cannot be split into tokens. Save the tokenizer it was '
             "trained with into the same folder, or name it with tokenizer=; looked for were "
             f"{', '.join(TOKENIZER_FILES)}."
         )
@@ -91,7 +91,7 @@ def _in_folder(folder: Path, config: "PreTrainedConfig", name: str) -> "PreTrain
         # From this file transformers builds tokens that differ from training, depending on what is installed.
         raise ModelLoadError(
             f'"{name}" has its tokenizer as tokenizer.model alone, a format of sentencepiece or '
-            "tiktoken that does not say all of how a text is cut. Add the tokenizer.json of the model it was "
+            "tiktoken that does not fully say how a text is split. Add the tokenizer.json of the model it was "
             "made from, or name that model with tokenizer=."
         )
     try:

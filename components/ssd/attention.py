@@ -234,7 +234,7 @@ def position_range(what: str, positions: slice | None, length: int) -> range:
     found = range(length)[positions or slice(None)]
     if found.step != 1 or not len(found):
         raise ValueError(
-            f"{what}={positions} is no window of {length} positions: give a slice without a step, such as "
+            f"{what}={positions} is not a window of {length} positions: give a slice without a step, such as "
             f"slice(0, {length}), that holds one position at least."
         )
     return found

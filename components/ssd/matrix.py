@@ -31,7 +31,7 @@ class MatrixTerms:
         after the query.
         """
         if not torch.isfinite(matrix).all():
-            raise ValueError("The matrix has entries that are no finite numbers; replace them, such as by 0.")
+            raise ValueError("The matrix has entries that are not finite; replace them, for example with 0.")
         if matrix.triu(1).any():
             raise ValueError(
                 "The matrix has entries above the diagonal, where the key comes after the query; these are "

@@ -677,7 +677,7 @@ def tiny(model_type: str, **options: Any) -> PreTrainedModel:
         ),
         ("mamba", {}, "Mamba-1", "mamba2"),
         ("falcon_mamba", {}, "Mamba-1", "falcon_h1"),
-        ("llama", {"num_attention_heads": 4}, "No Mamba-2 mixer is known in it", "mamba2"),
+        ("llama", {"num_attention_heads": 4}, "It is not known to hold Mamba-2 mixers", "mamba2"),
     ],
 )
 def test_unsupported_models_are_told_what_they_are_and_what_is_nearest(

@@ -99,19 +99,19 @@ def test_a_model_made_in_inference_mode(case: Any) -> None:
     assert all(torch.equal(cache[name], other[name]) for name in cache)
     greedy = bridge.generate(IDS, max_new_tokens=3)
     assert torch.equal(greedy, truth.generate(IDS, max_new_tokens=3))
-    with pytest.raises(ValueError, match=r"made in inference mode.*Load it outside"):
+    with pytest.raises(ValueError, match=r"loaded in inference mode.*Load it outside"):
         bridge.run_with_cache(IDS, grad=True)
 
 
 def test_what_holds_a_model_and_is_none(tmp_path: Path) -> None:
     shutil.copytree(GOLDEN / "grouped", tmp_path / "model")
     pipe = pipeline("text-generation", str(tmp_path / "model"), device="cpu")
-    with pytest.raises(TypeError, match=r"TextGenerationPipeline holds a model.*Pass its \.model"):
+    with pytest.raises(TypeError, match=r"TextGenerationPipeline wraps a model.*Pass its \.model"):
         require_wrappable(pipe)
-    with pytest.raises(TypeError, match=r"DataParallel holds a model.*Pass its \.module"):
+    with pytest.raises(TypeError, match=r"DataParallel wraps a model.*Pass its \.module"):
         require_wrappable(nn.DataParallel(tiny_model()))
     bridge = ModelBridge(tiny_model())
-    with pytest.raises(TypeError, match=r"ModelBridge holds a model.*Pass its \.model"):
+    with pytest.raises(TypeError, match=r"ModelBridge wraps a model.*Pass its \.model"):
         require_wrappable(bridge)
     with pytest.raises(TypeError, match=r'not a str.*load_bridge\("demo"\)'):
         require_wrappable("demo")

@@ -133,7 +133,7 @@ def test_an_export_has_the_colours_of_the_page(explorer: Explorer) -> None:
         ("0", "1", "0 is not from 1 to 512: 1 is used."),
         ("-3", "1", "-3 is not from 1 to 512: 1 is used."),
         ("99999999999", "512", "99,999,999,999 is not from 1 to 512: 512 is used."),
-        ("1.5", "2", "1.5 is no whole number: 2 is used."),
+        ("1.5", "2", "1.5 is not a whole number: 2 is used."),
         ("", "64", "The box was empty: 64 is used."),
     ],
 )

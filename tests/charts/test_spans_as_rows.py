@@ -40,7 +40,7 @@ def test_sums_are_those_of_the_matrix(length: int, kind: str, read_by: bool) -> 
 
 def test_a_span_beyond_the_text_is_refused() -> None:
     for span in (range(0), range(8, 12), range(-1, 3)):
-        with pytest.raises(ValueError, match="no span of a text of 9 tokens"):
+        with pytest.raises(ValueError, match="not a span of a text of 9 tokens"):
             span_sums(random_terms(9), 0, ["a"] * 9, span, Window.whole(9))
 
 

@@ -78,7 +78,10 @@ def test_in_another_model_a_preset_is_its_prompt_alone() -> None:
 @pytest.mark.parametrize(
     ("kernel", "said"),
     [
-        (1, "Column j is what the layers before have made of the text up to token j."),
+        (
+            1,
+            "Column j is the output of the layers before at token j, which depends on all the text up to it.",
+        ),
         (2, "mixes positions j−1 and j."),
         (4, "mixes positions j−3 … j."),
         (6, "mixes positions j−5 … j."),
@@ -173,7 +176,7 @@ def test_a_state_of_zero_has_no_shares_that_sum_to_one(folder: Path) -> None:
     page.session_state.session.continuation._thread.join(30)
     page.run()
     assert not page.exception
-    assert "That state is zero: no token holds any of it." in words(page)
+    assert "That state is zero, so there are no shares." in words(page)
     assert "sum to one" not in words(page)
     page.session_state.session.selection = page.session_state.session.selection.with_head(Head(Place(0), 3))
     page.run()

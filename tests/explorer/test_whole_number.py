@@ -14,7 +14,7 @@ from explorer.whole_number import repaired
         (64.0, 64, ""),
         (600.0, 512, "600 is not from 1 to 512: 512 is used."),
         (0.0, 1, "0 is not from 1 to 512: 1 is used."),
-        (1.5, 2, "1.5 is no whole number: 2 is used."),
+        (1.5, 2, "1.5 is not a whole number: 2 is used."),
         (512.4, 512, "512.4 is not from 1 to 512: 512 is used."),
         (1e300, 512, "1e+300 is not from 1 to 512: 512 is used."),
         (None, 20, "The box was empty: 20 is used."),

@@ -161,7 +161,7 @@ def test_what_does_not_exist_is_named(function: Any) -> None:
     with pytest.raises(IndexError, match="no head 4: there are 4"):
         function(terms, heads=[4])
     if function in (pooled_softmax, pooled_scores):
-        with pytest.raises(ValueError, match="no window of 5 positions"):
+        with pytest.raises(ValueError, match="not a window of 5 positions"):
             function(terms, queries=slice(5, 9))
     if function is pooled_softmax:
         with pytest.raises(ValueError, match="no statistic 'max'"):
