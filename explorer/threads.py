@@ -20,8 +20,8 @@ def use_threads(work: int | float) -> None:
     """Let PyTorch use all cores in this thread, or one if the work is small.
 
     `work` is parameters times tokens. Every run of a page has its own thread, and PyTorch would give each a
-    team of threads for products of small matrices. The embedded model reads 60 tokens on two threads in 0.94
-    of the time of one on a quiet machine, and in 4 times that time on a busy one (`python -m
+    team of threads for products of small matrices. The embedded model reads 60 tokens on two threads in 0.93
+    of the time of one on a quiet machine, and in 4 to 40 times that time on a busy one (`python -m
     benchmarks.tricks`).
     """
     import torch

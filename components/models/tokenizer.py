@@ -91,8 +91,8 @@ def _in_folder(folder: Path, config: "PreTrainedConfig", name: str) -> "PreTrain
         # From this file transformers builds tokens that differ from training, depending on what is installed.
         raise ModelLoadError(
             f'"{name}" has its tokenizer as tokenizer.model alone, a format of sentencepiece or '
-            "tiktoken that does not fully say how a text is split. Add the tokenizer.json of the model it was "
-            "made from, or name that model with tokenizer=."
+            "tiktoken that does not fully say how a text is split. Add the tokenizer.json of the model it "
+            "was made from, or name that model with tokenizer=."
         )
     try:
         return _read_tokenizer(folder, config)

@@ -31,7 +31,8 @@ few large operations over all heads of a group; one head at a time would stay in
 small parallel operations, each of which waits for the slower core on a busy machine."""
 
 BLOCK_BYTES = 2**23
-"""Memory of the decay factors of a block, in float64, whatever the length of the text."""
+"""Memory of the decay factors of a block, in float64, whatever the length of the text: with all at a time, a
+row of 24 heads over 131,072 keys takes 13 MB more."""
 
 
 def effective_attention(

@@ -16,7 +16,7 @@ from components.ssd.attention import decay, effective_attention, position_range,
 from components.ssd.terms import SSDTerms
 
 CHUNK = 64
-"""Positions whose M is computed at a time. 32 take 1.4 times as long, 128 and 256 0.93 to 0.95 times, in 4
+"""Positions whose M is computed at a time. 32 take 1.4 times as long, 128 and 256 0.87 to 0.95 times, in 4
 and 16 times the memory (`python -m benchmarks.tricks`)."""
 
 

@@ -26,8 +26,8 @@ from components.ssd.pooling import check_statistic, pooled_content, tile_edges
 from components.ssd.terms import SSDTerms
 
 BLOCK_BYTES = 2**23
-"""Memory of the rows of P that are computed at a time. Four times as much takes 1.07 times as long: such
-blocks come from the system in fresh pages. A quarter takes 1.02 times (`python -m benchmarks.tricks`)."""
+"""Memory of the rows of P that are computed at a time. A quarter takes 1.02 to 1.11 times as long, and
+four times as much is not faster for sure, 0.95 to 1.07 times (`python -m benchmarks.tricks`)."""
 
 _MAX_ROWS = 64
 """Rows of one head whose scores are one product. 16 take 1.2 times as long, 256 1.1 times."""

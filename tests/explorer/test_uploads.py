@@ -40,7 +40,7 @@ def test_any_content_is_text_or_refused_with_a_sentence(content: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["notes.pdf", "notes", "notes.txt.exe", "txt", "notes.md ", ""])
 def test_another_ending_is_refused_whatever_the_content(name: str) -> None:
-    with pytest.raises(ValueError, match=r"is no \.txt or \.md file, .* Save .* or paste it\.$") as caught:
+    with pytest.raises(ValueError, match=r"is not a \.txt or \.md file\. Save .* or paste it\.$") as caught:
         text_of_file(name, b"text")
     assert str(caught.value).startswith(f'"{name}"')
 
