@@ -332,7 +332,7 @@ def test_every_way_to_edit_takes_effect_at_every_hook(hybrid: ModelBridge, way: 
         truth, expected = hybrid.run_with_cache(IDS, fwd_hooks=[(name, returned)])
         logits, cache = hybrid.run_with_cache(IDS, fwd_hooks=[(name, way)])
         assert torch.equal(logits, truth), name
-        assert relative(logits, untouched) > 1e-4, name
+        assert relative(logits, untouched) > 1e-3, name
         for kept in cache:
             assert torch.equal(cache[kept], expected[kept]), (name, kept)
     assert torch.equal(hybrid.run_with_hooks(IDS), untouched)

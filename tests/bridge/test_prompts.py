@@ -319,3 +319,20 @@ def test_the_embedded_models_own_tokens() -> None:
     text = "Mia has the key."
     encoded = bridge.tokenizer(text, return_tensors="pt")
     assert bridge.to_str_tokens(encoded["input_ids"]) == bridge.to_str_tokens(text)
+
+
+def test_texts_of_different_lengths_are_padded_on_the_left() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(GOLDEN / "grouped")
+    bridge = ModelBridge(tiny_model(), tokenizer)
+    texts = [tokenizer.decode(random_ids(seed, 1, length)[0]) for seed, length in ((0, 12), (1, 5))]
+    lengths = [len(bridge.to_str_tokens(text)) for text in texts]
+    assert lengths[0] != lengths[1]
+    logits, cache = bridge.run_with_cache(texts)
+    assert logits.shape[:2] == (2, max(lengths))
+    short = 0 if lengths[0] < lengths[1] else 1
+    alone, _ = bridge.run_with_cache(texts[short])
+    assert relative(logits[short, -min(lengths) :], alone[0]) <= 1e-5
+    ids, cache = bridge.generate(texts, max_new_tokens=4, do_sample=False, with_cache=True)
+    by_itself = bridge.generate(texts[short], max_new_tokens=4, do_sample=False)
+    assert torch.equal(ids[short, -4:], by_itself[0, -4:])
+    assert cache.faithfulness(0) <= 5e-6
