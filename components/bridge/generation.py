@@ -223,7 +223,7 @@ class Generation(Iterator[Step]):
         self._fed.append(_Fed(ids.shape[1], likely.indices.cpu(), likely.values.cpu(), came))
         self._broken = ""
 
-    def _expected(self, token: int) -> Float32[Tensor, 1]:
+    def _expected(self, token: int) -> Float32[Tensor, " one"]:
         """The probability of the next token; NaN for the first, which no position predicts."""
         if not self._fed:
             return torch.full((1,), torch.nan)

@@ -197,7 +197,9 @@ def _blocks(rows: Int64[Tensor, " row"]) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def _take(tensor: Float[Tensor, ...], dim: int, index: Int64[Tensor, " index"]) -> Float[Tensor, ...]:
+def _take(
+    tensor: Float[Tensor, "*shape"], dim: int, index: Int64[Tensor, " index"]
+) -> Float[Tensor, "*taken"]:
     """The entries at an ascending index; a view for a range, since terms outgrow most pictures."""
     if len(index) and int(index[-1] - index[0]) == len(index) - 1:
         return tensor.narrow(dim, int(index[0]), len(index))

@@ -13,7 +13,7 @@ _MIN_BYTES = 2**25
 """From here on an allocator takes fresh pages from the system; of smaller ones it has some at hand."""
 
 
-def fresh_zeros(shape: tuple[int, ...], device: torch.device) -> Float32[Tensor, ...]:
+def fresh_zeros(shape: tuple[int, ...], device: torch.device) -> Float32[Tensor, "*shape"]:
     """Zeros; large ones on a CPU take time and memory only where something is written.
 
     The system hands out pages of zeros when they are first touched, so what lies above the diagonal costs
