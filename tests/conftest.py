@@ -9,7 +9,6 @@ import jaxtyping
 import pytest
 import torch
 from beartype import beartype
-from xdist.scheduler import LoadFileScheduling
 
 BROWSER = "tests/browser/"
 
@@ -57,12 +56,6 @@ def checked_where_needed(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
 jaxtyping.jaxtyped = checked_where_needed(jaxtyping.jaxtyped)
 
 
-class ByFile(LoadFileScheduling):
-    """Tests of one file stay together, and all that drive a browser: they share it and its server."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "browser" if nodeid.startswith(BROWSER) else super()._split_scope(nodeid)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    return ByFile(config, log)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that drive a browser come first: they take longest, and the processes end together."""
+    items.sort(key=lambda item: not item.nodeid.startswith(BROWSER))

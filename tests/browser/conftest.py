@@ -89,21 +89,19 @@ def tabs() -> dict[str, Page]:
     return {}
 
 
-@pytest.fixture
-def explorer(
-    request: pytest.FixtureRequest, browser: Browser, tabs: dict[str, Page], address: str
+@contextmanager
+def fresh(
+    browser: Browser, tabs: dict[str, Page], options: dict[str, Any], address: str
 ) -> Iterator["Explorer"]:
-    """A fresh session, drawn, in a tab that remembers nothing. Parametrize indirectly with options of
-    `new_context`.
-
-    Errors and warnings in the console fail the test.
-    """
-    options = {"viewport": {"width": 1280, "height": 900}, **getattr(request, "param", {})}
+    """A tab with these options of `new_context` that remembers nothing. Errors and warnings in its console
+    fail the test."""
+    options = {"viewport": {"width": 1280, "height": 900}, **options}
     page = tabs.get(repr(options))
     if page is None or page.is_closed():
         page = tabs[repr(options)] = browser.new_context(**options).new_page()
     page.set_viewport_size(options["viewport"])
     page.emulate_media(color_scheme=options.get("color_scheme", "light"))
+    page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
     errors: list[str] = []
 
     def note_message(message: ConsoleMessage) -> None:
@@ -115,15 +113,32 @@ def explorer(
 
     page.on("console", note_message)
     page.on("pageerror", note_error)
-    opened = Explorer(page, address)
-    opened.open()
-    page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
-    yield opened
+    yield Explorer(page, address)
     page.remove_listener("console", note_message)
     page.remove_listener("pageerror", note_error)
     page.evaluate("localStorage.clear(); sessionStorage.clear()")
     page.mouse.move(0, 0)
+    page.goto("about:blank")
     assert errors == []
+
+
+@pytest.fixture
+def tab(
+    request: pytest.FixtureRequest, browser: Browser, tabs: dict[str, Page], address: str
+) -> Iterator["Explorer"]:
+    """For a test that opens a link itself. Parametrize indirectly with options of `new_context`."""
+    with fresh(browser, tabs, getattr(request, "param", {}), address) as explorer:
+        yield explorer
+
+
+@pytest.fixture
+def explorer(
+    request: pytest.FixtureRequest, browser: Browser, tabs: dict[str, Page], address: str
+) -> Iterator["Explorer"]:
+    """A fresh session, drawn. Parametrize indirectly with options of `new_context`."""
+    with fresh(browser, tabs, getattr(request, "param", {}), address) as explorer:
+        explorer.open()
+        yield explorer
 
 
 def picture_of(canvas: Locator) -> Image.Image:

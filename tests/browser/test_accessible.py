@@ -39,18 +39,18 @@ def test_explore_has_no_violation_with_a_menu_open(explorer: Explorer) -> None:
 
 
 @pytest.mark.parametrize(
-    "explorer",
+    "tab",
     [
         {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
         for scheme, width in (("light", 390), ("dark", 1280))
     ],
     indirect=True,
 )
-def test_explore_has_no_violation_with_everything_shown(explorer: Explorer) -> None:
+def test_explore_has_no_violation_with_everything_shown(tab: Explorer) -> None:
     query = {"view": "gallery,large,table,symlog,dt", "span": "3-6", "window": "5-25x0-20"}
-    explorer.open("?" + urlencode({"model": "demo", "preset": "where-is-mia", **query}))
-    expect(explorer.page.get_by_test_id("stDataFrame")).to_be_visible()
-    assert violations(explorer.page) == []
+    tab.open("?" + urlencode({"model": "demo", "preset": "where-is-mia", **query}))
+    expect(tab.page.get_by_test_id("stDataFrame")).to_be_visible()
+    assert violations(tab.page) == []
 
 
 @THEMES
@@ -83,51 +83,52 @@ def test_how_to_read_has_no_violation(explorer: Explorer) -> None:
     assert violations(page) == []
 
 
-@pytest.mark.parametrize("name", MENUS)
-def test_the_keyboard_goes_into_a_menu_and_back_to_its_button(explorer: Explorer, name: str) -> None:
+def test_the_keyboard_goes_into_a_menu_and_back_to_its_button(explorer: Explorer) -> None:
     page = explorer.page
-    button = page.get_by_role("button", name=name)
-    button.press("Enter")
-    expect(menu(page).locator(":focus")).to_have_count(1)
-    if name == "Copy link":
-        page.keyboard.press("Tab")
-        expect(menu(page).get_by_role("button", name="Copy to clipboard")).to_be_focused()
-    explorer.settle()
-    before = page.url
-    page.keyboard.press("Escape")
-    expect(menu(page)).to_have_count(0)
-    expect(button).to_be_focused()
-    explorer.settle()
-    assert page.url == before  # nothing is picked by looking
+    for name in MENUS:
+        button = page.get_by_role("button", name=name)
+        button.press("Enter")
+        expect(menu(page).locator(":focus")).to_have_count(1)
+        if name == "Copy link":
+            page.keyboard.press("Tab")
+            expect(menu(page).get_by_role("button", name="Copy to clipboard")).to_be_focused()
+        explorer.settle()
+        before = page.url
+        page.keyboard.press("Escape")
+        expect(menu(page)).to_have_count(0)
+        expect(button).to_be_focused()
+        explorer.settle()
+        assert page.url == before, name  # nothing is picked by looking
 
 
-@pytest.mark.parametrize("name", MENUS)
-def test_tab_goes_on_behind_a_menu(explorer: Explorer, name: str) -> None:
+def test_tab_goes_on_behind_a_menu(explorer: Explorer) -> None:
     page = explorer.page
-    button = page.get_by_role("button", name=name)
-    button.press("Enter")
-    expect(menu(page).locator(":focus")).to_have_count(1)
-    explorer.settle()
-    for _ in range(20):
-        page.keyboard.press("Tab")
-        if menu(page).count() == 0:
-            break
-    behind = page.evaluate(
-        """name => {
-            const all = [...document.querySelectorAll("a[href], button, input, textarea, [tabindex='0']")];
-            const own = all.findIndex((each) => each.matches("button") && each.innerText.includes(name));
-            return all.indexOf(document.activeElement) - own;
-        }""",
-        name,
-    )
-    assert 0 < behind < 4
-    explorer.settle()
-    button.press("Enter")
-    expect(menu(page).locator(":focus")).to_have_count(1)
-    explorer.settle()
-    page.keyboard.press("Shift+Tab")
-    expect(menu(page)).to_have_count(0)
-    expect(button).to_be_focused()
+    for name in MENUS:
+        button = page.get_by_role("button", name=name)
+        button.press("Enter")
+        expect(menu(page).locator(":focus")).to_have_count(1)
+        explorer.settle()
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if menu(page).count() == 0:
+                break
+        behind = page.evaluate(
+            """name => {
+                const kinds = "a[href], button, input, textarea, [tabindex='0']";
+                const all = [...document.querySelectorAll(kinds)];
+                const own = all.findIndex((each) => each.matches("button") && each.innerText.includes(name));
+                return all.indexOf(document.activeElement) - own;
+            }""",
+            name,
+        )
+        assert 0 < behind < 4, name
+        explorer.settle()
+        button.press("Enter")
+        expect(menu(page).locator(":focus")).to_have_count(1)
+        explorer.settle()
+        page.keyboard.press("Shift+Tab")
+        expect(menu(page)).to_have_count(0)
+        expect(button).to_be_focused()
 
 
 def test_a_press_beside_a_menu_closes_it_and_is_heard(explorer: Explorer) -> None:

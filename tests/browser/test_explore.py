@@ -36,17 +36,17 @@ def test_dark_page_has_dark_charts(explorer: Explorer) -> None:
     assert max(explorer.pixels().background()) < 60
 
 
-@pytest.mark.parametrize("width", [1280, 1920])
-def test_nothing_scrolls_sideways(explorer: Explorer, width: int) -> None:
-    explorer.page.set_viewport_size({"width": width, "height": 900})
-    explorer.settle()
-    assert explorer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    main = explorer.page.get_by_test_id("stMain")
-    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
-    left, _, side = explorer.pixels().place(2)
-    canvas = explorer.chart("panels").locator("canvas").bounding_box()
-    assert canvas is not None
-    assert left + side <= canvas["width"] <= width
+def test_nothing_scrolls_sideways(explorer: Explorer) -> None:
+    for width in (1280, 1920):
+        explorer.page.set_viewport_size({"width": width, "height": 900})
+        explorer.settle()
+        assert explorer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        main = explorer.page.get_by_test_id("stMain")
+        assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+        left, _, side = explorer.pixels().place(2)
+        canvas = explorer.chart("panels").locator("canvas").bounding_box()
+        assert canvas is not None
+        assert left + side <= canvas["width"] <= width
 
 
 def test_a_new_prompt_redraws_the_charts(explorer: Explorer) -> None:
@@ -147,14 +147,14 @@ def test_a_pointer_dragged_above_the_diagonal_points_at_no_cell(explorer: Explor
     assert above[0] not in below
 
 
-@pytest.mark.parametrize("panel", range(3))
-def test_a_brush_opens_just_the_cells_that_it_touches(explorer: Explorer, panel: int) -> None:
-    for one, other in (((14, 4), (21, 9)), ((25, 12), (17, 3)), ((20, 2), (22, 18))):
-        places = [((j + 0.5) / LENGTH, (i + 0.5) / LENGTH) for i, j in (one, other)]
-        explorer.brush(panel, places[0], places[1])
-        (first, last), (first_key, last_key) = map(sorted, zip(one, other, strict=True))
-        assert explorer.windows() == [[first, last, first_key, last_key]]
-        explorer.back_to(0)
+def test_a_brush_opens_just_the_cells_that_it_touches(explorer: Explorer) -> None:
+    for panel in range(3):
+        for one, other in (((14, 4), (21, 9)), ((25, 12), (17, 3)), ((20, 2), (22, 18))):
+            places = [((j + 0.5) / LENGTH, (i + 0.5) / LENGTH) for i, j in (one, other)]
+            explorer.brush(panel, places[0], places[1])
+            (first, last), (first_key, last_key) = map(sorted, zip(one, other, strict=True))
+            assert explorer.windows() == [[first, last, first_key, last_key]]
+            explorer.back_to(0)
 
 
 def test_a_bad_model_leaves_the_app_usable(explorer: Explorer) -> None:

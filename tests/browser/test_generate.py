@@ -1,16 +1,13 @@
 """The page "Generate" in a real browser: a text comes, is stopped, and is gone through."""
 
-import base64
 import re
 from collections.abc import Iterator
-from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Explorer
+from tests.browser.conftest import Explorer, picture_of
 
 pytestmark = pytest.mark.browser
 
@@ -54,9 +51,7 @@ def chart(page: Page, place: int) -> Locator:
 
 
 def pixels(page: Page, place: int) -> np.ndarray:
-    address = chart(page, place).locator("canvas").evaluate("canvas => canvas.toDataURL()")
-    picture = Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
-    return np.asarray(picture, dtype=np.int16)
+    return np.asarray(picture_of(chart(page, place).locator("canvas")), dtype=np.int16)
 
 
 def settled(page: Page, place: int) -> np.ndarray:

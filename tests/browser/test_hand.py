@@ -307,12 +307,12 @@ def test_arrow_keys_move_the_query_in_the_panels_and_escape_lets_it_go(explorer:
     assert focused(explorer, "panels")
 
 
-def test_escape_lets_go_of_a_span_too(explorer: Explorer) -> None:
-    explorer.open("?preset=where-is-mia&layer=2&head=2&span=3-6")
-    explorer.page.keyboard.press("Escape")
-    expect(explorer.page.get_by_text("The last row.")).to_be_visible()
-    explorer.settle()
-    assert "span" not in explorer.parameters()
+def test_escape_lets_go_of_a_span_too(tab: Explorer) -> None:
+    tab.open("?preset=where-is-mia&layer=2&head=2&span=3-6")
+    tab.page.keyboard.press("Escape")
+    expect(tab.page.get_by_text("The last row.")).to_be_visible()
+    tab.settle()
+    assert "span" not in tab.parameters()
 
 
 def test_arrow_keys_and_escape_move_through_the_time_of_a_generation(explorer: Explorer) -> None:

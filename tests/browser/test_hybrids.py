@@ -30,51 +30,51 @@ def hybrid(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def test_a_click_on_a_softmax_cell_shows_its_pattern(explorer: Explorer, hybrid: str) -> None:
-    explorer.open("?" + urlencode({"model": hybrid, "layer": CASE.mixers[0], "head": 1}))
-    assert explorer.picked() == f"Layer {CASE.mixers[0]}, head 1"
+def test_a_click_on_a_softmax_cell_shows_its_pattern(tab: Explorer, hybrid: str) -> None:
+    tab.open("?" + urlencode({"model": hybrid, "layer": CASE.mixers[0], "head": 1}))
+    assert tab.picked() == f"Layer {CASE.mixers[0]}, head 1"
     layer = CASE.attentions[-1]
-    explorer.click_head(layer, 2, "softmax attention")
-    assert explorer.picked() == f"Layer {layer}, softmax attention, head 2"
-    parameters = explorer.parameters()
+    tab.click_head(layer, 2, "softmax attention")
+    assert tab.picked() == f"Layer {layer}, softmax attention, head 2"
+    parameters = tab.parameters()
     assert (parameters["layer"], parameters["head"], parameters["kind"]) == (str(layer), "2", "softmax")
-    expect(explorer.page.get_by_test_id("stVegaLiteChart")).to_have_count(2)  # nothing decays
-    shown = Panels(explorer.pixels().image[:300])  # above the text and the bars
+    expect(tab.page.get_by_test_id("stVegaLiteChart")).to_have_count(2)  # nothing decays
+    shown = Panels(tab.pixels().image[:300])  # above the text and the bars
     assert shown.coloured(0) > 500  # scores have two signs
     assert shown.green(1) > 100  # attention has none
     assert shown.coloured(2) < 50  # words
-    assert re.search(r"softmax head 2, .* reads ", explorer.described("panels"))
-    assert violations(explorer.page) == []
-    explorer.click_head(CASE.mixers[0], 0)
-    assert explorer.picked() == f"Layer {CASE.mixers[0]}, head 0"
-    assert "kind" not in explorer.parameters()
-    expect(explorer.page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
+    assert re.search(r"softmax head 2, .* reads ", tab.described("panels"))
+    assert violations(tab.page) == []
+    tab.click_head(CASE.mixers[0], 0)
+    assert tab.picked() == f"Layer {CASE.mixers[0]}, head 0"
+    assert "kind" not in tab.parameters()
+    expect(tab.page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
 
 
-def test_a_brush_and_a_press_in_the_pattern(explorer: Explorer, hybrid: str) -> None:
+def test_a_brush_and_a_press_in_the_pattern(tab: Explorer, hybrid: str) -> None:
     layer = CASE.attentions[0]
     link = {"model": hybrid, "layer": layer, "head": 0, "kind": "softmax"}
-    explorer.open("?" + urlencode(link), last="panels")
-    explorer.point(1, 0.1, 0.5)
-    explorer.page.mouse.down()
-    explorer.page.mouse.up()
-    explorer.settle()
-    query = int(explorer.parameters()["query"])
-    assert f"Row {query}, kept" in explorer.described("panels")
-    explorer.brush(1, (0.05, 0.5), (0.4, 0.9))
-    (window,) = explorer.windows()
+    tab.open("?" + urlencode(link), last="panels")
+    tab.point(1, 0.1, 0.5)
+    tab.page.mouse.down()
+    tab.page.mouse.up()
+    tab.settle()
+    query = int(tab.parameters()["query"])
+    assert f"Row {query}, kept" in tab.described("panels")
+    tab.brush(1, (0.05, 0.5), (0.4, 0.9))
+    (window,) = tab.windows()
     assert window[0] > 0
     assert window[3] < window[1]
     # Beside the two panels there are words, and nothing to brush.
-    explorer.brush(2, (0.1, 0.5), (0.5, 0.9))
-    assert explorer.windows() == [window]
+    tab.brush(2, (0.1, 0.5), (0.5, 0.9))
+    assert tab.windows() == [window]
 
 
-def test_the_gallery_holds_both_kinds(explorer: Explorer, hybrid: str, tmp_path: Path) -> None:
+def test_the_gallery_holds_both_kinds(tab: Explorer, hybrid: str, tmp_path: Path) -> None:
     link = {"model": hybrid, "layer": CASE.attentions[0], "head": 0, "kind": "softmax", "view": "gallery"}
-    explorer.open("?" + urlencode(link), last="panels")
-    chart = explorer.page.get_by_test_id("stVegaLiteChart").nth(1)
+    tab.open("?" + urlencode(link), last="panels")
+    chart = tab.page.get_by_test_id("stVegaLiteChart").nth(1)
     expect(chart).to_be_visible()
-    assert explorer.picture("gallery").width > 300
-    exported = explorer.download("PNG").read_bytes()
+    assert tab.picture("gallery").width > 300
+    exported = tab.download("PNG").read_bytes()
     assert exported.startswith(b"\x89PNG")

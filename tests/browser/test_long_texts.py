@@ -137,15 +137,17 @@ def test_a_text_file_is_opened_and_a_wrong_one_is_told(explorer: Explorer, tmp_p
     assert explorer.page.get_by_label("Prompt", exact=True).input_value() == LONG
 
 
-@pytest.mark.parametrize("width", [1280, 1920])
-def test_nothing_scrolls_sideways_in_a_window(explorer: Explorer, width: int) -> None:
-    explorer.page.set_viewport_size({"width": width, "height": 900})
+def test_nothing_scrolls_sideways_in_a_window(explorer: Explorer) -> None:
     explorer.type_prompt(LONG)
-    explorer.brush(0, (0.1, 0.5), (0.35, 0.75))
-    main = explorer.page.get_by_test_id("stMain")
-    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
-    left, _, side = explorer.pixels().place(2)
-    canvas = explorer.chart("panels").locator("canvas").bounding_box()
-    assert canvas is not None
-    assert left + side <= canvas["width"] <= width
+    for width in (1280, 1920):
+        explorer.page.set_viewport_size({"width": width, "height": 900})
+        explorer.settle()
+        explorer.brush(0, (0.1, 0.5), (0.35, 0.75))
+        main = explorer.page.get_by_test_id("stMain")
+        assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+        left, _, side = explorer.pixels().place(2)
+        canvas = explorer.chart("panels").locator("canvas").bounding_box()
+        assert canvas is not None
+        assert left + side <= canvas["width"] <= width
+        explorer.back_to(0)
     assert PRESETS[0].prompt not in explorer.page.get_by_label("Prompt", exact=True).input_value()

@@ -204,10 +204,10 @@ def test_every_page_keeps_everything_through_reloads(explorer: Explorer) -> None
 
 
 @pytest.mark.parametrize("path", ["generate", "how_to_read"])
-def test_a_page_opens_directly_without_failed_requests(explorer: Explorer, path: str) -> None:
-    page, failed = explorer.page, []
+def test_a_page_opens_directly_without_failed_requests(tab: Explorer, path: str) -> None:
+    page, failed = tab.page, []
     page.on("response", lambda got: failed.append(got.url) if got.status >= 400 else None)
-    page.goto(f"{explorer.address}/{path}?model=demo&prompt=Ben+has&layer=1&head=3&seed=4&draws=sampled")
+    page.goto(f"{tab.address}/{path}?model=demo&prompt=Ben+has&layer=1&head=3&seed=4&draws=sampled")
     link = page.get_by_role("link", name="Explore")
     expect(link).to_be_visible()
     if path == "generate":
@@ -215,8 +215,8 @@ def test_a_page_opens_directly_without_failed_requests(explorer: Explorer, path:
         expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("4")
     link.click()
     expect(prompt(page)).to_have_value("Ben has")
-    explorer.settle()
-    assert explorer.picked() == "Layer 1, head 3"
+    tab.settle()
+    assert tab.picked() == "Layer 1, head 3"
     assert failed == []
 
 
@@ -234,10 +234,10 @@ def generated(page: Page, new: int, before: str = "") -> str:
     return str(text.inner_text())
 
 
-def test_a_sampled_text_comes_again_after_a_reload(explorer: Explorer) -> None:
-    page = explorer.page
+def test_a_sampled_text_comes_again_after_a_reload(tab: Explorer) -> None:
+    page = tab.page
     query = "model=demo&prompt=Ben+has&draws=sampled&new_tokens=15&pace=no-limit&temperature=2.0&seed=7"
-    page.goto(f"{explorer.address}/generate?{query}")
+    page.goto(f"{tab.address}/generate?{query}")
     text = generated(page, 15)
     seed = page.get_by_role("spinbutton", name="Seed")
     seed.fill("8")
@@ -270,15 +270,15 @@ def test_another_model_stops_a_text_and_keeps_it(explorer: Explorer) -> None:
 # The address is what is shown
 
 
-def test_a_link_beyond_everything_opens_with_one_quiet_notice(explorer: Explorer) -> None:
-    explorer.open("?layer=99&head=50&query=5000&window=900-950x0-20&new_tokens=9999&span=800-900&seed=x")
-    notice = explorer.page.get_by_text("Out of range here:")
+def test_a_link_beyond_everything_opens_with_one_quiet_notice(tab: Explorer) -> None:
+    tab.open("?layer=99&head=50&query=5000&window=900-950x0-20&new_tokens=9999&span=800-900&seed=x")
+    notice = tab.page.get_by_text("Out of range here:")
     expect(notice).to_have_count(1)
     for name in ("layer", "head", "query", "window", "span", "new tokens"):
         expect(notice).to_contain_text(name)
     expect(notice).to_contain_text("seed could not be read")
-    shown = explorer.parameters()
-    assert explorer.picked() == f"Layer {shown['layer']}, head {shown['head']}"
+    shown = tab.parameters()
+    assert tab.picked() == f"Layer {shown['layer']}, head {shown['head']}"
     assert int(shown["query"]) < 100
     assert shown["new_tokens"] == "512"
     assert not {"window", "span", "seed"} & set(shown)

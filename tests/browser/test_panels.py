@@ -189,15 +189,15 @@ def test_a_span_of_the_text_is_read_as_one_row(explorer: Explorer) -> None:
     assert "span" not in explorer.parameters()
 
 
-def test_a_span_in_a_link_and_from_the_lists(explorer: Explorer) -> None:
-    explorer.open("?preset=where-is-mia&layer=2&head=2&span=3-6")
-    assert "Positions 3–6, kept. Together they read" in explorer.described("panels")
-    explorer.page.get_by_role("button", name="Pick from lists").click()
-    box = explorer.page.get_by_label("First", exact=True)
+def test_a_span_in_a_link_and_from_the_lists(tab: Explorer) -> None:
+    tab.open("?preset=where-is-mia&layer=2&head=2&span=3-6")
+    assert "Positions 3–6, kept. Together they read" in tab.described("panels")
+    tab.page.get_by_role("button", name="Pick from lists").click()
+    box = tab.page.get_by_label("First", exact=True)
     box.fill("5")
     box.press("Enter")
-    explorer.settle()
-    assert explorer.parameters()["span"] == "5-6"
+    tab.settle()
+    assert tab.parameters()["span"] == "5-6"
 
 
 def test_what_can_be_done_is_said_until_it_was_done(explorer: Explorer) -> None:

@@ -90,12 +90,12 @@ def test_a_link_gives_the_same_picture(explorer: Explorer) -> None:
     assert (explorer.pixels().image == picture).mean() > 0.999
 
 
-def test_a_malformed_link_opens_with_one_quiet_notice(explorer: Explorer) -> None:
-    explorer.open("?layer=two&head=-1&query=1e9&view=upside-down&preset=none")
-    expect(explorer.page.get_by_text("could not be read")).to_have_count(1)
-    assert explorer.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
-    assert explorer.page.get_by_test_id("stAlert").count() == 0
-    assert explorer.pixels().coloured(2) > 200
+def test_a_malformed_link_opens_with_one_quiet_notice(tab: Explorer) -> None:
+    tab.open("?layer=two&head=-1&query=1e9&view=upside-down&preset=none")
+    expect(tab.page.get_by_text("could not be read")).to_have_count(1)
+    assert tab.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
+    assert tab.page.get_by_test_id("stAlert").count() == 0
+    assert tab.pixels().coloured(2) > 200
 
 
 def test_a_long_prompt_stays_out_of_the_link_and_the_menu_says_so(explorer: Explorer) -> None:

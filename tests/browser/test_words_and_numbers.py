@@ -51,31 +51,28 @@ def test_new_panels_stand_beside_no_facts_of_another_head(explorer: Explorer) ->
     assert {layer for _, _, layer in new} <= {"", "0"}
 
 
-@pytest.mark.parametrize(
-    ("figure", "heading"),
-    [
+def test_a_figure_links_to_what_explains_it_and_nothing_is_lost(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.click_head(0, 1)
+    for figure, heading in (
         ("the head map", "Mean distance: how far a head looks"),
         ("the panels", "Unrolled, the memory is a matrix"),
         ("a row", "A row is a query, a column is a key"),
         ("decay curves", "A head is a memory"),
         ("faithfulness", "Faithfulness: is the picture true?"),
-    ],
-)
-def test_a_figure_links_to_what_explains_it_and_nothing_is_lost(
-    explorer: Explorer, figure: str, heading: str
-) -> None:
-    explorer.click_head(0, 1)
-    explorer.page.get_by_role("link", name=f"How to read {figure}", exact=True).click()
-    passage = explorer.page.get_by_role("heading", name=heading)
-    expect(passage).to_be_visible()
-    expect(passage).to_be_in_viewport()
-    explorer.page.wait_for_timeout(3500)  # by then all above has grown
-    box = passage.bounding_box()
-    assert box is not None
-    assert 0 <= box["y"] < 250
-    explorer.page.get_by_role("link", name="Explore", exact=True).click()
-    expect(explorer.page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
-    expect(explorer.page.get_by_label("Prompt", exact=True)).to_have_value(PRESETS[0].prompt)
+    ):
+        page.get_by_role("link", name=f"How to read {figure}", exact=True).click()
+        passage = page.get_by_role("heading", name=heading)
+        expect(passage).to_be_visible()
+        expect(passage).to_be_in_viewport()
+        page.wait_for_timeout(3500)  # by then all above has grown
+        box = passage.bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 250, figure
+        page.get_by_role("link", name="Explore", exact=True).click()
+        expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
+        expect(page.get_by_label("Prompt", exact=True)).to_have_value(PRESETS[0].prompt)
+        explorer.settle()
 
 
 def test_a_head_that_reads_alike_is_a_click_away(explorer: Explorer) -> None:
@@ -106,11 +103,11 @@ def test_each_switch_has_a_line_and_times_dt_is_the_last(explorer: Explorer) -> 
     assert tops == sorted(tops)
 
 
-def test_a_window_in_which_nothing_is_left_says_so(explorer: Explorer) -> None:
-    told = explorer.page.get_by_text(re.compile(r"othing is left here: of what these keys wrote"))
-    explorer.open("?" + urlencode({"prompt": LONG, "layer": 2, "head": 7, "window": "200-230x0-20"}))
+def test_a_window_in_which_nothing_is_left_says_so(tab: Explorer) -> None:
+    told = tab.page.get_by_text(re.compile(r"othing is left here: of what these keys wrote"))
+    tab.open("?" + urlencode({"prompt": LONG, "layer": 2, "head": 7, "window": "200-230x0-20"}))
     expect(told).to_be_visible()
-    explorer.open("?" + urlencode({"prompt": LONG, "layer": 2, "head": 7, "window": "200-230x190-210"}))
+    tab.open("?" + urlencode({"prompt": LONG, "layer": 2, "head": 7, "window": "200-230x190-210"}))
     expect(told).to_have_count(0)
 
 
@@ -126,31 +123,28 @@ def test_an_export_has_the_colours_of_the_page(explorer: Explorer) -> None:
     assert corner == ImageColor.getrgb(paper[dark])
 
 
-@pytest.mark.parametrize(
-    ("typed", "used", "said"),
-    [
+def test_new_tokens_are_what_the_box_shows(explorer: Explorer) -> None:
+    page = explorer.page
+    page.get_by_role("link", name="Generate").click()
+    box = page.get_by_role("spinbutton", name="New tokens")
+    for typed, used, said in (
         ("600", "512", "600 is not from 1 to 512: 512 is used."),
         ("0", "1", "0 is not from 1 to 512: 1 is used."),
         ("-3", "1", "-3 is not from 1 to 512: 1 is used."),
         ("99999999999", "512", "99,999,999,999 is not from 1 to 512: 512 is used."),
         ("1.5", "2", "1.5 is not a whole number: 2 is used."),
         ("", "64", "The box was empty: 64 is used."),
-    ],
-)
-def test_new_tokens_are_what_the_box_shows(explorer: Explorer, typed: str, used: str, said: str) -> None:
-    page = explorer.page
-    page.get_by_role("link", name="Generate").click()
-    box = page.get_by_role("spinbutton", name="New tokens")
-    box.fill("20")
-    box.press("Enter")
-    box.fill(typed)
-    box.press("Enter")
-    expect(page.get_by_text(said)).to_be_visible()
-    expect(box).to_have_value(used)
-    box.fill("7")
-    box.press("Enter")
-    expect(page.get_by_text(said)).to_have_count(0)
-    expect(box).to_have_value("7")
+    ):
+        box.fill("20")
+        box.press("Enter")
+        box.fill(typed)
+        box.press("Enter")
+        expect(page.get_by_text(said)).to_be_visible()
+        expect(box).to_have_value(used)
+        box.fill("7")
+        box.press("Enter")
+        expect(page.get_by_text(said)).to_have_count(0)
+        expect(box).to_have_value("7")
 
 
 def test_a_position_beyond_the_text_is_repaired(explorer: Explorer) -> None:
@@ -173,15 +167,15 @@ def model_with(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
 
 @pytest.mark.parametrize("tokenizer", [byte_level(), byte_fallback()], ids=["byte level", "byte fallback"])
 def test_characters_of_several_tokens_are_named_on_all_pages(
-    explorer: Explorer, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    tab: Explorer, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    page: Page = explorer.page
+    page: Page = tab.page
     prompt = "ش 中 😀 ที่"
-    explorer.open("?" + urlencode({"model": model_with(tokenizer, tmp_path), "prompt": prompt}))
+    tab.open("?" + urlencode({"model": model_with(tokenizer, tmp_path), "prompt": prompt}))
     page.get_by_role("button", name="Pick from lists").click()
     queries = page.get_by_role("combobox", name="Query position i")
     queries.scroll_into_view_if_needed()  # in the menu; a list that has opened closes when its menu scrolls
-    explorer.settle()
+    tab.settle()
     queries.click()
     options = page.get_by_role("option")
     expect(options.first).to_be_visible()
@@ -190,4 +184,4 @@ def test_characters_of_several_tokens_are_named_on_all_pages(
     assert "😀 4/4" in shown
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
-    assert "<0x" not in explorer.described("panels")
+    assert "<0x" not in tab.described("panels")
