@@ -8,8 +8,8 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from explorer import keeper
+from explorer.links import selection_of, short_query_of, text_key, without_text
 from explorer.sampling import SETTINGS, query_of_settings, settings_of
-from explorer.selection import selection_of, short_query_of, text_key, without_text
 from explorer.session import session
 from explorer.settings import settings
 from explorer.widgets import forget

@@ -12,8 +12,8 @@ from jaxtyping import Float32
 from components.charts import Figure, HeadCells
 from explorer import exports
 from explorer.captures import Capture
+from explorer.links import LONGEST_LINK, link
 from explorer.models import bridge
-from explorer.selection import LONGEST_LINK, link
 from explorer.viewer import Viewer
 
 LONGEST_PROGRAM = 20_000

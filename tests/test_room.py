@@ -32,7 +32,7 @@ from components.charts import head_map as head_map_module
 from components.charts.window import Window
 from components.ssd import KINDS, MEASURES, Estimate, Factor, Head, Kind, Measure, MixerTerms, Place, SSDTerms
 from explorer import exports
-from explorer.selection import query_of, selection_of
+from explorer.links import query_of, selection_of
 from explorer.subject import Subject
 from tests.charts.conftest import random_terms
 from tests.selections import selected

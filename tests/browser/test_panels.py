@@ -270,7 +270,7 @@ def test_panels_are_readable_and_nothing_lies_on_their_cells(
 ) -> None:
     cells = head_cells(terms, 2, ["·token"] * terms.length, window)
     figure = panels_chart(cells, pointed=(29, 3), with_dt=True, with_bars=True, larger=larger)
-    spec = exports._specification(figure, "container", False)
+    spec = exports.specification(figure, "container", False)
     stacked = set()
     for width in (width - 80 for width in WIDTHS):
         sheet.set_viewport_size({"width": width, "height": 900})

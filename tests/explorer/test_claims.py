@@ -18,7 +18,8 @@ from components.demo.presets import PRESETS
 from components.ssd import Head, Place
 from explorer import captures, exports, models
 from explorer.captures import terms_of
-from explorer.selection import first_selection, query_of, selection_of
+from explorer.links import query_of, selection_of
+from explorer.selection import first_selection
 from explorer.subject import Subject
 from tests.explorer.conftest import GOLDEN, ROOT
 from tests.selections import selected

@@ -15,7 +15,8 @@ from streamlit.testing.v1 import AppTest
 from components.ssd import Head, Place, mean_distance, pooled_softmax, softmax_attention
 from explorer import captures, exports, models
 from explorer.captures import terms_of
-from explorer.selection import Selection, query_of, selection_of
+from explorer.links import query_of, selection_of
+from explorer.selection import Selection
 from explorer.subject import Subject
 from tests.explorer.conftest import GOLDEN, ROOT
 from tests.families import FAMILY_CASES, FamilyCase

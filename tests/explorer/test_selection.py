@@ -7,20 +7,8 @@ from hypothesis import strategies as st
 from components.charts import Window
 from components.demo.presets import PRESETS
 from components.ssd import MEASURES, Head, Place
-from explorer.selection import (
-    LONGEST_LINK,
-    SWITCHES,
-    Selection,
-    View,
-    first_selection,
-    fitted,
-    link,
-    query_of,
-    selection_of,
-    short_query_of,
-    text_key,
-    without_text,
-)
+from explorer.links import LONGEST_LINK, link, query_of, selection_of, short_query_of, text_key, without_text
+from explorer.selection import SWITCHES, Selection, View, first_selection, fitted
 from tests.selections import selected
 
 VIEWS = st.builds(

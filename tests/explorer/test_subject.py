@@ -20,7 +20,7 @@ from components.charts import head_cells
 from components.ssd import EDITS, Edit, Head, Place, edit_of, effective_attention
 from explorer import captures, exports, models, pictures
 from explorer.generating import Continuation, SamplingOptions
-from explorer.selection import query_of, selection_of
+from explorer.links import query_of, selection_of
 from explorer.subject import Subject
 from tests.explorer.conftest import ROOT
 from tests.selections import selected

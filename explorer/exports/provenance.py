@@ -1,0 +1,109 @@
+"""Where a matrix comes from: all that is needed to compute it again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.charts import HeadCells, Window, tiles_of
+from components.ssd import KINDS, Head, Statistic
+from explorer.subject import Subject
+
+if TYPE_CHECKING:
+    from components.bridge import ModelBridge
+
+PACKAGES = ("mamba2-explorer", "torch", "transformers", "altair")
+
+
+def _versions() -> dict[str, str]:
+    return {package: _version(package) for package in PACKAGES}
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # the explorer itself, run from a checkout
+        return "source checkout"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a matrix comes from: all that is needed to compute it again."""
+
+    subject: Subject
+    revision: str | None
+    """Commit of a hub model; None for the embedded one and for folders."""
+    dtype: str
+    """Of the weights, such as "float32"."""
+    head: Head
+    window: Window
+    """The queries and keys of the matrix."""
+    queries: Sequence[str]
+    """Texts of its rows, as the page shows them."""
+    keys: Sequence[str]
+    """Texts of its columns."""
+    statistic: Statistic = "mean"
+    """Of tiles, where the window is larger than the picture."""
+    with_dt: bool = False
+    """Whether column j is multiplied by dt[j]."""
+    notes: Sequence[str] = ()
+    """What a reader should know about the computation, in sentences."""
+    versions: dict[str, str] = field(default_factory=_versions)
+    """Versions of `PACKAGES`."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return len(tiles_of(self.window.queries)), len(tiles_of(self.window.keys))
+
+    @property
+    def ranges(self) -> dict[str, range]:
+        """Positions of its rows and columns."""
+        return {"queries": self.window.queries, "keys": self.window.keys}
+
+
+def provenance_of(
+    bridge: ModelBridge,
+    subject: Subject,
+    head: Head,
+    cells: HeadCells,
+    *,
+    with_dt: bool = False,
+    notes: Sequence[str] = (),
+) -> Provenance:
+    """The provenance of `cells` of a head in a run of this bridge; `notes` are from that run."""
+    folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
+    return Provenance(
+        subject=subject,
+        revision=folder.name if folder.parent.name == "snapshots" else None,
+        dtype=str(bridge.model.dtype).removeprefix("torch."),
+        head=head,
+        window=cells.window,
+        queries=cells.queries["text"].tolist(),
+        keys=cells.keys["text"].tolist(),
+        statistic=cells.statistic,
+        with_dt=with_dt,
+        notes=notes,
+    )
+
+
+def edits_code(subject: Subject) -> str:
+    """The Python expression for the edits."""
+    return f"[{', '.join(edit.code for edit in subject.edits)}]"
+
+
+def file_name(provenance: Provenance, suffix: str) -> str:
+    """A file name that is valid on every system, such as `mamba2-demo-layer2-head5.svg`."""
+    last = re.split(r"[/\\]", provenance.subject.model.rstrip("/\\"))[-1].removeprefix("mamba2-")
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", last)[:60].strip(".-") or "model"
+    dt = "-dt" if provenance.with_dt else ""
+    place, index = provenance.head.place, provenance.head.index
+    short = KINDS[place.kind].short
+    kind = f"-{short}" if short else ""
+    return f"mamba2-{model}-layer{place.layer}{kind}-head{index}{dt}.{suffix.lstrip('.')}"
