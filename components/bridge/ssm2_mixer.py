@@ -13,7 +13,8 @@ from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent, Removable, show_input
 from components.bridge.heads import BytesPerToken, HeadsBridge
 from components.bridge.hook_point import Conversion, HookPoint, Run, run_at
-from components.bridge.mixer_record import MixerRecord, MixerStep, gated, has_norm
+from components.bridge.mixer_record import MixerRecord, MixerStep, gated
+from components.bridge.scan_parameters import has_norm
 from components.ssd import content, decay, effective_attention, reconstruct, ssm_state, ssm_states
 
 if TYPE_CHECKING:
