@@ -376,5 +376,6 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
         assert (explorer.picked(), explorer.described("panels")) == ("Layer 1, head 3", words)
         assert page.url == address
         explorer.click_head(0, 1)  # and it goes on
-        assert explorer.picked() == "Layer 0, head 1"
-        page.context.close()
+        expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
+    for explorer in pages.values():
+        explorer.page.context.close()

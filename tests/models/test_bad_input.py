@@ -67,7 +67,7 @@ def test_config_that_is_not_a_record(folder: Path) -> None:
         ("qwen3_next", "gated delta nets", "ibm-granite/granite-4.0-h"),
         ("granite", "softmax attention and no state-space layer", "ibm-granite/granite-4.0-h"),
         ("falcon_mamba", "Mamba-1", "tiiuae/Falcon-H1"),
-        ("of my own", "No Mamba-2 mixer is known", "AntonV/mamba2-130m-hf"),
+        ("of my own", "It is not known to hold Mamba-2 mixers", "AntonV/mamba2-130m-hf"),
     ],
 )
 def test_another_type_of_model(
@@ -288,7 +288,7 @@ def test_no_tokenizer(folder: Path, left: tuple[str, ...]) -> None:
     for file in {"tokenizer.json", "tokenizer_config.json"} - set(left):
         (folder / file).unlink()
     with refused(
-        "has no tokenizer, so text cannot be cut.*Save the tokenizer.*looked for were tokenizer.json"
+        "has no tokenizer, so text cannot be split.*Save the tokenizer.*looked for were tokenizer.json"
     ):
         load_bridge(folder)
 
@@ -315,7 +315,7 @@ def test_the_tokenizer_of_another_model(folder: Path, edit_config: Callable[...,
         ({"ssm_cfg": {}}, "layers of kind Mamba1"),
         ({"attn_layer_idx": [1]}, r"attention layers \(attn_layer_idx\)"),
         ({"d_intermediate": 64}, "MLP layers"),
-        ({"rms_norm": False}, "layer norms in place of RMS norms"),
+        ({"rms_norm": False}, "layer norms instead of RMS norms"),
         ({"ssm_cfg": {"layer": "Mamba2", "norm_before_gate": True}}, "a norm before the gate"),
         ({"ssm_cfg": {"layer": "Mamba2", "D_has_hdim": True}}, 'mixer setting "D_has_hdim"'),
     ],

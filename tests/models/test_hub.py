@@ -228,6 +228,6 @@ def test_the_published_tokenizer_completes_an_original_checkpoint(
 def test_an_original_checkpoint_without_any_tokenizer(local_hub: LocalHub, original_folder: Path) -> None:
     (original_folder / "tokenizer.json").unlink()
     with pytest.raises(
-        ModelLoadError, match=r"no tokenizer, so text cannot be cut.*EleutherAI/gpt-neox-20b.*Save"
+        ModelLoadError, match=r"no tokenizer, so text cannot be split.*EleutherAI/gpt-neox-20b.*Save"
     ):
         load_bridge(original_folder)
