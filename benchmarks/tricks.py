@@ -82,18 +82,20 @@ def plain_zeros(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
     return torch.zeros(shape, device=device)
 
 
-def direct(length: int, repeats: int) -> list[list[object]]:
-    """The rows for RMS entry by entry, against separate sums: of one head and of all."""
+def direct(statistic: str, length: int, repeats: int) -> list[list[object]]:
+    """The rows for tiles entry by entry, against separate sums: of one head and of all."""
     terms = random_terms(length)
     table = []
     for heads in ([HEADS // 2], list(range(HEADS))):
 
         def tiles(heads: list[int] = heads) -> object:
-            return pooled_attention(terms, heads=heads, statistic="rms")
+            return pooled_attention(terms, heads=heads, statistic=statistic)
 
-        entry_by_entry = with_value(pooling, "DIRECT_ENTRIES", length * length, tiles)
-        separate = {"separate sums": with_value(pooling, "DIRECT_ENTRIES", 0, tiles)}
-        table += rows_of(f"RMS entry by entry, {length:,}, {len(heads)}", entry_by_entry, separate, repeats)
+        entry_by_entry = with_value(pooling, "DIRECT_ENTRIES", {statistic: length * length}, tiles)
+        separate = {"separate sums": with_value(pooling, "DIRECT_ENTRIES", {statistic: 0}, tiles)}
+        table += rows_of(
+            f"{statistic} entry by entry, {length:,}, {len(heads)} heads", entry_by_entry, separate, repeats
+        )
     return table
 
 
@@ -145,8 +147,10 @@ def main() -> None:
         *values(attention, "BLOCK_ROWS", whole, 16, 32, 128),
         *values(pooling, "LEAF_POSITIONS", tiles, 64, 256),
         *values(pooling, "_LEAVES_AT_A_TIME", tiles, 10**9),
-        *direct(1024, repeats),
-        *direct(2048, repeats),
+        *direct("mean", 512, repeats),
+        *direct("mean", 1024, repeats),
+        *direct("rms", 1024, repeats),
+        *direct("rms", 2048, repeats),
         *values(scan, "CHUNK", output, 32, 128, 256),
         *values(softmax, "BLOCK_BYTES", tiles_of_softmax, 2**21, 2**25),
         *values(softmax, "_MAX_ROWS", tiles_of_softmax, 16, 256),

@@ -119,7 +119,7 @@ def test_in_a_window_too_large_to_go_entry_by_entry(
 ) -> None:
     """There the sums of M separate, and those of edited rows do not."""
     cache = run(bridge, (f"{MIXER}.hook_attention", tilted))
-    monkeypatch.setattr(pooling, "DIRECT_ENTRIES", 0)
+    monkeypatch.setattr(pooling, "DIRECT_ENTRIES", {"mean": 0, "rms": 0})
     found = pooled_attention(cache.ssd_terms(LAYER), tiles=7)
     assert relative(found, mean_of_tiles(cache[f"{MIXER}.hook_attention"], 7)) <= 1e-5
 
