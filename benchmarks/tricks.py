@@ -51,8 +51,10 @@ def on_threads(count: int, work: Callable[[], object]) -> Callable[[], object]:
     def run() -> None:
         before = torch.get_num_threads()
         torch.set_num_threads(count)
-        work()
-        torch.set_num_threads(before)
+        try:
+            work()
+        finally:
+            torch.set_num_threads(before)
 
     return run
 
@@ -71,10 +73,12 @@ def busy() -> Iterator[None]:
     others = [threading.Thread(target=load) for _ in range(torch.get_num_threads())]
     for other in others:
         other.start()
-    yield
-    done.set()
-    for other in others:
-        other.join()
+    try:
+        yield
+    finally:
+        done.set()
+        for other in others:
+            other.join()
 
 
 def plain_zeros(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:

@@ -231,7 +231,7 @@ class Generation(Iterator[Step]):
 
 
 def _together(steps: list[MixerStep]) -> list[MixerStep]:
-    """Decode steps as one, without a clamp as before: deriving each on its own would take far longer.
+    """Decode steps as one, unclamped like each of them: deriving each on its own would take far longer.
 
     Steps that hooks ran on are derived already, and stay as the hooks left them.
     """

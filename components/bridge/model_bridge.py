@@ -115,9 +115,12 @@ class ModelBridge(Passes):
         `hidden` is `blocks.{layer}.mixer.hook_in` of an earlier run, which need not have kept anything else.
         `piece_tokens` and `fwd_hooks` as in `run_with_cache`; give hooks that edited this mixer in that run
         again. Hooks outside this mixer do not fire, nor do those at its hook_in. Raises ValueError as
-        `run_with_cache`, IndexError for a layer that does not exist, AttributeError for one without a mixer.
+        `run_with_cache`, IndexError for a layer that does not exist or has no mixer.
         """
         layer = range(len(self.blocks))[layer]
+        if layer not in self.ssm_layers():
+            held = ", ".join(map(str, self.ssm_layers()))
+            raise IndexError(f"Layer {layer} holds no Mamba-2 mixer; these do: {held}.")
         inside = f"blocks.{layer}.mixer."
         run = self._run(fwd_hooks, {name for name in self._names(names_filter) if name.startswith(inside)})
         run.hooks = {name: each for name, each in run.hooks.items() if name != f"{inside}hook_in"}

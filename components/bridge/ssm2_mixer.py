@@ -33,7 +33,7 @@ class SSM2MixerBridge(HeadsBridge):
     `in_proj`, `out_proj`, the inner norm and the mixer itself run as modules, and their hooks are PyTorch's.
     Hooks between are derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n],
     hook_dt [b,s,h], hook_decay and hook_attention [b,h,queries,keys], all float32. Only if a hook edits one
-    of them, in place or by returning another, the bridge recomputes the scan's output, y = M·dt·x + D·x,
+    of them, in place or by returning another, does the bridge recompute the scan's output, y = M·dt·x + D·x,
     which replaces the model's own at the norm's input, where hook_scan [b,s,h,p] sees it. Entries above the
     diagonal are ignored: no query reads a later key. The model's recurrent state lacks such edits, so a run
     that has edited a mixer computes y from the edited terms in every later step too.

@@ -14,8 +14,8 @@ from components.bridge.families import Family, family_of
 def require_wrappable(model: Any) -> Family:
     """The family of a model that a bridge can wrap.
 
-    Raises TypeError for anything but a model of transformers, and ValueError for one with a peft adapter,
-    compiled, of its repository's own code, without an `lm_head`, or without a Mamba-2 mixer.
+    Raises TypeError for anything but a model of transformers, and ValueError for one that has a peft
+    adapter, is compiled, runs its repository's own code, has no `lm_head`, or holds no Mamba-2 mixer.
     """
     name = type(model).__name__
     if hasattr(model, "get_base_model"):  # peft

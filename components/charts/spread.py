@@ -32,8 +32,8 @@ def spread_of(values: pd.Series[float]) -> Spread:
     """The colour scale for values ≥ 0; ignores NaN.
 
     The median m gets the middle colour, so as many values are paler as are fuller: the bend c solves
-    (1 + m/c)² = (1 + l/c)(1 + h/c) for the ends l and h. No c does if m ≥ (l + h) / 2, and the steps are even
-    (c is large), or if m² ≤ l·h, and the steps are ratios (c is small).
+    (1 + m/c)² = (1 + l/c)(1 + h/c) for the ends l and h. There is no such c if m ≥ (l + h) / 2, where the
+    steps are even (c is large), or if m² ≤ l·h, where they are ratios (c is small).
     """
     finite = values[values < math.inf]
     low, largest = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)

@@ -140,7 +140,7 @@ def _limited(placement: Placement, max_memory: MaxMemory) -> Placement:
 
     if not isinstance(placement.device_map, str):
         raise ModelLoadError(
-            "max_memory was given, and it is already fixed where the model goes. It belongs to a device_map "
+            "max_memory was given, but where the model goes is already fixed. It belongs to a device_map "
             f"that is worked out here: {', '.join(AUTOMATIC_MAPS)}."
         )
     try:

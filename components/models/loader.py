@@ -219,5 +219,6 @@ def _check_shared_weights(placement: Placement, skeleton: "PreTrainedModel", nam
             here, there = (key, first) if on_disk else (first, key)
             raise ModelLoadError(
                 f'The device_map has {here} on the disk and {there} elsewhere, but in "{name}" they are one '
-                'and the same weight. Put both on the disk, or neither; device_map="auto" does.'
+                "and the same weight. Put both on the disk, or neither; "
+                'device_map="auto" keeps them together.'
             )

@@ -60,7 +60,10 @@ class SoftmaxTerms:
         """The terms with the text padded to `length` by tokens that neither read nor are read."""
         more = length - self.length
         q, k = (F.pad(each, (0, 0, 0, 0, 0, more)) for each in (self.q, self.k))
-        return replace(self, q=q, k=k, valid=None if self.valid is None else F.pad(self.valid, (0, more)))
+        valid = (
+            self.q.new_ones(self.batch, self.length, dtype=torch.bool) if self.valid is None else self.valid
+        )
+        return replace(self, q=q, k=k, valid=F.pad(valid, (0, more)))
 
     @property
     def batch(self) -> int:

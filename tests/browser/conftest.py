@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Locator, Page, expect, sync_playwright
 
 from benchmarks.browser import APP, FLAGS
 
@@ -90,18 +90,18 @@ def tabs() -> dict[str, Page]:
 
 
 @contextmanager
-def fresh(
-    browser: Browser, tabs: dict[str, Page], options: dict[str, Any], address: str
-) -> Iterator["Explorer"]:
-    """A tab with these options of `new_context` that remembers nothing. Errors and warnings in its console
-    fail the test."""
-    options = {"viewport": {"width": 1280, "height": 900}, **options}
-    page = tabs.get(repr(options))
-    if page is None or page.is_closed():
-        page = tabs[repr(options)] = browser.new_context(**options).new_page()
-    page.set_viewport_size(options["viewport"])
-    page.emulate_media(color_scheme=options.get("color_scheme", "light"))
-    page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
+def listening(page: Page, event: Any, handler: Callable[[Any], None]) -> Iterator[None]:
+    """While a handler hears an event of a page."""
+    page.on(event, handler)
+    try:
+        yield
+    finally:
+        page.remove_listener(event, handler)
+
+
+@contextmanager
+def without_errors(page: Page) -> Iterator[None]:
+    """Errors and warnings in the page's console fail the test."""
     errors: list[str] = []
 
     def note_message(message: ConsoleMessage) -> None:
@@ -111,15 +111,42 @@ def fresh(
     def note_error(error: Error) -> None:
         errors.append(str(error))
 
-    page.on("console", note_message)
-    page.on("pageerror", note_error)
-    yield Explorer(page, address)
-    page.remove_listener("console", note_message)
-    page.remove_listener("pageerror", note_error)
-    page.evaluate("localStorage.clear(); sessionStorage.clear()")
-    page.mouse.move(0, 0)
-    page.goto("about:blank")
+    with listening(page, "console", note_message), listening(page, "pageerror", note_error):
+        yield
     assert errors == []
+
+
+@contextmanager
+def without_dialogs(page: Page) -> Iterator[None]:
+    """A dialog, such as a script in a text would open, fails the test."""
+    dialogs: list[str] = []
+
+    def note(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    with listening(page, "dialog", note):
+        yield
+    assert dialogs == []
+
+
+@contextmanager
+def fresh(
+    browser: Browser, tabs: dict[str, Page], options: dict[str, Any], address: str
+) -> Iterator["Explorer"]:
+    """A tab with these options of `new_context` that remembers nothing, and has no errors in its console."""
+    options = {"viewport": {"width": 1280, "height": 900}, **options}
+    page = tabs.pop(repr(options), None) or browser.new_context(**options).new_page()
+    page.set_viewport_size(options["viewport"])
+    page.emulate_media(color_scheme=options.get("color_scheme", "light"))
+    page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
+    with without_errors(page):
+        yield Explorer(page, address)
+    if page.url.startswith(address):
+        page.evaluate("localStorage.clear(); sessionStorage.clear()")
+        page.mouse.move(0, 0)
+        page.goto("about:blank")
+        tabs[repr(options)] = page  # after an error the next test gets another
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from components.charts import visible_tokens
 from components.demo.presets import PRESETS
 from components.models import load_bridge
 from components.ssd import content, decay, effective_attention
-from tests.browser.conftest import Explorer
+from tests.browser.conftest import Explorer, without_dialogs
 
 pytestmark = pytest.mark.browser
 
@@ -171,15 +171,13 @@ def test_a_bad_model_leaves_the_app_usable(explorer: Explorer) -> None:
 
 
 def test_hostile_text_is_shown_as_text(explorer: Explorer) -> None:
-    dialogs: list[str] = []
-    explorer.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    explorer.type_prompt(HOSTILE)
-    explorer.point(0, 0.05, 0.5)
-    tooltip = explorer.page.locator("#vg-tooltip-element")
-    expect(tooltip).to_contain_text("query token")
-    assert explorer.page.locator("img[src=x]").count() == 0
-    assert tooltip.locator("td.value :is(img, a, b, strong)").count() == 0
-    assert dialogs == []
+    with without_dialogs(explorer.page):
+        explorer.type_prompt(HOSTILE)
+        explorer.point(0, 0.05, 0.5)
+        tooltip = explorer.page.locator("#vg-tooltip-element")
+        expect(tooltip).to_contain_text("query token")
+        assert explorer.page.locator("img[src=x]").count() == 0
+        assert tooltip.locator("td.value :is(img, a, b, strong)").count() == 0
     assert explorer.pixels().coloured(0) > 500
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Explorer, picture_of
+from tests.browser.conftest import Explorer, picture_of, without_dialogs
 
 pytestmark = pytest.mark.browser
 
@@ -156,19 +156,17 @@ def test_a_text_and_its_settings_are_there_after_another_page(page: Page) -> Non
 
 @pytest.mark.parametrize("explorer", [{"viewport": {"width": 1280, "height": 900}}], indirect=True)
 def test_hostile_text_is_shown_as_text_and_nothing_scrolls_sideways(page: Page) -> None:
-    dialogs: list[str] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     hostile = "<img src=x onerror=alert(1)> **bold** <script>alert(2)</script> \u202eabc 🦊\n\n  two lines"
-    box = page.get_by_role("textbox", name="Prompt")
-    box.fill(hostile)
-    box.press("Control+Enter")
-    choose_pace(page, "no limit")
-    ask_for(page, 10)
-    page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_text("10 of 10 new tokens")).to_be_visible()
-    assert hostile in text_of(page).replace("\xa0", " ")
-    assert page.locator("img[src=x]").count() == 0
-    assert dialogs == []
+    with without_dialogs(page):
+        box = page.get_by_role("textbox", name="Prompt")
+        box.fill(hostile)
+        box.press("Control+Enter")
+        choose_pace(page, "no limit")
+        ask_for(page, 10)
+        page.get_by_role("button", name="Generate").click()
+        expect(page.get_by_text("10 of 10 new tokens")).to_be_visible()
+        assert hostile in text_of(page).replace("\xa0", " ")
+        assert page.locator("img[src=x]").count() == 0
     main = page.get_by_test_id("stMain")
     assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
 

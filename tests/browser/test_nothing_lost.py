@@ -13,12 +13,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Response, expect
 
 from benchmarks.browser import APP
 from components.demo.presets import PRESETS
 from explorer.address import NO_TEXT
-from tests.browser.conftest import Explorer
+from tests.browser.conftest import Explorer, listening, without_errors
 
 pytestmark = pytest.mark.browser
 
@@ -90,16 +90,18 @@ def test_where_a_long_prompt_is_not_a_sentence_says_so(explorer: Explorer, brows
     context.close()
 
 
-def test_a_browser_that_keeps_nothing_says_so(explorer: Explorer) -> None:
-    forgetful = Explorer(explorer.page.context.new_page(), explorer.address)
+def test_a_browser_that_keeps_nothing_says_so(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    forgetful = Explorer(context.new_page(), address)
     forgetful.page.add_init_script(
         "Object.defineProperty(window, 'sessionStorage', { get() { throw new Error('forbidden'); } })"
     )
-    forgetful.open()
-    forgetful.type_prompt(LONG)
-    reload(forgetful)
-    expect(forgetful.page.get_by_text(NO_TEXT)).to_have_count(1)
-    forgetful.page.close()
+    with without_errors(forgetful.page):
+        forgetful.open()
+        forgetful.type_prompt(LONG)
+        reload(forgetful)
+        expect(forgetful.page.get_by_text(NO_TEXT)).to_have_count(1)
+    context.close()
 
 
 def test_a_full_storage_makes_room_for_the_newest_text(explorer: Explorer) -> None:
@@ -206,17 +208,22 @@ def test_every_page_keeps_everything_through_reloads(explorer: Explorer) -> None
 @pytest.mark.parametrize("path", ["generate", "how_to_read"])
 def test_a_page_opens_directly_without_failed_requests(tab: Explorer, path: str) -> None:
     page, failed = tab.page, []
-    page.on("response", lambda got: failed.append(got.url) if got.status >= 400 else None)
-    page.goto(f"{tab.address}/{path}?model=demo&prompt=Ben+has&layer=1&head=3&seed=4&draws=sampled")
-    link = page.get_by_role("link", name="Explore")
-    expect(link).to_be_visible()
-    if path == "generate":
+
+    def note(got: Response) -> None:
+        if got.status >= 400:
+            failed.append(got.url)
+
+    with listening(page, "response", note):
+        page.goto(f"{tab.address}/{path}?model=demo&prompt=Ben+has&layer=1&head=3&seed=4&draws=sampled")
+        link = page.get_by_role("link", name="Explore")
+        expect(link).to_be_visible()
+        if path == "generate":
+            expect(prompt(page)).to_have_value("Ben has")
+            expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("4")
+        link.click()
         expect(prompt(page)).to_have_value("Ben has")
-        expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("4")
-    link.click()
-    expect(prompt(page)).to_have_value("Ben has")
-    tab.settle()
-    assert tab.picked() == "Layer 1, head 3"
+        tab.settle()
+        assert tab.picked() == "Layer 1, head 3"
     assert failed == []
 
 

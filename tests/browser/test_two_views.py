@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Explorer, served
+from tests.browser.conftest import Explorer, served, without_errors
 
 pytestmark = pytest.mark.browser
 
@@ -44,20 +44,15 @@ def differ(one: np.ndarray, other: np.ndarray) -> bool:
 def views(browser: Browser, tmp_path: Path) -> Iterator[tuple[View, View]]:
     with served(APP, tmp_path, **ENVIRONMENT) as address:
         page = browser.new_context(viewport={"width": 1920, "height": 1000}).new_page()
-        errors: list[str] = []
-        page.on(
-            "console", lambda told: errors.append(told.text) if told.type in ("error", "warning") else None
-        )
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address)
-        both = View(page, address), View(page, address)
-        for view, name in zip(both, ("left", "right"), strict=True):
-            view.name = name
-            expect(view.chart("decay_curves")).to_be_visible(timeout=60_000)
-            view.settle()
-        yield both
+        with without_errors(page):
+            page.goto(address)
+            both = View(page, address), View(page, address)
+            for view, name in zip(both, ("left", "right"), strict=True):
+                view.name = name
+                expect(view.chart("decay_curves")).to_be_visible(timeout=60_000)
+                view.settle()
+            yield both
         page.close()
-        assert errors == []
 
 
 def test_each_view_is_under_the_hand_for_itself(views: tuple[View, View]) -> None:

@@ -72,7 +72,7 @@ def test_max_memory_counts_when_the_memory_is_checked(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("where", [{}, {"device": "cpu"}, {"device_map": {"": "cpu"}}, {"device_map": "cpu"}])
 def test_max_memory_without_a_device_map_that_is_worked_out(where: dict[str, Any]) -> None:
-    with refused("max_memory was given, and it is already fixed where the model goes.*auto, balanced"):
+    with refused("max_memory was given, but where the model goes is already fixed.*auto, balanced"):
         load_bridge(GOLDEN, max_memory={"cpu": "1GB"}, **where)
 
 

@@ -71,8 +71,9 @@ def test_a_window_is_a_part_of_the_matrix(
         torch.testing.assert_close(function(terms, **window), part, rtol=1e-5, atol=1e-6)
 
 
-def test_a_text_that_goes_on_has_the_same_rows_and_empty_ones() -> None:
-    terms = random_terms(20, padding=6)
+@pytest.mark.parametrize("padding", [0, 6])
+def test_a_text_that_goes_on_has_the_same_rows_and_empty_ones(padding: int) -> None:
+    terms = random_terms(20, padding=padding)
     longer = softmax_attention(terms.lengthened(26))
     assert torch.equal(longer[..., :20, :20], softmax_attention(terms))
     assert not longer[:, :, 20:].any()

@@ -84,7 +84,8 @@ def layout(look: Look) -> dict[str, str]:
         "strip_bottom": f"strip_top + data('scene')[0]['lines_' + across] * letter * {LINE}",
         "row_top": f"strip_bottom + {48 * scale}",
         "row_bottom": f"row_top + {ROW_HEIGHT * scale}" if look.with_bars else "strip_bottom",
-        # Marks, not labels, set the view's height: a text with more lines would cut off the labels.
+        # The view is as high as its marks. Without one down to here, a text with more lines would have its
+        # labels cut off.
         "view_bottom": f"row_bottom + min({LABEL_LIMIT * scale}, longest * {0.6 * 14 * scale}) + {16 * scale}"
         if look.with_bars
         else "row_bottom",
