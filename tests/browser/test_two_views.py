@@ -40,19 +40,25 @@ def differ(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape != other.shape or bool((np.abs(one - other) > 40).any())
 
 
+@pytest.fixture(scope="module")
+def two_views(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the page with two views."""
+    with served(APP, tmp_path_factory.mktemp("two_views"), **ENVIRONMENT) as address:
+        yield address
+
+
 @pytest.fixture
-def views(browser: Browser, tmp_path: Path) -> Iterator[tuple[View, View]]:
-    with served(APP, tmp_path, **ENVIRONMENT) as address:
-        page = browser.new_context(viewport={"width": 1920, "height": 1000}).new_page()
-        with without_errors(page):
-            page.goto(address)
-            both = View(page, address), View(page, address)
-            for view, name in zip(both, ("left", "right"), strict=True):
-                view.name = name
-                expect(view.chart("decay_curves")).to_be_visible(timeout=60_000)
-                view.settle()
-            yield both
-        page.close()
+def views(browser: Browser, two_views: str) -> Iterator[tuple[View, View]]:
+    page = browser.new_context(viewport={"width": 1920, "height": 1000}).new_page()
+    with without_errors(page):
+        page.goto(two_views)
+        both = View(page, two_views), View(page, two_views)
+        for view, name in zip(both, ("left", "right"), strict=True):
+            view.name = name
+            expect(view.chart("decay_curves")).to_be_visible(timeout=60_000)
+            view.settle()
+        yield both
+    page.close()
 
 
 def test_each_view_is_under_the_hand_for_itself(views: tuple[View, View]) -> None:

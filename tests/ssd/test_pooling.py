@@ -41,7 +41,7 @@ def limits_of(way: str) -> Iterator[None]:
     """Both ways on short texts: rows of M a few at a time, or leaves of a few positions."""
     separated = way == "separated"
     entries = dict.fromkeys(pooling.DIRECT_ENTRIES, 0 if separated else 10**9)
-    changes = {"DIRECT_ENTRIES": entries, "DIRECT_BYTES": 1000, "LEAF_POSITIONS": 16}
+    changes = {"DIRECT_ENTRIES": entries, "DIRECT_BYTES": 20_000, "LEAF_POSITIONS": 16}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in changes.items():
             patch.setattr(pooling, name, value)
