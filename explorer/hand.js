@@ -101,6 +101,17 @@ const lookWhetherLeft = () => {
   if (over && !drag && document.elementFromPoint(over.x, over.y) !== over.canvas) leave();
 };
 
+// The picture has changed under a pointer that rests: it points at another cell now. Words and picture come
+// one after the other, so it looks twice.
+const lookAgain = () => {
+  if (!over?.canvas.isConnected || drag) return;
+  const words = over.canvas.closest(FOCUS)?.ariaLabel;
+  if (words !== over.words) Object.assign(over, { words, looks: 2 });
+  if (!over.looks) return;
+  over.looks -= 1;
+  send(over.canvas, "pointermove", over, 1);
+};
+
 // Keys are told while the script rests: a run that is broken off again and again would draw nothing.
 let toldAt = 0;
 let ticking = false;
@@ -154,7 +165,7 @@ const mouse = {
     }
     clearTimeout(over?.rest);
     const canvas = canvasOf(event);
-    over = canvas && { canvas, ...place };
+    over = canvas && { canvas, ...place, words: over?.canvas === canvas ? over.words : undefined };
     if (!canvas || event.buttons) return undefined;
     const rests = () => over?.canvas === canvas && !drag && send(canvas, "pointermove", place, event.pointerId);
     over.rest = setTimeout(rests, REST);
@@ -174,7 +185,9 @@ const mouse = {
     const { canvas } = drag, place = placeOf(event);
     return drag.end(place).then(() => {
       drag = null;
-      if (inside(canvas, place)) send(canvas, "pointermove", place, event.pointerId);
+      if (!inside(canvas, place)) return;
+      over = { canvas, ...place };
+      send(canvas, "pointermove", place, event.pointerId);
     });
   },
   pointercancel: () => drag?.end(null).then(() => { drag = null; }),
@@ -315,7 +328,7 @@ const listen = () => {
   }
   document.addEventListener("selectstart", (event) => (drag || finger) && event.preventDefault());
   document.addEventListener("scroll", lookWhetherLeft, { capture: true, passive: true });
-  setInterval(lookWhetherLeft, 250);
+  setInterval(() => { lookWhetherLeft(); lookAgain(); }, 250);
   document.addEventListener("keydown", keydown, { capture: true });
   window.whenChanged(equip);
 };

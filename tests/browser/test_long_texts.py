@@ -44,6 +44,21 @@ def test_a_brush_opens_windows_down_to_single_tokens_and_the_trail_leads_back(ex
     assert explorer.described("panels").startswith(words[: words.index(";")])
 
 
+def test_after_a_brush_the_tooltip_is_that_of_the_cell_under_the_pointer(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.type_prompt(LONG)
+    page.evaluate(
+        "addEventListener('mousemove', (event) => { last = [event.clientX, event.clientY]; }, true)"
+    )
+    explorer.brush(2, (0.1, 0.6), (0.5, 0.9))
+    page.wait_for_timeout(700)
+    shown = explorer.tooltip()
+    x, y = page.evaluate("last")
+    page.mouse.move(x + 0.4, y)
+    page.wait_for_timeout(300)
+    assert explorer.tooltip() == shown != {}
+
+
 def test_the_same_brush_opens_the_same_window_again(explorer: Explorer) -> None:
     explorer.type_prompt(LONG)
     for _ in range(2):
