@@ -101,12 +101,13 @@ const lookWhetherLeft = () => {
   if (over && !drag && document.elementFromPoint(over.x, over.y) !== over.canvas) leave();
 };
 
-// The picture has changed under a pointer that rests: it points at another cell now. Words and picture come
-// one after the other, so it looks twice.
+// The picture has changed or moved under a pointer that rests: it points at another cell now. Words and
+// picture come one after the other, so it looks twice.
 const lookAgain = () => {
   if (!over?.canvas.isConnected || drag) return;
-  const words = over.canvas.closest(FOCUS)?.ariaLabel;
-  if (words !== over.words) Object.assign(over, { words, looks: 2 });
+  const { left, top } = over.canvas.getBoundingClientRect();
+  const seen = `${left} ${top} ${over.canvas.closest(FOCUS)?.ariaLabel}`;
+  if (seen !== over.seen) Object.assign(over, { seen, looks: 2 });
   if (!over.looks) return;
   over.looks -= 1;
   send(over.canvas, "pointermove", over, 1);
@@ -165,7 +166,7 @@ const mouse = {
     }
     clearTimeout(over?.rest);
     const canvas = canvasOf(event);
-    over = canvas && { canvas, ...place, words: over?.canvas === canvas ? over.words : undefined };
+    over = canvas && { canvas, ...place, seen: over?.canvas === canvas ? over.seen : undefined };
     if (!canvas || event.buttons) return undefined;
     const rests = () => over?.canvas === canvas && !drag && send(canvas, "pointermove", place, event.pointerId);
     over.rest = setTimeout(rests, REST);

@@ -47,9 +47,8 @@ def test_a_brush_opens_windows_down_to_single_tokens_and_the_trail_leads_back(ex
 def test_after_a_brush_the_tooltip_is_that_of_the_cell_under_the_pointer(explorer: Explorer) -> None:
     page = explorer.page
     explorer.type_prompt(LONG)
-    page.evaluate(
-        "addEventListener('mousemove', (event) => { last = [event.clientX, event.clientY]; }, true)"
-    )
+    listen = "({ x, y, isTrusted }) => { if (isTrusted) last = [x, y]; }"
+    page.evaluate(f"addEventListener('pointermove', {listen}, true)")
     explorer.brush(2, (0.1, 0.6), (0.5, 0.9))
     page.wait_for_timeout(700)
     shown = explorer.tooltip()
