@@ -378,9 +378,10 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
         expect(away(page)).not_to_be_attached(timeout=60_000)
         expect(prompt(page)).to_have_value(LONG)
         expect(explorer.chart("decay_curves")).to_be_visible(timeout=60_000)
-        explorer.settle()
         words, address = before[scheme]
-        assert (explorer.picked(), explorer.described("panels")) == ("Layer 1, head 3", words)
+        expect(explorer.chart("panels")).to_have_attribute("aria-label", words, timeout=60_000)
+        explorer.settle()
+        assert explorer.picked() == "Layer 1, head 3"
         assert page.url == address
         explorer.click_head(0, 1)  # and it goes on
         expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
