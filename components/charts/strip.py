@@ -28,6 +28,9 @@ letters that are legible in it. Each line is as wide as the view."""
 LETTER, LINE = 0.61, 1.75
 """Advance of a monospace letter and distance of two lines, in font sizes."""
 
+STAMP = "now() + 0 * press_x[0]"
+"""Vega expression: a new number at each press, so that pressing the same mark twice fires twice."""
+
 _MIN_LETTER = 12
 """Least font size in pixels, where the view is not narrower than the shortest line."""
 
@@ -184,7 +187,7 @@ def strip(
         "x_end": f"min((datum['column_' + across] + datum.columns) * letter * {LETTER} - 1, width)",
         "y": f"strip_top + datum['line_' + across] * letter * {LINE}",
         "y_end": f"datum.y + letter * {LINE} - 3",
-        "stamp": "now() + 0 * press_x[0]",
+        "stamp": STAMP,
         "value": f"summed ? ({slot} >= 0 ? sums[{slot}] || 0 : 0)"
         f" : {read} ? attentions[before[row] + datum.key] : 0",
     }

@@ -201,6 +201,18 @@ class Explorer:
             before = now
         raise AssertionError("The page did not settle within 20 s.")
 
+    def fits(self, width: int) -> bool:
+        """Whether the page, this wide, scrolls nothing sideways and shows the panels whole."""
+        main = self.page.get_by_test_id("stMain")
+        left, _, side = self.pixels().place(2)
+        canvas = self.chart("panels").locator("canvas").bounding_box()
+        assert canvas is not None
+        return bool(
+            self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            and main.evaluate("element => element.scrollWidth <= element.clientWidth")
+            and left + side <= canvas["width"] <= width
+        )
+
     def chart(self, key: str) -> Any:
         """One of the page's charts: they stand in this order."""
         shown = ["head_map", "panels", "decay_curves"]

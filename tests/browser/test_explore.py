@@ -40,13 +40,7 @@ def test_nothing_scrolls_sideways(explorer: Explorer) -> None:
     for width in (1280, 1920):
         explorer.page.set_viewport_size({"width": width, "height": 900})
         explorer.settle()
-        assert explorer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        main = explorer.page.get_by_test_id("stMain")
-        assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
-        left, _, side = explorer.pixels().place(2)
-        canvas = explorer.chart("panels").locator("canvas").bounding_box()
-        assert canvas is not None
-        assert left + side <= canvas["width"] <= width
+        assert explorer.fits(width)
 
 
 def test_a_new_prompt_redraws_the_charts(explorer: Explorer) -> None:

@@ -157,11 +157,6 @@ def test_nothing_scrolls_sideways_in_a_window(explorer: Explorer) -> None:
         explorer.page.set_viewport_size({"width": width, "height": 900})
         explorer.settle()
         explorer.brush(0, (0.1, 0.5), (0.35, 0.75))
-        main = explorer.page.get_by_test_id("stMain")
-        assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
-        left, _, side = explorer.pixels().place(2)
-        canvas = explorer.chart("panels").locator("canvas").bounding_box()
-        assert canvas is not None
-        assert left + side <= canvas["width"] <= width
+        assert explorer.fits(width)
         explorer.back_to(0)
     assert PRESETS[0].prompt not in explorer.page.get_by_label("Prompt", exact=True).input_value()

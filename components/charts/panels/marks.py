@@ -9,6 +9,7 @@ from components.charts.colours import ACCENT
 from components.charts.figure import inline
 from components.charts.panels.geometry import FILLED
 from components.charts.panels.look import Look
+from components.charts.strip import STAMP
 
 
 def marks_of_shown(look: Look) -> list[alt.Chart]:
@@ -20,7 +21,7 @@ def marks_of_shown(look: Look) -> list[alt.Chart]:
         .transform_filter("row >= 0")
         .transform_calculate(
             i="query_starts[row]",
-            stamp="now() + 0 * press_x[0]",
+            stamp=STAMP,
             query="query_positions[row]",
             query_text="query_texts[row]",
             key="key_positions[key]",

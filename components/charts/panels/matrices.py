@@ -17,6 +17,7 @@ from components.charts.panels.geometry import (
     label_size,
 )
 from components.charts.panels.look import Look
+from components.charts.strip import STAMP
 from components.ssd import Factor
 
 
@@ -58,9 +59,7 @@ def _pressable(look: Look, panel: int) -> alt.Chart:
     high = [alt.ExprRef(f"tops[{panel}]"), alt.ExprRef(f"tops[{panel}] + side")]
     rows: alt.Chart = (
         rows_of("queries")
-        .transform_calculate(
-            start="0", end="datum.reach", low="datum.row + 1", stamp="now() + 0 * press_x[0]"
-        )
+        .transform_calculate(start="0", end="datum.reach", low="datum.row + 1", stamp=STAMP)
         .mark_rect(opacity=0, cursor="pointer")
         .encode(
             x=alt.X(

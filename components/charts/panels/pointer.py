@@ -15,7 +15,7 @@ from components.charts.axes import x_pixels, y_pixels
 from components.charts.colours import ACCENT
 from components.charts.figure import rows_of
 from components.charts.panels.geometry import FILLED, FILLED_ACROSS, MIN_SLOTS, panel_at
-from components.charts.strip import LETTER, LINE
+from components.charts.strip import LETTER, LINE, STAMP
 
 PICK_QUERY = "query"
 """Name of the point selection of a clicked row or token: its first query `i`, and `stamp`."""
@@ -26,9 +26,6 @@ OPEN_WINDOW = "window"
 
 OPEN_SPAN = "span"
 """Name of the selection that fires when a brush over the text ends: `span_start`, `span_stop`, `stamp`."""
-
-STAMP = "now() + 0 * press_x[0]"
-"""Vega expression: a new number at each press, so that pressing the same mark twice fires twice."""
 
 _MOVED = 4
 """Pixels of movement beyond which a press is a brush."""
