@@ -186,12 +186,12 @@ const mouse = {
     const { canvas } = drag, place = placeOf(event);
     return drag.end(place).then(() => {
       drag = null;
-      if (!inside(canvas, place)) return;
-      over = { canvas, ...place };
-      send(canvas, "pointermove", place, event.pointerId);
+      clearTimeout(over?.rest);
+      over = inside(canvas, place) ? { canvas, ...place } : null;
+      if (over) send(canvas, "pointermove", place, event.pointerId);
     });
   },
-  pointercancel: () => drag?.end(null).then(() => { drag = null; }),
+  pointercancel: () => drag?.end(null).then(() => { drag = over = null; }),
 };
 
 // Fingers: a tap presses, a drag scrolls the page, and after a long press it brushes
