@@ -2,10 +2,11 @@
 
     python -m benchmarks.capture
 
-256 tokens; ratios are medians over rounds of one run.
+A text that fills a chunk of the model's scan, and a short one; ratios are medians over rounds of one run.
 """
 
 import argparse
+import itertools
 import statistics
 
 import torch
@@ -15,7 +16,7 @@ from benchmarks.measure import median_ratio, print_table, rounds
 from components.bridge import ModelBridge, matrix_inputs
 from components.models import load_bridge
 
-TOKENS = 256
+TOKENS = 60, 256
 
 
 def of_130m_shape() -> ModelBridge:
@@ -40,8 +41,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=31)
     repeats = parser.parse_args().repeats
     table = []
-    for name, bridge in (("130m shape", of_130m_shape()), ("embedded", load_bridge("demo", device="cpu"))):
-        ids = torch.randint(0, bridge.model.config.vocab_size, (1, TOKENS))
+    bridges = {"130m shape": of_130m_shape(), "embedded": load_bridge("demo", device="cpu")}
+    for (name, bridge), tokens in itertools.product(bridges.items(), TOKENS):
+        ids = torch.randint(0, bridge.model.config.vocab_size, (1, tokens))
 
         @torch.no_grad()
         def plain(bridge: ModelBridge = bridge, ids: torch.Tensor = ids) -> None:
@@ -56,12 +58,13 @@ def main() -> None:
         table.append(
             [
                 name,
+                tokens,
                 *(f"{statistics.median(seconds[run]) * 1e3:.1f}" for run in ("plain", "captured")),
                 f"{median_ratio(seconds['captured'], seconds['plain']):.3f}",
             ]
         )
-    print(f"{TOKENS} tokens, float32, {torch.get_num_threads()} threads\n")
-    print_table(["model", "plain ms", "captured ms", "captured / plain"], table)
+    print(f"float32, {torch.get_num_threads()} threads\n")
+    print_table(["model", "tokens", "plain ms", "captured ms", "captured / plain"], table)
 
 
 if __name__ == "__main__":

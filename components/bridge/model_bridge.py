@@ -16,6 +16,7 @@ from components.bridge.generation import Generation
 from components.bridge.passes import ForwardHooks, NamesFilter, Passes, name_of_cache, pieces_of
 from components.bridge.prompts import Ids, Prompt, one_row, require_tokenizer
 from components.bridge.sampling import generation_settings
+from components.bridge.short_chunk import in_short_chunk
 
 
 class ModelBridge(Passes):
@@ -128,8 +129,10 @@ class ModelBridge(Passes):
         state, mask = (
             (DynamicCache(config=self.model.config), None) if len(pieces) > 1 else (None, attention_mask)
         )
-        mixer = self.blocks[layer].mixer
+        mixer: Any = self.blocks[layer].mixer.original_component
         cache = {name_of_cache(mixer): state}
+        if state is None:
+            mixer = in_short_chunk(mixer, {"": mixer}, *hidden.shape[:2])
         out = []
         with self._running(run):
             for piece in pieces:

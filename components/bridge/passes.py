@@ -26,6 +26,7 @@ from components.bridge.hook_point import HookFunction, HookPoint, Run, running
 from components.bridge.mixer_record import records_for
 from components.bridge.offload import turn_of
 from components.bridge.prompts import Ids, Prompt, ids_and_mask
+from components.bridge.short_chunk import in_short_chunk
 from components.bridge.ssm_block import SSMBlockBridge
 from components.bridge.wrappable import refuse_compiled, require_wrappable
 from components.ssd import Place
@@ -64,6 +65,10 @@ class Passes:
             for alias, name in component.alias_names():
                 self.hook_aliases[f"{key}.{alias}"] = f"{key}.{name}"
         self._modules = tuple(model.modules())
+        mixers = [
+            f"{block.name}.{block.mixer.name}" for block in self.blocks if "mixer" in block.real_components
+        ]
+        self._mixers = {path: model.get_submodule(path) for path in mixers}
         self._cache_name = name_of_cache(model)
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
 
@@ -158,7 +163,8 @@ class Passes:
         kept = ids.shape[1] - logits_to_keep if logits_to_keep else 0
         with self._running(run):
             if len(pieces) == 1:
-                whole: Tensor = self.model(
+                model = in_short_chunk(self.model, self._mixers, *ids.shape)
+                whole: Tensor = model(
                     input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=logits_to_keep
                 ).logits
                 return whole
