@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import streamlit as st
 
-from components.charts import Figure
+from components.charts import Figure, Table
 
 
 def draw(figure: Figure, alt: str, *, key: str, **options: Any) -> None:
@@ -20,13 +21,17 @@ def draw(figure: Figure, alt: str, *, key: str, **options: Any) -> None:
         with st.container(key=key):
             draw(figure, alt, key=f"{key}_chart", on_select="ignore", **options)
         return
-    # Without pandas's metadata, which is as long as a short table; and in one thread: these tables are too
-    # short for several.
-    tables = {
-        name: pa.Table.from_pandas(table, preserve_index=False, nthreads=1).replace_schema_metadata()
-        for name, table in figure.tables.items()
-    }
+    tables = {name: _arrow(table) for name, table in figure.data.items()}
     st.vega_lite_chart({**figure.chart, "datasets": tables}, alt=alt, key=key, **options)
+
+
+def _arrow(table: Table) -> pa.Table:
+    """The table as it goes to the browser, where NaN is null."""
+    if isinstance(table, pd.DataFrame):
+        # Without pandas's metadata, which is as long as a short table; and in one thread: these tables are
+        # too short for several.
+        return pa.Table.from_pandas(table, preserve_index=False, nthreads=1).replace_schema_metadata()
+    return pa.table({name: pa.array(column, from_pandas=True) for name, column in table.items()})
 
 
 def plain(words: str) -> str:

@@ -5,7 +5,7 @@ from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.cells import HeadCells, head_cells, row_table
 from components.charts.colours import ACCENT, FAINT, INK, NEGATIVE, POSITIVE, QUIET
 from components.charts.decay_curves import decay_curves_chart, survival_table
-from components.charts.figure import Figure
+from components.charts.figure import Figure, Table
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
 from components.charts.head_map import PICK, head_map_chart
 from components.charts.heads_table import measure_table
@@ -45,6 +45,7 @@ __all__ = [
     "HeadCells",
     "SpanSums",
     "Spans",
+    "Table",
     "Window",
     "attention_tiles",
     "decay_curves_chart",

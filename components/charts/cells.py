@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,8 @@ class HeadCells:
 
     def row(self, query: int) -> pd.DataFrame:
         """The cells of the row that holds a query position, by column."""
-        return self.cells[self.cells["row"] == self.row_of(query)]
+        first, beyond = np.searchsorted(self.cells["row"], (at := self.row_of(query), at + 1))
+        return self.cells.iloc[first:beyond]
 
     def most_read(self, query: int, *, dt: bool = False) -> int:
         """The key that a query position reads most, by |M|, or with `dt` by |M·dt| where there is a dt; of a
@@ -71,7 +73,9 @@ class HeadCells:
         value = row[self.kind.attention_with(dt=dt).name].abs().to_numpy()
         return int(row["j"].iloc[int(value.argmax())])
 
-    def matrix(self, values: pd.Series[float]) -> Float32[np.ndarray, "row column"]:
+    def matrix(
+        self, values: pd.Series[float] | Float32[np.ndarray, " cell"]
+    ) -> Float32[np.ndarray, "row column"]:
         """A column of `cells` as a matrix, zero above the diagonal."""
         matrix = np.zeros((len(self.queries), len(self.keys)), dtype=np.float32)
         matrix[self.cells["row"], self.cells["column"]] = values
@@ -105,11 +109,11 @@ def head_cells(
         factor.name: factor.of(terms, tiles=seen.tiles, statistic=statistic, heads=[head], **seen.slices)
         for factor in (*kind.factors, *([kind.times_dt] if kind.times_dt else []))
     }
-    queries, keys = tile_table(rows, tokens), tile_table(columns, tokens)
+    queries, keys = tile_table(seen.queries, tokens), tile_table(seen.keys, tokens)
     if kind.step_size is not None:
         dt = kind.step_size(terms)[0, seen.slices["keys"], head].cpu().numpy()
         sums = np.add.reduceat(dt, keys["start"].to_numpy() - seen.keys.start)
-        keys["dt"] = (sums / (keys["stop"] - keys["start"])).astype(np.float32)
+        keys = keys.assign(dt=(sums / (keys["stop"] - keys["start"]).to_numpy()).astype(np.float32))
     cells: dict[str, Any] = {
         "row": row.astype(np.int16),
         "column": column.astype(np.int16),
@@ -124,13 +128,23 @@ def head_cells(
     return HeadCells(seen, statistic, queries, keys, pd.DataFrame(cells), kind)
 
 
-def tile_table(tiles: Sequence[range], tokens: Sequence[str]) -> pd.DataFrame:
-    """One row per tile: its positions, `start` to `stop` − 1, and how its `text` begins."""
+def tile_table(positions: range, tokens: Sequence[str]) -> pd.DataFrame:
+    """One row per tile of some positions: its own, `start` to `stop` − 1, and how its `text` begins.
+
+    Cached, and the same for every head: read only.
+    """
+    return _tile_table(positions, tuple(tokens[positions.start : positions.stop]))
+
+
+@lru_cache(maxsize=64)
+def _tile_table(positions: range, tokens: Sequence[str]) -> pd.DataFrame:
+    tiles, first = tiles_of(positions), positions.start
+    texts = [tile_text(tokens, range(tile.start - first, tile.stop - first)) for tile in tiles]
     return pd.DataFrame(
         {
             "start": np.array([tile.start for tile in tiles], dtype=np.int32),
             "stop": np.array([tile.stop for tile in tiles], dtype=np.int32),
-            "text": pd.Series([tile_text(tokens, tile) for tile in tiles], dtype=object),
+            "text": pd.Series(texts, dtype=object),
         }
     )
 

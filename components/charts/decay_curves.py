@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, QUIET
-from components.charts.figure import Figure, built, rows_of, scene, scene_param
+from components.charts.figure import Figure, Table, built, rows_of, scene, scene_param
 from components.charts.window import MAX_TILES
 from components.ssd import MEASURES, MixerTerms, kind_of
 
@@ -65,16 +65,19 @@ def decay_curves_chart(
     last = max(int(survival["lag"].max()), 1)
     log_time = log_time and last > 1
     first = 1 if log_time else 0
-    survival = survival[survival["lag"] >= first]
+    seen = survival["lag"].to_numpy() >= first
+    heads, lags, left, half_lives = (
+        survival[name].to_numpy()[seen] for name in ("head", "lag", "survival", "half_life")
+    )
     if log:  # Zero has no logarithm; what is below the axis leaves it through the lower edge.
-        survival = survival.assign(survival=survival["survival"].clip(lower=_MIN_LOG**2))
-    at_last = float(survival.loc[survival["head"] == head, "survival"].iloc[-1])
+        left = left.clip(min=np.float32(_MIN_LOG**2))
+    at_last = float(left[heads == head][-1])
     below_curve = at_last / 3 if log else at_last - 0.2 if at_last > 0.7 else 0.9
     within = half_life <= last
-    halves = survival.loc[
-        survival["half_life"].between(first, last) & (survival["head"] != head), ["head", "half_life"]
-    ].drop_duplicates()
-    tables = {
+    others, of_others = np.unique(heads, return_index=True)
+    halves = half_lives[of_others]
+    marked = (halves >= first) & (halves <= last) & (others != head)
+    tables: dict[str, Table] = {
         "scene": scene(
             picked=head,
             last=last,
@@ -83,8 +86,8 @@ def decay_curves_chart(
             name_lag=max(half_life, first) if within else last,
             name_survival=0.9 if within else below_curve,
         ),
-        "survival": survival[["head", "lag", "survival"]],
-        "halves": halves.rename(columns={"half_life": "lag"}),
+        "survival": {"head": heads, "lag": lags, "survival": left},
+        "halves": {"head": others[marked], "lag": halves[marked]},
     }
     return Figure(_chart(log, log_time, larger), tables)
 

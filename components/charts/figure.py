@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from components.charts.axes import CANVAS
+
+Table = pd.DataFrame | Mapping[str, "np.ndarray | Sequence[Any]"]
+"""Columns by name. Pandas takes longer to make a short table than a browser to draw it, so charts that are
+drawn at every pick have a dictionary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +29,13 @@ class Figure:
 
     chart: Mapping[str, Any]
     """The Vega-Lite specification as Altair `built` it. Shared between figures: read only."""
-    tables: Mapping[str, pd.DataFrame]
+    data: Mapping[str, Table]
+    """The tables by name."""
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables in pandas, by name."""
+        return {name: pd.DataFrame(table) for name, table in self.data.items()}
 
     def specification(self) -> dict[str, Any]:
         """The specification with the tables inside, row by row: all that a figure needs."""
@@ -73,6 +85,6 @@ def scene_param(name: str) -> alt.Parameter:
     return alt.param(name=name, expr=f"data('scene')[0].{name}")
 
 
-def scene(**facts: Any) -> pd.DataFrame:
+def scene(**facts: Any) -> dict[str, list[Any]]:
     """The table "scene": one row of facts about the whole chart."""
-    return pd.DataFrame([facts])
+    return {name: [fact] for name, fact in facts.items()}

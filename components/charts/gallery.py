@@ -21,7 +21,7 @@ from jaxtyping import Float32, Int, Shaped, UInt8
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, glaze_levels, glaze_palette
-from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
+from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 from components.charts.head_map import is_named, named_kinds, rows_are, told, tooltip
 from components.charts.heads_table import row_labels
 from components.charts.picture import png_address
@@ -72,7 +72,7 @@ def gallery_chart(
     heads = measures[["layer", "kind", "head", *MEASURES]].reset_index(drop=True)
     row, layers = row_labels(heads)
     across = int(heads["head"].max()) + 1
-    slot = row.to_numpy() * across + heads["head"].to_numpy()
+    slot = row * across + heads["head"].to_numpy()
     if sort is not None:
         across = _columns(len(heads), across)
         slot = np.empty(len(heads), dtype=np.int64)
@@ -86,7 +86,7 @@ def gallery_chart(
     heads = heads.assign(slot=slot).astype(_TYPES | dict.fromkeys(MEASURES, np.float32))
     is_picked = (heads[["layer", "kind", "head"]] == [*picked.place, picked.index]).all(axis=1)
     filled = np.bincount(slot // across)
-    tables = {
+    tables: dict[str, Table] = {
         "scene": scene(across=across, down=len(filled), dots=dots),
         # Half a gap up and to the left: each hairline stands in the middle of its gap.
         "picture": pd.DataFrame([{"left": -0.5 / (dots + 1), "top": -0.5 / (dots + 1), "url": address}]),

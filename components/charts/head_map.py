@@ -24,7 +24,7 @@ from components.charts.axes import (
     type_scale,
 )
 from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
-from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
+from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 from components.charts.heads_table import row_labels
 from components.charts.spread import spread_of
 from components.ssd import KINDS, MEASURES, Head, Measure
@@ -77,15 +77,17 @@ def head_map_chart(measures: pd.DataFrame, measure: Measure, picked: Head, *, la
     spread = spread_of(values)
     row, labels = row_labels(measures)
     (layer, kind), head = picked.place, picked.index
-    at = row[(measures["layer"] == layer) & (measures["kind"] == kind)]
-    tables = {
+    at = row[((measures["layer"] == layer) & (measures["kind"] == kind)).to_numpy()][:1]
+    tables: dict[str, Table] = {
         "scene": scene(low=spread.low, high=spread.high, bend=spread.bend, endless=spread.endless),
-        "ticks": pd.DataFrame({"value": spread.ticks}),
-        "heads": measures[["layer", "kind", "head", *MEASURES]].assign(
-            row=row, shown=values.clip(upper=spread.high).where(values.notna(), None)
-        ),
-        "rows": pd.DataFrame({"label": labels}),
-        "picked": pd.DataFrame({"row": at[:1], "head": head}),
+        "ticks": {"value": spread.ticks},
+        "heads": {
+            **{name: measures[name].to_numpy() for name in ("layer", "kind", "head", *MEASURES)},
+            "row": row,
+            "shown": values.to_numpy().clip(max=spread.high),
+        },
+        "rows": {"label": labels},
+        "picked": {"row": at, "head": [head] * len(at)},
     }
     named = named_kinds(measures)
     return Figure(_chart(measure.label, measure.unit, len(labels), named, larger), tables)

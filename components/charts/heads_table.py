@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int64
 
 from components.ssd import KINDS, MEASURES, MixerTerms, Place
 
@@ -28,7 +29,7 @@ def measure_table(layers: Mapping[Place, MixerTerms]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def row_labels(measures: pd.DataFrame) -> tuple[pd.Series[int], list[str]]:
+def row_labels(measures: pd.DataFrame) -> tuple[Int64[np.ndarray, " all_heads"], list[str]]:
     """The row of each head, and the names of the rows: a layer's heads of one kind have a row.
 
     Sorted by layer, then in the order of `KINDS`; names are "7" or "7 softmax".
@@ -37,5 +38,5 @@ def row_labels(measures: pd.DataFrame) -> tuple[pd.Series[int], list[str]]:
     order = {kind: rank for rank, kind in enumerate(KINDS)}
     places = sorted(set(pairs), key=lambda pair: (pair[0], order[pair[1]]))
     row_of = {pair: row for row, pair in enumerate(places)}
-    row = pd.Series([row_of[pair] for pair in pairs], measures.index)
+    row = np.array([row_of[pair] for pair in pairs], dtype=np.int64)
     return row, [f"{layer} {KINDS[kind].short}".rstrip() for layer, kind in places]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, AMOUNT, BACKGROUND, INK
-from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
+from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 
 _BAR = 21
 """Height of one bar with its space, in pixels."""
@@ -46,7 +46,7 @@ def next_token_chart(table: pd.DataFrame, *, larger: bool = False) -> Figure:
         f"{_percent(part)} · came next" if came else _percent(part)
         for part, came in zip(table["probability"], table["came"], strict=True)
     ]
-    tables = {
+    tables: dict[str, Table] = {
         "scene": scene(slots=max(len(table), _ROWS)),
         "bars": table.assign(slot=range(len(table)), written=written),
     }

@@ -16,9 +16,8 @@ from torch import Tensor
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.cells import tile_table
 from components.charts.colours import ACCENT, FAINT, INK, QUIET, diverging
-from components.charts.figure import Figure, built, data_only, read, rows_of, scene, scene_param
+from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 from components.charts.slots import along_text, pooled, slot_labels, slot_params, slot_positions, slots_of
-from components.charts.window import tiles_of
 
 _NORM_HEIGHT, _SHARE_HEIGHT = 220, 170
 _POWERS = 4
@@ -64,9 +63,8 @@ def state_shares_table(
 def _tiles(length: int, tokens: Sequence[str]) -> pd.DataFrame:
     if len(tokens) != length:
         raise ValueError(f"There are {len(tokens)} tokens for {length} positions; give one for each.")
-    tiles = tile_table(tiles_of(range(length)), tokens)
-    tiles.insert(0, "slot", np.arange(len(tiles), dtype=np.int16))
-    return tiles
+    tiles = tile_table(range(length), tokens)
+    return pd.concat([pd.DataFrame({"slot": np.arange(len(tiles), dtype=np.int16)}), tiles], axis="columns")
 
 
 def state_norm_chart(
@@ -86,7 +84,7 @@ def state_norm_chart(
     low, high = _norm_limits(table["norm"])
     prompt = prompt_length if prompt_length and prompt_length < length else 0
     edges = [0, *of_head["stop"]]
-    tables = {
+    tables: dict[str, Table] = {
         "scene": scene(
             picked=head,
             **slots_of(of_head, larger),
@@ -113,7 +111,7 @@ def state_shares_chart(table: pd.DataFrame, *, larger: bool = False) -> Figure:
     share = table["share"]
     limit = float(share.abs().max()) or 1.0
     low, high = min(float(share.min()), 0), max(float(share.max()), 0)
-    tables = {
+    tables: dict[str, Table] = {
         "scene": scene(**slots_of(table, larger), limit=limit, low=low, high=high if low < high else limit),
         "shares": table[["slot", "text", "share", "left"]].assign(positions=slot_positions(table)),
         "keys": slot_labels(table),

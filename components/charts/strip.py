@@ -38,13 +38,13 @@ _BOX, _SMALL_BOX = 13, 8
 """Letters of a tile's box: the small one if tiles of queries stand beside those of keys."""
 
 
-def strip_table(cells: HeadCells) -> pd.DataFrame:
+def strip_table(cells: HeadCells) -> dict[str, Any]:
     """One row for each token or tile of the window, in the order of the text: keys and queries, each once.
 
-    `text` and the part of it to show, `letters`, on `columns`; positions `at` to `stop` − 1; `line_A` and
-    `column_A`, where it stands in letters for each width A of ACROSS; `key` and `row`, its column and row
-    in the picture, −1 for none; and `i`, the first position of that row, else −1. Queries that do not
-    follow the keys stand below them, after a line that says where the text goes on.
+    Columns by name: `text` and the part of it to show, `letters`, on `columns`; positions `at` to `stop` − 1;
+    `line_A` and `column_A`, where it stands in letters for each width A of ACROSS; `key` and `row`, its
+    column and row in the picture, −1 for none; and `i`, the first position of that row, else −1. Queries
+    that do not follow the keys stand below them, after a line that says where the text goes on.
 
     Cached, and the same for every head: read only.
     """
@@ -52,7 +52,7 @@ def strip_table(cells: HeadCells) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=32)
-def _laid_out(window: Window, query_texts: tuple[str, ...], key_texts: tuple[str, ...]) -> pd.DataFrame:
+def _laid_out(window: Window, query_texts: tuple[str, ...], key_texts: tuple[str, ...]) -> dict[str, Any]:
     rows, keys = _tiles(window.queries, query_texts, "row"), _tiles(window.keys, key_texts, "key")
     if window.pooled and not window.on_diagonal:  # tiles of different lengths: one text after the other
         parts = [keys.assign(row=-1), rows.assign(key=-1)]
@@ -87,7 +87,8 @@ def _laid_out(window: Window, query_texts: tuple[str, ...], key_texts: tuple[str
         }
     table = table.assign(letters=letters, columns=np.array(columns, np.int16), **corners)
     table["i"] = np.where(table["row"] >= 0, table["start"], -1)
-    return table.rename(columns={"start": "at"})
+    table = table.rename(columns={"start": "at"})
+    return {str(name): column.to_numpy() for name, column in table.items()}
 
 
 def _tiles(positions: range, texts: Sequence[str], order: str) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+from jaxtyping import Float32
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, type_scale
 from components.charts.cells import HeadCells
@@ -28,7 +29,7 @@ from components.charts.colours import (
     diverging_palette,
     strength,
 )
-from components.charts.figure import Figure, built, data_only, read, scene, scene_param
+from components.charts.figure import Figure, Table, built, data_only, read, scene, scene_param
 from components.charts.panels.bars import bar_params, bars
 from components.charts.panels.dt_bars import dt_bars
 from components.charts.panels.geometry import MIN_SLOTS, ROOM_ABOVE, layout
@@ -68,73 +69,76 @@ def panels_chart(
     """
     look = Look(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger)
     factors = cells.kind.factors
-    values = {factor.name: cells.cells[factor.name] for factor in factors}
-    values["attention"] = cells.cells[look.attention.name]
-    full = {name: float(column.abs().max()) or 1.0 for name, column in values.items()} | dict(limits or {})
+    values = {factor.name: cells.cells[factor.name].to_numpy() for factor in factors}
+    values["attention"] = attention = cells.cells[look.attention.name].to_numpy()
+    full = {name: float(np.abs(entries).max()) or 1.0 for name, entries in values.items()} | dict(
+        limits or {}
+    )
     full |= {factor.name: factor.limit for factor in factors if factor.limit is not None}
     row, key = (-1, -1)
     if pointed is not None:
         row, key = cells.row_of(pointed[0]), cells.column_of(pointed[1])
     rows, columns = _labelled(cells.queries, cells.pooled), _labelled(cells.keys, cells.pooled)
-    reach = cells.cells.groupby("row").size().to_numpy()
+    reach = np.bincount(cells.cells["row"].to_numpy())
     text = strip_table(cells)
     before = reach.cumsum() - reach
-    attention = values["attention"].to_numpy()
-    tables = {
+    drawn = [_picture(cells, look, each, values[each.name], full[each.name]) for each in factors]
+    tables: dict[str, Table] = {
         "scene": scene(
-            rows=len(rows),
-            columns=len(columns),
-            row_slots=max(len(rows), MIN_SLOTS),
-            key_slots=max(len(columns), MIN_SLOTS),
+            rows=len(cells.queries),
+            columns=len(cells.keys),
+            row_slots=max(len(cells.queries), MIN_SLOTS),
+            key_slots=max(len(cells.keys), MIN_SLOTS),
             head_room=0 if cells.window.on_diagonal else ROOM_ABOVE * type_scale(larger),
             step=TILE_LABEL_STEP if cells.pooled else 1,
             note=_note(cells),
             statistic="RMS" if cells.statistic == "rms" else "mean",
             longest=max(map(text_columns, columns["label"])),
             **{f"{factor.name}_limit": full[factor.name] for factor in factors if factor.limit is None},
-            dt_limit=float(columns["dt"].max() if with_dt else 0) or 1.0,
+            dt_limit=float(np.max(columns["dt"]) if with_dt else 0) or 1.0,
             kept_row=row,
             kept_key=key,
             locked=limits is not None,
             logarithmic=logarithmic,
             **_span_facts(cells, span),
-            **{f"lines_{across}": int(text[f"line_{across}"].max()) + 1 for across in ACROSS},
+            **{f"lines_{across}": int(np.max(text[f"line_{across}"])) + 1 for across in ACROSS},
         ),
-        "cells": pd.DataFrame(values),
-        "queries": rows.assign(
-            row=range(len(rows)),
-            reach=reach,
-            before=before,
-            low=np.minimum(np.minimum.reduceat(attention, before), 0),
-            high=np.maximum(np.maximum.reduceat(attention, before), 0),
+        "cells": values,
+        "queries": {
+            **rows,
+            "row": np.arange(len(cells.queries)),
+            "reach": reach,
+            "before": before,
+            "low": np.minimum(np.minimum.reduceat(attention, before), 0),
+            "high": np.maximum(np.maximum.reduceat(attention, before), 0),
             # where the query itself stands, if it is among the keys
-            here=np.clip(
-                np.searchsorted(cells.keys["start"], rows["stop"] - 1, side="right"), 0, len(columns)
-            ),
-        ),
-        "keys": columns.assign(top=np.searchsorted(reach, np.arange(len(columns)) + 1)),
+            "here": np.searchsorted(columns["i"], rows["stop"] - 1, side="right"),
+        },
+        "keys": {**columns, "top": np.searchsorted(reach, np.arange(len(cells.keys)) + 1)},
         "text": text,
-        "pictures": pd.DataFrame(
-            [
-                {"panel": panel} | _picture(cells, look, factor, values[factor.name], full[factor.name])
-                for panel, factor in enumerate(factors)
-            ]
-        ),
+        "pictures": {
+            "panel": np.arange(len(factors)),
+            "light": [light for light, _ in drawn],
+            "dark": [dark for _, dark in drawn],
+        },
     }
     if with_bars:
-        slots = max(len(rows), len(columns))
+        slots = max(len(cells.queries), len(cells.keys))
         sums = np.full(slots, np.nan, dtype=np.float32)
         if span is not None:
             sums[: len(span.sums)] = span.sums
-        tables["bars"] = pd.DataFrame({"slot": np.arange(slots, dtype=np.int16), "sum": sums})
+        tables["bars"] = {"slot": np.arange(slots, dtype=np.int16), "sum": sums}
     return Figure(_chart(look), tables)
 
 
-def _labelled(tiles: pd.DataFrame, pooled: bool) -> pd.DataFrame:
+def _labelled(tiles: pd.DataFrame, pooled: bool) -> dict[str, Any]:
     """Rows or columns with their positions `i` to `stop` − 1 in figures, `at`, and the axis `label`."""
-    at = [in_figures(range(*ends)) for ends in zip(tiles["start"], tiles["stop"], strict=True)]
-    label = [f"{start:,}" for start in tiles["start"]] if pooled else tiles["text"]
-    return tiles.rename(columns={"start": "i"}).assign(at=at, label=label)
+    columns: dict[str, Any] = {str(name): column.to_numpy() for name, column in tiles.items()}
+    columns["i"] = columns.pop("start")
+    starts, stops = columns["i"].tolist(), columns["stop"].tolist()
+    columns["at"] = [in_figures(range(*ends)) for ends in zip(starts, stops, strict=True)]
+    columns["label"] = [f"{start:,}" for start in starts] if pooled else columns["text"]
+    return columns
 
 
 def _note(cells: HeadCells) -> str:
@@ -169,9 +173,9 @@ def _span_facts(cells: HeadCells, span: SpanSums | None) -> dict[str, Any]:
 
 
 def _picture(
-    cells: HeadCells, look: Look, factor: Factor, values: pd.Series[float], limit: float
-) -> dict[str, str]:
-    """One panel as a picture for either theme, transparent above the diagonal."""
+    cells: HeadCells, look: Look, factor: Factor, values: Float32[np.ndarray, " cell"], limit: float
+) -> tuple[str, str]:
+    """One panel as a picture for a light and a dark page, transparent above the diagonal."""
     matrix = cells.matrix(values)
     if look.logarithmic:
         matrix, limit = strength(matrix, limit), 1.0
@@ -179,7 +183,7 @@ def _picture(
         levels, palette = amount_levels(matrix / np.float32(limit)), amount_palette
     else:
         levels, palette = diverging_levels(matrix, limit), diverging_palette
-    return {theme: png_address(levels, palette(dark=theme == "dark")) for theme in ("light", "dark")}
+    return png_address(levels, palette(dark=False)), png_address(levels, palette(dark=True))
 
 
 @cache

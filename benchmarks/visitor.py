@@ -1,0 +1,124 @@
+"""A session as a browser has it, without the browser: it speaks Streamlit's own messages over a websocket."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import websockets
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+
+_MOST_BYTES = 2**28
+_clicks = itertools.count(1)
+
+
+@dataclass
+class Answer:
+    """What the server sent for one request."""
+
+    seconds: float = 0.0
+    """From the request until the script has finished."""
+    last_delta: float = 0.0
+    """From the request until the last change of the page."""
+    nbytes: int = 0
+    exceptions: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    """Of all Markdown, captions, plain texts and alerts."""
+
+
+class Visitor:
+    """One session. `open` first; then it types prompts and picks heads."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._states: dict[str, WidgetState] = {}
+        self._page = ""
+        self.widgets: dict[str, str] = {}
+        """The identifiers of the page's widgets, by key."""
+        self.fragments: dict[str, str] = {}
+        """The fragment in which each widget was drawn, by key."""
+
+    async def open(self, query: str = "") -> Answer:
+        """Open the page, as a new tab does."""
+        return await self._rerun(query=query)
+
+    async def type_prompt(self, prompt: str) -> Answer:
+        """Give another prompt."""
+        return await self.change(WidgetState(id=self.widgets["prompt"], string_value=prompt))
+
+    async def pick_head(self, layer: int, head: int) -> Answer:
+        """Click a head in the head map."""
+        point = {"layer": layer, "kind": "mamba2", "head": head, "stamp": next(_clicks)}
+        value = json.dumps({"selection": {"head": [point]}})
+        return await self.change(
+            WidgetState(id=self.widgets["head_map"], string_value=value), self.fragments["head_map"]
+        )
+
+    async def change(self, state: WidgetState, fragment: str = "") -> Answer:
+        """Send a widget's new value, which runs the script or one of its fragments."""
+        self._states[state.id] = state
+        return await self._rerun(fragment=fragment)
+
+    async def _rerun(self, query: str = "", fragment: str = "") -> Answer:
+        message = BackMsg()
+        message.rerun_script.query_string = query
+        message.rerun_script.page_script_hash = self._page
+        message.rerun_script.fragment_id = fragment
+        message.rerun_script.widget_states.widgets.extend(self._states.values())
+        began = time.monotonic()
+        await self._socket.send(message.SerializeToString())
+        answer, begun = Answer(), False
+        while True:
+            data = await self._socket.recv()
+            answer.nbytes += len(data)
+            reply = ForwardMsg()
+            reply.ParseFromString(data)
+            match reply.WhichOneof("type"):
+                case "new_session":
+                    begun, self._page = True, reply.new_session.page_script_hash
+                case "delta":
+                    answer.last_delta = time.monotonic() - began
+                    self._read(reply.delta, answer)
+                case "script_finished" if begun:
+                    answer.seconds = time.monotonic() - began
+                    return answer
+
+    def _read(self, delta: Any, answer: Answer) -> None:
+        """Note the widgets, and what went wrong."""
+        if delta.WhichOneof("type") == "add_block":
+            self._note(delta.add_block, delta.add_block.WhichOneof("type"), delta.fragment_id)
+            return
+        element = delta.new_element
+        kind = element.WhichOneof("type")
+        self._note(element, kind, delta.fragment_id)
+        match kind:
+            case "exception":
+                answer.exceptions.append(f"{element.exception.type}: {element.exception.message}")
+            case "markdown" | "alert" | "text":
+                answer.texts.append(getattr(element, kind).body)
+
+    def _note(self, holder: Any, kind: str | None, fragment: str) -> None:
+        identifier = getattr(getattr(holder, kind), "id", "") if kind else ""
+        if identifier:
+            key = identifier.split("-", maxsplit=2)[-1]
+            self.widgets[key], self.fragments[key] = identifier, fragment
+
+
+@asynccontextmanager
+async def visiting(address: str) -> AsyncIterator[Visitor]:
+    """A new session on the server at `address`, http://…, until the block ends."""
+    url = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
+    async with websockets.connect(
+        url,
+        subprotocols=["streamlit"],
+        max_size=_MOST_BYTES,
+        open_timeout=120,  # type: ignore[list-item]
+    ) as socket:
+        yield Visitor(socket)
