@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from components.charts import decay_curves_chart, survival_table
-from explorer.captures import Capture, terms_of
+from components.charts import decay_curves_chart
+from explorer.captures import Capture
 from explorer.drawing import draw
 from explorer.passages import link_to
+from explorer.pictures import survival_of
 from explorer.switches import toggle
 from explorer.viewer import Viewer
 
@@ -35,7 +36,7 @@ def decay_curves(viewer: Viewer, capture: Capture) -> None:
         link_to("memory", "decay curves")
     draw(
         decay_curves_chart(
-            survival_table(terms_of(capture, place)),
+            survival_of(capture, place),
             viewer.shown.head.index,
             float(capture.measures_of(viewer.shown.head)["half_life"]),
             log=view.log,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from jaxtyping import Float32
 
 from components.ssd import KINDS, Head, Place, hooks_of
-from explorer.captures import CAPTURES_HELD, PIECE_TOKENS, Capture, layer_of, terms_of
+from explorer.cache_by_bytes import CacheByBytes
+from explorer.captures import PIECE_TOKENS, Capture, layer_of, terms_of
 from explorer.models import bridge
 from explorer.subject import BY_KEY, Subject
 from explorer.threads import use_threads
@@ -21,12 +24,15 @@ if TYPE_CHECKING:
     from components.ssd import Statistic
 
 FIGURES_HELD = 1024
+CELLS_BYTES = 200 * 10**6
+"""Limit for the cells of all heads that somebody has looked at: about 200 pictures of 128 tiles."""
 LOCKED_TOKENS = 2048
 """Longest text with one colour scale for all layers, which requires reading all their heads."""
 OVERVIEW_TILES = 64
 
 _small: WeakKeyDictionary[Capture, Float32[np.ndarray, "head tile tile"]] = WeakKeyDictionary()
 _faithful: WeakKeyDictionary[Capture, dict[int, tuple[float, float]]] = WeakKeyDictionary()
+_survival: WeakKeyDictionary[Capture, dict[Place, pd.DataFrame]] = WeakKeyDictionary()
 
 
 def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:
@@ -83,24 +89,31 @@ def cells_of(capture: Capture, head: Head, window: Window, statistic: Statistic)
     """The cells of one head in a window, from `head_cells`."""
     from components.charts import head_cells
 
-    if not KINDS[head.place.kind].separates:
-        return _kept_cells(capture.subject, head, window, statistic, capture.tokens)
-    return head_cells(terms_of(capture, head.place), head.index, capture.tokens, window, statistic=statistic)
+    key = capture.subject, head, window, statistic
+    found = _cells().get(key)
+    if found is None:
+        terms = terms_of(capture, head.place)
+        waits = not KINDS[head.place.kind].separates and window.pooled
+        with st.spinner("Comparing every query with every key before it") if waits else nullcontext():
+            found = head_cells(terms, head.index, capture.tokens, window, statistic=statistic)
+        _cells().put(key, found, found.nbytes)
+    return found
 
 
-@st.cache_resource(
-    max_entries=CAPTURES_HELD,
-    show_spinner="Comparing every query with every key before it",
-    hash_funcs=BY_KEY,
-)
-def _kept_cells(
-    subject: Subject, head: Head, window: Window, statistic: Statistic, _tokens: Sequence[str]
-) -> HeadCells:
-    """Cached: where attention does not separate, a picture takes work for every pair of a text's tokens."""
-    from components.charts import head_cells
+@st.cache_resource(show_spinner=False)
+def _cells() -> CacheByBytes[HeadCells]:
+    """Cells by subject, head, window and statistic."""
+    return CacheByBytes(CELLS_BYTES)
 
-    terms = layer_of(subject, head.place).terms
-    return head_cells(terms, head.index, _tokens, window, statistic=statistic)
+
+def survival_of(capture: Capture, place: Place) -> pd.DataFrame:
+    """The decay curves of a layer, from `survival_table`."""
+    from components.charts import survival_table
+
+    tables = _survival.setdefault(capture, {})
+    if place not in tables:
+        tables[place] = survival_table(terms_of(capture, place))
+    return tables[place]
 
 
 @st.cache_resource(max_entries=FIGURES_HELD, show_spinner=False, hash_funcs=BY_KEY)

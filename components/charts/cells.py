@@ -43,6 +43,12 @@ class HeadCells:
     kind: Kind
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory of the tables, without their shared texts."""
+        tables = (self.queries, self.keys, self.cells)
+        return sum(int(table.memory_usage(index=False).sum()) for table in tables)
+
+    @property
     def pooled(self) -> bool:
         """Whether some tile is larger than a token."""
         return self.window.pooled
