@@ -23,7 +23,9 @@ from components.ssd import Head, Place, hooks_of
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.costs import Cost, Footprint, measured_rate, remember_run
 from explorer.jobs import Report, no_report
+from explorer.line import line
 from explorer.models import bridge, encoded
+from explorer.settings import settings
 from explorer.subject import BY_KEY, Subject
 from explorer.threads import use_threads
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from components.ssd import MixerTerms
 
 CAPTURES_HELD = 16
-HELD_BYTES = 2 * 10**9
+HELD_BYTES = round(settings().capture_gigabytes * 1e9)
 """Limit for the cached terms of all texts, and for what one run keeps."""
 PIECE_TOKENS = 2048
 """Longer texts go through a model in pieces: the model's own scan takes memory for each token of a piece."""
@@ -118,7 +120,7 @@ def cost(subject: Subject, _report: Report = no_report) -> Cost:
         _report("Measuring how fast this model reads", None)
         for some in (RATE_TOKENS, MORE_RATE_TOKENS):
             began, beginning = time.monotonic(), ids[:, :some]
-            kept = _run(unedited, beginning, every, matrix_inputs, no_report)
+            kept = _run(unedited, beginning, every, matrix_inputs, _report)
             measure_table({place: kept.terms(place) for place in every})
             if time.monotonic() - began > SLOW_SECONDS:
                 break
@@ -256,13 +258,15 @@ def _summaries(
 def _run(
     subject: Subject, ids: Tensor, wanted: Sequence[Place], names: Callable[[str], bool], report: Report
 ) -> ActivationCache:
-    """Run ids [1, s] with edits; cache the activations of these layers that `names` accepts."""
+    """Run ids [1, s] with edits; cache the activations of these layers that `names` accepts.
+
+    Waits for its turn. Raises LimitError if too many wait, or if it takes longer than the settings allow.
+    """
     from components.bridge import HookPoint
 
     model_bridge = bridge(subject.model)
-    use_threads(model_bridge.model.num_parameters() * ids.shape[1])
     depth = len(model_bridge.blocks)
-    read = 0
+    read, began = 0, 0.0
     kept_of = {model_bridge.at(place).hook_in.name.removesuffix(".hook_in") for place in wanted}
 
     def tell(tensor: Tensor, hook: HookPoint) -> None:
@@ -273,12 +277,19 @@ def _run(
         if ids.shape[1] > tensor.shape[1]:
             text += f", {before:,} of {ids.shape[1]:,} tokens read"
         report(text, (before + tensor.shape[1] * layer / depth) / ids.shape[1])
+        settings().check_seconds(time.monotonic() - began)
 
-    _, kept = model_bridge.run_with_cache(
-        ids,
-        names_filter=lambda name: names(name) and ".".join(name.split(".")[:3]) in kept_of,
-        fwd_hooks=[*((f"blocks.{layer}.hook_in", tell) for layer in range(depth)), *hooks_of(subject.edits)],
-        piece_tokens=PIECE_TOKENS,
-        logits_to_keep=1,
-    )
+    with line().admitted(report, gigabytes=_footprint(subject.model).gigabytes(ids.shape[1], HELD_BYTES)):
+        began = time.monotonic()
+        use_threads(model_bridge.model.num_parameters() * ids.shape[1])
+        _, kept = model_bridge.run_with_cache(
+            ids,
+            names_filter=lambda name: names(name) and ".".join(name.split(".")[:3]) in kept_of,
+            fwd_hooks=[
+                *((f"blocks.{layer}.hook_in", tell) for layer in range(depth)),
+                *hooks_of(subject.edits),
+            ],
+            piece_tokens=PIECE_TOKENS,
+            logits_to_keep=1,
+        )
     return kept

@@ -8,15 +8,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.ssd import hooks_of
+from explorer.jobs import StoppedError
+from explorer.line import line
 from explorer.models import bridge, encoded
-from explorer.settings import settings
+from explorer.settings import LimitError, settings
 from explorer.threads import use_threads
+from explorer.visit import visit
 
 if TYPE_CHECKING:
     from components.bridge import ActivationCache, Generation, ModelBridge
@@ -30,6 +33,9 @@ _BEGUN = 3
 
 UNWATCHED_SECONDS = 120
 """A continuation that no page reads for so long stops; a hidden browser tab reads once a minute."""
+
+CLOSED_SECONDS = 10
+"""A continuation stops so long after its visitor has closed the page, or lost the connection for good."""
 
 Made = TypeVar("Made")
 
@@ -69,9 +75,15 @@ class Continuation:
             fwd_hooks=hooks_of(subject.edits),
         )
         self.failure: Exception | None = None
+        self.refusal = ""
+        """The limit of this copy that ended it, in a sentence."""
+        self.waits = ""
+        """Its place in the line while it waits for other runs."""
         self.unwatched = False
         self._stopped = threading.Event()
-        self._looked = time.monotonic()
+        self._is_open = visit()
+        self._looked = self._last_open = time.monotonic()
+        self._computed = 0.0
         self._made: dict[str, tuple[object, Any]] = {}
         self._tokens: list[str] = []
         self._thread = threading.Thread(target=self._pull, name="continuation", daemon=True)
@@ -155,29 +167,51 @@ class Continuation:
         return made
 
     def _pull(self) -> None:
+        parameters, prompt = self.bridge.model.num_parameters(), self.generation.prompt_length
+        memory = gigabytes(self.bridge, prompt + self.options.new_tokens)
         try:
-            parameters = self.bridge.model.num_parameters()
-            use_threads(parameters * self.generation.prompt_length)
-            for _ in self.generation.read_prompt():
-                if self._ends():
-                    return
-            use_threads(parameters)
-            began = time.monotonic()
-            for _ in self.generation:
-                if self._ends(began):
-                    return
+            with line().admitted(self._wait, gigabytes=memory, places=0):
+                for _ in self._by_turns(self.generation.read_prompt(), parameters * prompt):
+                    self._go_on_or_stop()
+                began = time.monotonic()
+                for _ in self._by_turns(self.generation, parameters):
+                    self._go_on_or_stop(began)
+        except StoppedError:
+            pass
+        except LimitError as error:
+            self.refusal = str(error)
         except Exception as error:
             logging.getLogger(__name__).exception("A continuation failed.")
             self.failure = error
 
-    def _ends(self, began: float | None = None) -> bool:
-        """Pause to keep the pace. Returns whether to stop."""
-        pause = 0.0
+    def _by_turns(self, steps: Iterator[object], work: int) -> Iterator[None]:
+        """Take each step in a turn of its own. Raises LimitError if they take too long together."""
+        while True:
+            with line().admitted(self._wait):
+                self.waits = ""
+                use_threads(work)
+                began = time.monotonic()
+                if next(steps, None) is None:
+                    return
+                self._computed += time.monotonic() - began
+            settings().check_seconds(self._computed)
+            yield
+
+    def _wait(self, place: str, _: float | None) -> None:
+        self.waits = place
+        self._go_on_or_stop()
+
+    def _go_on_or_stop(self, began: float | None = None) -> None:
+        """Pause to keep the pace of what has begun. Raises StoppedError if nobody wants more."""
+        now, pause = time.monotonic(), 0.0
         if began is not None and self.options.pace:
             new = self.generation.length - self.generation.prompt_length
-            pause = began + new / self.options.pace - time.monotonic()
-        self.unwatched = time.monotonic() - self._looked > UNWATCHED_SECONDS
-        return self._stopped.wait(max(pause, 0)) or self.unwatched
+            pause = began + new / self.options.pace - now
+        if self._is_open():
+            self._last_open = now
+        self.unwatched = now - self._looked > UNWATCHED_SECONDS or now - self._last_open > CLOSED_SECONDS
+        if self._stopped.wait(max(pause, 0)) or self.unwatched:
+            raise StoppedError
 
 
 def _check_room(bridge: ModelBridge, prompt: int, new: int) -> None:

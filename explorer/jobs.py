@@ -1,12 +1,13 @@
 """Long work that shows progress and can be stopped, run once for all sessions that wait for it.
 
-A job runs on a thread of its own: a session that moves on leaves it running, and every
-session that waits for the same job sees the same progress.
+A job runs on a thread of its own, and every session that waits for the same job sees the same progress. It
+ends when nobody waits for it any more.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
@@ -26,9 +27,12 @@ Callback = Callable[[], None]
 _SOON = 0.2
 """Seconds before a wait shows progress."""
 
+UNWATCHED_SECONDS = 2.0
+"""Seconds that a job goes on with nobody waiting: a session that runs again soon waits for it again."""
+
 
 class StoppedError(Exception):
-    """Somebody who waited for this job stopped it."""
+    """Somebody who waited for this job stopped it, or nobody waits for it any more."""
 
 
 class Job:
@@ -38,11 +42,16 @@ class Job:
         self.phase: tuple[str, float | None] = (first_words, None)
         self.done: Future[None] = Future()
         self.watchers = 0
+        self.left = time.monotonic()
+        """When the last watcher left."""
         self.stopped = threading.Event()
         self._work = work
 
     def report(self, text: str, part: float | None) -> None:
-        """Record the work's progress; raises StoppedError once the job is stopped."""
+        """Record the work's progress; raises StoppedError once the job is stopped or left alone."""
+        with _lock:
+            if self.watchers == 0 and time.monotonic() - self.left > UNWATCHED_SECONDS:
+                self.stopped.set()
         if self.stopped.is_set():
             raise StoppedError
         self.phase = (text, part)
@@ -81,6 +90,7 @@ def watch(key: object, work: Work, show: Report, first_words: str) -> None:
     finally:
         with _lock:
             job.watchers -= 1
+            job.left = time.monotonic()
 
 
 def stop(key: object) -> None:

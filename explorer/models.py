@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
     from components.bridge import ModelBridge
 
-MODELS_HELD = 2
-"""A model can take gigabytes; two allow going back and forth between a pair."""
 PROMPTS_HELD = 16
 
 
-@st.cache_resource(max_entries=MODELS_HELD, show_spinner=False)
+@st.cache_resource(max_entries=settings().models_held, show_spinner=False)
 def bridge(model: str, _report: Report = no_report) -> ModelBridge:
     """The model, loaded once per process. Raises ModelLoadError, also for one that the settings exclude."""
     from components.models import ModelLoadError, load_bridge

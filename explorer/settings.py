@@ -1,27 +1,19 @@
-"""What this copy of the explorer allows, read once from the environment.
-
-    EXPLORER_HOSTED=1                               open to strangers: the limits below take their defaults
-    EXPLORER_MODELS="demo,AntonV/mamba2-130m-hf"    only these models; hosted: the embedded one
-    EXPLORER_MAX_TOKENS=2048                        tokens of a prompt; hosted: 2,048
-    EXPLORER_MAX_GIGABYTES=6                        memory of one run, in GB of 10⁹ bytes; hosted: 2
-    EXPLORER_MAX_UPLOAD_KB=512                      size of an uploaded file, in KB of 1,024 bytes; else 1,024
+"""What this copy of the explorer allows, read once from the environment: see the table in README.
 
 By default, only the size of an upload is limited, and a run by the free memory: the explorer runs on the
-computer of the person who uses it.
+computer of the person who uses it. `EXPLORER_HOSTED=1` opens a copy to strangers.
 """
 
 import math
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from components.models import CATALOGUE, DEMO
-
-HOSTED_MOST_TOKENS = 2048
-HOSTED_MOST_GIGABYTES = 2.0
-MAX_UPLOAD_KILOBYTES = 1024
 
 CHARACTERS_PER_TOKEN = 16
 """More than texts have per token, so that only texts far too long are refused by their characters."""
@@ -29,29 +21,93 @@ CHARACTERS_PER_TOKEN = 16
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Settings:
+def _as(read: Callable[[str, str], Any]) -> BeforeValidator:
+    """Reads the text of a variable; `read` takes its name too, and raises ValueError with a sentence."""
+
+    def validated(value: object, info: ValidationInfo) -> Any:
+        return read(VARIABLES[info.field_name or ""], value.strip()) if isinstance(value, str) else value
+
+    return BeforeValidator(validated)
+
+
+def _switch(name: str, value: str) -> bool:
+    if value not in {"", "0", "1"}:
+        raise ValueError(f'{name} is "{value}". Set it to 1 (on) or 0 (off, the default).')
+    return value == "1"
+
+
+def _models(name: str, value: str) -> tuple[str, ...] | None:
+    """The listed models, each once. A folder cannot be listed: its path would appear on the page."""
+    models = tuple(dict.fromkeys(model.strip() for model in value.split(","))) if value else ()
+    for model in models:
+        if model != DEMO and not _HUB_ID.fullmatch(model):
+            raise ValueError(
+                f'{name} lists "{model}". It can list "{DEMO}" and hub ids such as "{CATALOGUE[1].name}", '
+                "with commas between them."
+            )
+    return models or None
+
+
+def _count(name: str, value: str) -> int:
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", value, re.ASCII):
+        raise ValueError(f'{name} is "{value}". Set it to a whole number from 1 on, such as 2048.')
+    return int(value)
+
+
+def _amount(name: str, value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value, re.ASCII) or not float(value):
+        raise ValueError(f'{name} is "{value}". Set it to a number above 0, such as 6 or 0.5.')
+    return float(value)
+
+
+Count = Annotated[int, _as(_count)]
+Amount = Annotated[float, _as(_amount)]
+
+
+def _of(variable: str, default: Any, *, hosted: Any = None) -> Any:
+    """A field that a variable sets; its default where that is not set, and where the copy is hosted."""
+
+    def usual(others: dict[str, Any]) -> Any:
+        return hosted if hosted is not None and others.get("hosted") else default
+
+    return Field(validation_alias=variable, default_factory=usual)
+
+
+class LimitError(ValueError):
+    """A limit of this copy forbids a run. Its text is a sentence for the visitor."""
+
+
+class Settings(BaseSettings):
     """The limits of this copy. None: no limit. A GB is 10⁹ bytes, a KB 1,024."""
 
-    hosted: bool = False
-    models: tuple[str, ...] | None = None
-    most_tokens: int | None = None
-    most_gigabytes: float | None = None
-    most_upload_kilobytes: int = MAX_UPLOAD_KILOBYTES
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, env_ignore_empty=True)
 
-    @staticmethod
-    def from_environment(environment: Mapping[str, str]) -> "Settings":
+    hosted: Annotated[bool, _as(_switch)] = _of("EXPLORER_HOSTED", False)
+    models: Annotated[tuple[str, ...] | None, NoDecode, _as(_models)] = _of(
+        "EXPLORER_MODELS", None, hosted=(DEMO,)
+    )
+    most_tokens: Count | None = _of("EXPLORER_MAX_TOKENS", None, hosted=2048)
+    most_gigabytes: Amount | None = _of("EXPLORER_MAX_GIGABYTES", None, hosted=2.0)
+    """Of all runs together, so also of one."""
+    runs_at_once: Count | None = _of("EXPLORER_RUNS_AT_ONCE", None)
+    """None: one for each device."""
+    waiting_places: Count = _of("EXPLORER_WAITING_PLACES", 100)
+    run_seconds: Amount | None = _of("EXPLORER_RUN_SECONDS", None, hosted=60.0)
+    models_held: Count = _of("EXPLORER_MODELS_HELD", 2)
+    """A model can take gigabytes; two allow going back and forth between a pair."""
+    capture_gigabytes: Amount = _of("EXPLORER_CAPTURE_GIGABYTES", 2.0)
+    """Of the cached terms of all texts, and of what one run keeps."""
+    most_upload_kilobytes: Count = _of("EXPLORER_MAX_UPLOAD_KB", 1024)
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
         """Read the variables. Raises ValueError, with a sentence, for an invalid value."""
-        hosted = _switch(environment, "EXPLORER_HOSTED")
-        return Settings(
-            hosted=hosted,
-            models=_models(environment, "EXPLORER_MODELS") or ((DEMO,) if hosted else None),
-            most_tokens=_count(environment, "EXPLORER_MAX_TOKENS")
-            or (HOSTED_MOST_TOKENS if hosted else None),
-            most_gigabytes=_amount(environment, "EXPLORER_MAX_GIGABYTES")
-            or (HOSTED_MOST_GIGABYTES if hosted else None),
-            most_upload_kilobytes=_count(environment, "EXPLORER_MAX_UPLOAD_KB") or MAX_UPLOAD_KILOBYTES,
-        )
+        try:
+            return cls()
+        except ValidationError as error:
+            # Beside the wrong values, it lists defaults that depend on them.
+            wrong = [each for each in error.errors() if each["type"] == "value_error"]
+            raise ValueError(" ".join(str(each["ctx"]["error"]) for each in wrong)) from None
 
     @property
     def shows_details(self) -> bool:
@@ -78,39 +134,47 @@ class Settings:
         return f'{self._copy} does not open "{name}". It opens only: {", ".join(self.offered)}.'
 
     def check_prompt(self, prompt: str) -> None:
-        """To call before tokenizing. Raises ValueError, with a sentence, if it is far too long."""
+        """To call before tokenizing. Raises LimitError if it is far too long."""
         if self.most_characters is not None and len(prompt) > self.most_characters:
-            raise ValueError(
+            raise LimitError(
                 f"This prompt has {len(prompt):,} characters. {self._copy} takes at most "
                 f"{self.most_characters:,}. Shorten it."
             )
 
     def check_tokens(self, count: int) -> None:
-        """To call before a run. Raises ValueError, with a sentence, if the prompt has too many tokens."""
+        """To call before a run. Raises LimitError if the prompt has too many tokens."""
         if self.most_tokens is not None and count > self.most_tokens:
-            raise ValueError(
+            raise LimitError(
                 f"This prompt has {count:,} tokens. {self._copy} takes at most "
                 f"{self.most_tokens:,}. Shorten it."
             )
 
     def check_cost(self, gigabytes: float, free: float) -> None:
-        """To call before a run. Raises ValueError, with a sentence, if the estimated `gigabytes` exceed the
+        """To call before a run. Raises LimitError if the estimated `gigabytes` exceed the
         limit or the `free` GB of memory.
         """
         # Rounded away from each other, so that the sentence never says that 2.0 GB are above 2 GB.
         run = f"This run would take about {math.ceil(round(gigabytes * 10, 6)) / 10:,.1f} GB of memory"
         if self.most_gigabytes is not None and gigabytes > self.most_gigabytes:
-            raise ValueError(
+            raise LimitError(
                 f"{run}. {self._copy} allows {self.most_gigabytes:,g} GB for one run. Shorten the text."
             )
         if gigabytes > free and self.hosted:  # a server does not reveal its free memory
-            raise ValueError(
+            raise LimitError(
                 f"{run}, and the server has less than that free. Shorten the text, or try again later."
             )
         if gigabytes > free:
-            raise ValueError(
+            raise LimitError(
                 f"{run}, and this computer has {math.floor(round(free * 10, 6)) / 10:,.1f} GB free. "
                 "Shorten the text, or close other programs."
+            )
+
+    def check_seconds(self, seconds: float) -> None:
+        """To call during a run. Raises LimitError if it has taken too long."""
+        if self.run_seconds is not None and seconds > self.run_seconds:
+            raise LimitError(
+                f"This run was stopped after {self.run_seconds:,g} s, the most that "
+                f"{self._copy.lower()} allows. Shorten the text."
             )
 
     def limits_in_words(self) -> list[str]:
@@ -125,6 +189,10 @@ class Settings:
             limits.append(
                 f"A prompt has at most {self.most_tokens:,} tokens, "
                 "so that one long text does not keep everyone else waiting."
+            )
+        if self.run_seconds is not None:
+            limits.append(
+                f"A run is stopped after {self.run_seconds:,g} s, so that the others have their turn."
             )
         if self.most_gigabytes is not None:
             limits.append(
@@ -142,45 +210,11 @@ class Settings:
         return "This hosted copy" if self.hosted else "This copy"
 
 
+VARIABLES = {name: str(field.validation_alias) for name, field in Settings.model_fields.items()}
+"""The environment variable of each field."""
+
+
 @cache
 def settings() -> Settings:
     """The settings of this process."""
-    return Settings.from_environment(os.environ)
-
-
-def _switch(environment: Mapping[str, str], name: str) -> bool:
-    value = environment.get(name, "").strip()
-    if value not in {"", "0", "1"}:
-        raise ValueError(f'{name} is "{value}". Set it to 1 (on) or 0 (off, the default).')
-    return value == "1"
-
-
-def _models(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """The listed models, each once. A folder cannot be listed: its path would appear on the page."""
-    listed = environment.get(name, "").strip()
-    models = tuple(dict.fromkeys(model.strip() for model in listed.split(","))) if listed else ()
-    for model in models:
-        if model != DEMO and not _HUB_ID.fullmatch(model):
-            raise ValueError(
-                f'{name} lists "{model}". It can list "{DEMO}" and hub ids such as "{CATALOGUE[1].name}", '
-                "with commas between them."
-            )
-    return models
-
-
-def _count(environment: Mapping[str, str], name: str) -> int | None:
-    value = environment.get(name, "").strip()
-    if not value:
-        return None
-    if not re.fullmatch("0*[1-9][0-9]{0,8}", value, re.ASCII):
-        raise ValueError(f'{name} is "{value}". Set it to a whole number from 1 on, such as 2048.')
-    return int(value)
-
-
-def _amount(environment: Mapping[str, str], name: str) -> float | None:
-    value = environment.get(name, "").strip()
-    if not value:
-        return None
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value, re.ASCII) or not float(value):
-        raise ValueError(f'{name} is "{value}". Set it to a number above 0, such as 6 or 0.5.')
-    return float(value)
+    return Settings.from_environment()

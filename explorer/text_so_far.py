@@ -24,6 +24,11 @@ def tell_status(continuation: Continuation, running: bool, length: int) -> None:
         st.error(f"The continuation failed after {new:,} tokens.", icon=":material/error:")
         if settings().shows_details:
             st.text(str(continuation.failure) or type(continuation.failure).__name__)
+    elif continuation.refusal:
+        st.warning(f"Stopped after {new:,} of {new_tokens:,} new tokens.", icon=":material/timer_off:")
+        st.text(continuation.refusal)
+    elif running and continuation.waits:
+        st.caption(continuation.waits)
     elif running and length < generation.prompt_length:
         st.caption(f"{length:,} of {generation.prompt_length:,} tokens of the prompt read")
     elif running or new == new_tokens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from explorer import jobs
+from explorer.visit import visit
 
 
 def wait_for(
@@ -16,8 +17,10 @@ def wait_for(
 ) -> None:
     """Wait for a job; if it takes time, show its progress and a button to stop it.
 
-    A click on it calls `on_stop`. `button` is its key, by default from the first part of `key`.
+    A click on it calls `on_stop`. `button` is its key, by default from the first part of `key`. If the
+    visitor closes the page, the wait ends, and the script with it.
     """
+    is_open = visit()
 
     def stop() -> None:
         jobs.stop(key)
@@ -28,6 +31,8 @@ def wait_for(
 
     def show(text: str, part: float | None) -> None:
         nonlocal bar
+        if not is_open():
+            st.stop()
         if bar is None:
             with line.container(horizontal=True, vertical_alignment="center"):
                 bar = st.empty()

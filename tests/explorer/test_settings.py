@@ -1,15 +1,27 @@
+import os
+from pathlib import Path
+from unittest import mock
+
 import pytest
 
 from components.models import CATALOGUE
-from explorer.settings import CHARACTERS_PER_TOKEN, Settings
+from explorer.settings import CHARACTERS_PER_TOKEN, VARIABLES, Settings
 
 HUB_ID = "AntonV/mamba2-130m-hf"
-HOSTED = Settings.from_environment({"EXPLORER_HOSTED": "1"})
+README = Path(__file__).parents[2] / "README.md"
+
+
+def of(environment: dict[str, str]) -> Settings:
+    with mock.patch.dict(os.environ, environment):
+        return Settings.from_environment()
+
+
+HOSTED = of({"EXPLORER_HOSTED": "1"})
 
 
 @pytest.mark.parametrize("environment", [{}, {"EXPLORER_HOSTED": "0"}, {"EXPLORER_MODELS": " "}])
 def test_nothing_is_limited_at_home(environment: dict[str, str]) -> None:
-    home = Settings.from_environment(environment)
+    home = of(environment)
     assert home == Settings()
     assert home.allows("any/thing")
     assert home.allows("/a/folder")
@@ -22,20 +34,26 @@ def test_nothing_is_limited_at_home(environment: dict[str, str]) -> None:
 
 
 def test_hosted_has_the_embedded_model_and_short_prompts() -> None:
-    assert Settings(hosted=True, models=("demo",), most_tokens=2048, most_gigabytes=2.0) == HOSTED
+    limits = {"models": ("demo",), "most_tokens": 2048, "most_gigabytes": 2.0, "run_seconds": 60.0}
+    assert Settings(hosted=True, **limits) == HOSTED
     assert HOSTED.offered == ("demo",)
     assert not HOSTED.shows_details
 
 
 def test_hosted_with_limits_of_its_own() -> None:
     listed = f"demo, {HUB_ID},demo"
-    own = Settings.from_environment(
+    own = of(
         {
             "EXPLORER_HOSTED": "1",
             "EXPLORER_MODELS": listed,
             "EXPLORER_MAX_TOKENS": "64",
             "EXPLORER_MAX_GIGABYTES": "0.5",
             "EXPLORER_MAX_UPLOAD_KB": "512",
+            "EXPLORER_RUNS_AT_ONCE": "2",
+            "EXPLORER_WAITING_PLACES": "5",
+            "EXPLORER_RUN_SECONDS": "1.5",
+            "EXPLORER_MODELS_HELD": "1",
+            "EXPLORER_CAPTURE_GIGABYTES": "0.25",
         }
     )
     assert own == Settings(
@@ -44,15 +62,20 @@ def test_hosted_with_limits_of_its_own() -> None:
         most_tokens=64,
         most_gigabytes=0.5,
         most_upload_kilobytes=512,
+        runs_at_once=2,
+        waiting_places=5,
+        run_seconds=1.5,
+        models_held=1,
+        capture_gigabytes=0.25,
     )
     assert own.allows(HUB_ID)
 
 
 def test_limits_without_hosting() -> None:
-    assert Settings.from_environment({"EXPLORER_MODELS": "demo"}).models == ("demo",)
-    assert Settings.from_environment({"EXPLORER_MAX_TOKENS": "64"}) == Settings(most_tokens=64)
-    assert Settings.from_environment({"EXPLORER_MAX_GIGABYTES": "6"}) == Settings(most_gigabytes=6.0)
-    assert Settings.from_environment({"EXPLORER_MAX_UPLOAD_KB": "1"}) == Settings(most_upload_kilobytes=1)
+    assert of({"EXPLORER_MODELS": "demo"}).models == ("demo",)
+    assert of({"EXPLORER_MAX_TOKENS": "64"}) == Settings(most_tokens=64)
+    assert of({"EXPLORER_MAX_GIGABYTES": "6"}) == Settings(most_gigabytes=6.0)
+    assert of({"EXPLORER_MAX_UPLOAD_KB": "1"}) == Settings(most_upload_kilobytes=1)
 
 
 @pytest.mark.parametrize("copy", [Settings(), HOSTED])
@@ -116,9 +139,10 @@ def test_what_is_barely_too_much_does_not_read_as_just_enough() -> None:
 
 
 def test_every_limit_is_told_with_its_reason() -> None:
-    models, tokens, memory, errors = HOSTED.limits_in_words()
+    models, tokens, seconds, memory, errors = HOSTED.limits_in_words()
     assert models.startswith("This hosted copy opens only these models: demo, so that ")
     assert tokens.startswith("A prompt has at most 2,048 tokens, so that ")
+    assert seconds == "A run is stopped after 60 s, so that the others have their turn."
     assert memory.startswith("A run takes at most 2 GB of memory, so that ")
     assert "so that" in errors
     assert Settings(most_gigabytes=0.5).limits_in_words() == [memory.replace("2 GB", "0.5 GB")]
@@ -148,8 +172,48 @@ def test_every_limit_is_told_with_its_reason() -> None:
         ("EXPLORER_MAX_UPLOAD_KB", "0"),
         ("EXPLORER_MAX_UPLOAD_KB", "0.5"),
         ("EXPLORER_MAX_UPLOAD_KB", "1 MB"),
+        ("EXPLORER_RUNS_AT_ONCE", "0"),
+        ("EXPLORER_WAITING_PLACES", "few"),
+        ("EXPLORER_RUN_SECONDS", "1 min"),
+        ("EXPLORER_MODELS_HELD", "-2"),
+        ("EXPLORER_CAPTURE_GIGABYTES", "all"),
     ],
 )
 def test_a_value_that_means_nothing_is_named_with_what_is_possible(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name} .*(Set it to|It can list) "):
-        Settings.from_environment({name: value})
+        of({name: value})
+
+
+def test_all_wrong_values_are_named_and_nothing_else() -> None:
+    with pytest.raises(ValueError, match="EXPLORER_HOSTED") as caught:
+        of({"EXPLORER_HOSTED": "yes", "EXPLORER_RUN_SECONDS": "long"})
+    assert str(caught.value) == (
+        'EXPLORER_HOSTED is "yes". Set it to 1 (on) or 0 (off, the default). '
+        'EXPLORER_RUN_SECONDS is "long". Set it to a number above 0, such as 6 or 0.5.'
+    )
+
+
+def test_a_run_is_told_why_it_was_stopped() -> None:
+    HOSTED.check_seconds(59.9)
+    Settings().check_seconds(1e6)
+    with pytest.raises(
+        ValueError, match=r"stopped after 60 s, the most that this hosted copy allows\. Shorten"
+    ):
+        HOSTED.check_seconds(60.1)
+
+
+@pytest.mark.parametrize("field", VARIABLES)
+def test_the_table_in_readme_has_every_variable_and_its_defaults(field: str) -> None:
+    """Its columns: the variable, what it limits, the default, and the default where hosted."""
+    rows = [line.strip("| ").split(" | ") for line in README.read_text("utf-8").splitlines()]
+    row = next(row for row in rows if row[0].strip("` ") == VARIABLES[field])
+    for told, copy in zip(row[2:], (Settings(), HOSTED), strict=True):
+        value = getattr(copy, field)
+        if field == "runs_at_once":
+            assert told.strip() == "one for each device"
+        elif isinstance(value, bool):
+            assert told.strip() == str(int(value))
+        elif value is None:
+            assert told.strip() == "any"
+        else:
+            assert told.strip() == (f"`{','.join(value)}`" if isinstance(value, tuple) else f"{value:,g}")
