@@ -1,5 +1,6 @@
 """A headless Chromium and Streamlit servers, for the benchmarks that measure in a browser."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -37,14 +38,21 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def serving(script: Path) -> Iterator[str]:
-    """The address of a Streamlit server that runs `script`, as soon as it answers."""
+def serving(script: Path, log: Path | None = None, **environment: str) -> Iterator[str]:
+    """The address of a Streamlit server that runs `script`, as soon as it answers.
+
+    It writes its log to a file, if one is given.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless", "true"]
+    output = subprocess.DEVNULL if log is None else log.open("wb")
     server = subprocess.Popen(
-        [*command, "--server.port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, "--server.port", str(port)],
+        stdout=output,
+        stderr=output,
+        env={**os.environ, **environment},
     )
     try:
         while not _answers(port):

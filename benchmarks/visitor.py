@@ -30,7 +30,7 @@ class Answer:
     nbytes: int = 0
     exceptions: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    """Of all Markdown, captions, plain texts and alerts."""
+    """Of all Markdown, captions, plain texts, alerts and progress."""
 
 
 class Visitor:
@@ -66,14 +66,22 @@ class Visitor:
         self._states[state.id] = state
         return await self._rerun(fragment=fragment)
 
-    async def _rerun(self, query: str = "", fragment: str = "") -> Answer:
+    async def send(self, state: WidgetState) -> None:
+        """Send a widget's new value, and do not wait for the answer."""
+        self._states[state.id] = state
+        await self._request()
+
+    async def _request(self, query: str = "", fragment: str = "") -> None:
         message = BackMsg()
         message.rerun_script.query_string = query
         message.rerun_script.page_script_hash = self._page
         message.rerun_script.fragment_id = fragment
         message.rerun_script.widget_states.widgets.extend(self._states.values())
-        began = time.monotonic()
         await self._socket.send(message.SerializeToString())
+
+    async def _rerun(self, query: str = "", fragment: str = "") -> Answer:
+        began = time.monotonic()
+        await self._request(query, fragment)
         answer, begun = Answer(), False
         while True:
             data = await self._socket.recv()
@@ -103,6 +111,8 @@ class Visitor:
                 answer.exceptions.append(f"{element.exception.type}: {element.exception.message}")
             case "markdown" | "alert" | "text":
                 answer.texts.append(getattr(element, kind).body)
+            case "progress":
+                answer.texts.append(element.progress.text)
 
     def _note(self, holder: Any, kind: str | None, fragment: str) -> None:
         identifier = getattr(getattr(holder, kind), "id", "") if kind else ""

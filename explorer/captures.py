@@ -119,8 +119,8 @@ def cost(subject: Subject, _report: Report = no_report) -> Cost:
     if length >= RATE_TOKENS and measured_rate(model) is None:
         _report("Measuring how fast this model reads", None)
         for some in (RATE_TOKENS, MORE_RATE_TOKENS):
-            began, beginning = time.monotonic(), ids[:, :some]
-            kept = _run(unedited, beginning, every, matrix_inputs, _report)
+            beginning = ids[:, :some]
+            kept, began = _run(unedited, beginning, every, matrix_inputs, _report)
             measure_table({place: kept.terms(place) for place in every})
             if time.monotonic() - began > SLOW_SECONDS:
                 break
@@ -146,16 +146,14 @@ def capture(subject: Subject, _report: Report = no_report) -> Capture:
     at_once = _footprint(model).layers_at_once(len(texts), HELD_BYTES)
     pictures = None
     if at_once == len(every):
-        began = time.monotonic()
-        held, kept = _hold(subject, every, _report)
+        held, kept, began = _hold(subject, every, _report)
         notes = kept.notes
         measures = measure_table({place: each.terms for place, each in held.items()})
         _remember(model, began, len(texts))
     else:  # read and drop each layer; those in use run again one by one
         summaries, notes = [], []
         for start in range(0, len(every), at_once):
-            began = time.monotonic()
-            found, kept = _summaries(subject, ids, every[start : start + at_once], _report)
+            found, kept, began = _summaries(subject, ids, every[start : start + at_once], _report)
             summaries += found
             notes += kept.notes
             _remember(model, began, len(texts))
@@ -221,46 +219,49 @@ def _remember(model: str, began: float, tokens: int) -> None:
 
 def _hold(
     subject: Subject, wanted: Sequence[Place], report: Report
-) -> tuple[dict[Place, Layer], ActivationCache]:
-    """Run the prompt and cache these layers. Returns them and the run's activations."""
+) -> tuple[dict[Place, Layer], ActivationCache, float]:
+    """Run the prompt and cache these layers. Returns them, the run's activations, and when it began."""
     from components.bridge import matrix_inputs
 
-    kept = _run(subject, encoded(subject.model, subject.prompt)[0], wanted, matrix_inputs, report)
+    kept, began = _run(subject, encoded(subject.model, subject.prompt)[0], wanted, matrix_inputs, report)
     held = {}
     for place in wanted:
         report(f"Reading {place}", None)
         given = kept.get(bridge(subject.model).at(place).hook_in.name)
         held[place] = Layer(kept.terms(place), given)
         _held().put((subject, place), held[place], held[place].nbytes)
-    return held, kept
+    return held, kept, began
 
 
 def _summaries(
     subject: Subject, ids: Tensor, wanted: Sequence[Place], report: Report
-) -> tuple[list[tuple[pd.DataFrame, Float32[np.ndarray, "head tile tile"]]], ActivationCache]:
-    """Run the prompt. Returns these layers' measures and small pictures, and the run's activations."""
+) -> tuple[list[tuple[pd.DataFrame, Float32[np.ndarray, "head tile tile"]]], ActivationCache, float]:
+    """Run the prompt. Returns these layers' measures and small pictures, the run's activations, and when it
+    began.
+    """
     from components.bridge import matrix_inputs
     from components.charts import attention_tiles, gallery_tiles, measure_table
 
     def needed(name: str) -> bool:
         return matrix_inputs(name) and not name.endswith(".hook_in")
 
-    kept = _run(subject, ids, wanted, needed, report)
+    kept, began = _run(subject, ids, wanted, needed, report)
     found = []
     for place in wanted:
         report(f"Reading {place}", None)
         terms = kept.terms(place)
         tiles = gallery_tiles(terms.heads * len(places(subject.model)))
         found.append((measure_table({place: terms}), attention_tiles(terms, tiles)))
-    return found, kept
+    return found, kept, began
 
 
 def _run(
     subject: Subject, ids: Tensor, wanted: Sequence[Place], names: Callable[[str], bool], report: Report
-) -> ActivationCache:
-    """Run ids [1, s] with edits; cache the activations of these layers that `names` accepts.
+) -> tuple[ActivationCache, float]:
+    """Run ids [1, s] with edits. Returns the activations of these layers that `names` accepts, and when it
+    began.
 
-    Waits for its turn. Raises LimitError if too many wait, or if it takes longer than the settings allow.
+    Waits for its turn first. Raises LimitError if too many wait, or if it takes longer than is allowed.
     """
     from components.bridge import HookPoint
 
@@ -292,4 +293,4 @@ def _run(
             piece_tokens=PIECE_TOKENS,
             logits_to_keep=1,
         )
-    return kept
+    return kept, began
