@@ -127,8 +127,9 @@ async def visiting(address: str) -> AsyncIterator[Visitor]:
     url = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
     async with websockets.connect(
         url,
-        subprotocols=["streamlit"],
+        subprotocols=["streamlit"],  # type: ignore[list-item]
         max_size=_MOST_BYTES,
-        open_timeout=120,  # type: ignore[list-item]
+        open_timeout=120,
+        close_timeout=0.5,  # a browser does not wait until the server agrees
     ) as socket:
         yield Visitor(socket)

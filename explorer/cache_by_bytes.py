@@ -11,11 +11,14 @@ Value = TypeVar("Value")
 
 
 class CacheByBytes(Generic[Value]):
-    """At most `most` bytes of values by key; evicts the least recently used first. Thread-safe."""
+    """At most `most` bytes of values by key; evicts the least recently used first. Thread-safe.
+
+    A key is a tuple that begins with what the value is of.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._values: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._values: OrderedDict[tuple[Hashable, ...], tuple[Value, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -24,7 +27,7 @@ class CacheByBytes(Generic[Value]):
         with self._lock:
             return sum(nbytes for _, nbytes in self._values.values())
 
-    def get(self, key: Hashable) -> Value | None:
+    def get(self, key: tuple[Hashable, ...]) -> Value | None:
         """Return the value and mark it most recently used; None if it is not cached."""
         with self._lock:
             if key not in self._values:
@@ -32,7 +35,7 @@ class CacheByBytes(Generic[Value]):
             self._values.move_to_end(key)
             return self._values[key][0]
 
-    def put(self, key: Hashable, value: Value, nbytes: int) -> None:
+    def put(self, key: tuple[Hashable, ...], value: Value, nbytes: int) -> None:
         """Cache a value; one larger than `most` stays until the next value comes."""
         with self._lock:
             self._values[key] = value, nbytes
@@ -41,6 +44,12 @@ class CacheByBytes(Generic[Value]):
             while held > self.most and len(self._values) > 1:
                 _, (_, gone) = self._values.popitem(last=False)
                 held -= gone
+
+    def forget(self, what: Hashable) -> None:
+        """Remove all values of something."""
+        with self._lock:
+            for key in [key for key in self._values if key[0] == what]:
+                del self._values[key]
 
     def clear(self) -> None:
         """Remove all values."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from components.charts import Spans
     from components.ssd import MixerTerms
 
-CAPTURES_HELD = 16
+CAPTURES_HELD = 48
+"""Captures, with what was made of them: a text for each visitor of a full room, and some to go back to."""
 HELD_BYTES = round(settings().capture_gigabytes * 1e9)
 """Limit for the cached terms of all texts, and for what one run keeps."""
 PIECE_TOKENS = 2048
@@ -131,7 +132,12 @@ def cost(subject: Subject, _report: Report = no_report) -> Cost:
     return Cost(length, seconds, gigabytes, free=available_memory(ids.device) / 1e9)
 
 
-@st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def _forget(gone: Capture) -> None:
+    """Drop the layers of a capture that leaves the cache."""
+    _held().forget(gone.subject)
+
+
+@st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False, hash_funcs=BY_KEY, on_release=_forget)
 def capture(subject: Subject, _report: Report = no_report) -> Capture:
     """Run the prompt through the model, or share another session's capture.
 

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from components.ssd import Statistic
 
 FIGURES_HELD = 1024
-CELLS_BYTES = 200 * 10**6
-"""Limit for the cells of all heads that somebody has looked at: about 200 pictures of 128 tiles."""
+CELLS_BYTES = 4 * 10**6
+"""Limit for the cells of one capture that somebody has looked at: ten pictures of 128 tiles."""
 LOCKED_TOKENS = 2048
 """Longest text with one colour scale for all layers, which requires reading all their heads."""
 OVERVIEW_TILES = 64
 
 _small: WeakKeyDictionary[Capture, Float32[np.ndarray, "head tile tile"]] = WeakKeyDictionary()
 _faithful: WeakKeyDictionary[Capture, dict[int, tuple[float, float]]] = WeakKeyDictionary()
+_cells: WeakKeyDictionary[Capture, CacheByBytes[HeadCells]] = WeakKeyDictionary()
 _survival: WeakKeyDictionary[Capture, dict[Place, pd.DataFrame]] = WeakKeyDictionary()
 
 
@@ -89,21 +90,16 @@ def cells_of(capture: Capture, head: Head, window: Window, statistic: Statistic)
     """The cells of one head in a window, from `head_cells`."""
     from components.charts import head_cells
 
-    key = capture.subject, head, window, statistic
-    found = _cells().get(key)
+    held = _cells.setdefault(capture, CacheByBytes(CELLS_BYTES))
+    key = head, window, statistic
+    found = held.get(key)
     if found is None:
         terms = terms_of(capture, head.place)
         waits = not KINDS[head.place.kind].separates and window.pooled
         with st.spinner("Comparing every query with every key before it") if waits else nullcontext():
             found = head_cells(terms, head.index, capture.tokens, window, statistic=statistic)
-        _cells().put(key, found, found.nbytes)
+        held.put(key, found, found.nbytes)
     return found
-
-
-@st.cache_resource(show_spinner=False)
-def _cells() -> CacheByBytes[HeadCells]:
-    """Cells by subject, head, window and statistic."""
-    return CacheByBytes(CELLS_BYTES)
 
 
 def survival_of(capture: Capture, place: Place) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import torch
 from components.charts import Window, locked_limits
 from components.models import ModelLoadError, load_bridge
 from components.ssd import Place, effective_attention
-from explorer import captures, costs, models, pictures
+from explorer import captures, costs, jobs, models, pictures
 from explorer.captures import capture, holds, terms_of
 from explorer.jobs import StoppedError
+from explorer.line import line
 from explorer.pictures import small_pictures
 from explorer.subject import Subject
 
@@ -47,6 +50,35 @@ def test_a_layer_holds_no_more_than_it_needs() -> None:
     assert terms.x.numel() == 0
 
 
+def test_many_prompts_at_once_run_one_after_the_other_and_equal_ones_once() -> None:
+    model = models.bridge("demo").model
+    running, most, runs = 0, 0, 0
+
+    def begins(*_: object) -> None:
+        nonlocal running, most, runs
+        running, runs = running + 1, runs + 1
+        most = max(most, running)
+
+    def ends(*_: object) -> None:
+        nonlocal running
+        running -= 1
+
+    handles = [model.register_forward_pre_hook(begins), model.register_forward_hook(ends)]
+    prompts = [Subject("demo", f"{LONG} {number % 6}") for number in range(24)]
+
+    def visit(subject: Subject) -> None:
+        jobs.watch(("prompt", subject), partial(capture, subject), jobs.no_report, "Running")
+
+    try:
+        with ThreadPoolExecutor(24) as pool:
+            list(pool.map(visit, prompts))
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert (most, runs) == (1, 6)
+    assert line().counts == (0, 0)
+
+
 def runs_of(monkeypatch: pytest.MonkeyPatch) -> list[set[Place]]:
     """The layers that are kept of each run from now on."""
     runs, run = [], captures._run
@@ -71,8 +103,8 @@ def test_of_a_text_without_room_only_the_layers_in_use_are_held(monkeypatch: pyt
     roomy = capture(Subject("demo", LONG))
     expected, drawn = roomy.measures, small_pictures(roomy)
     small = captures.layer_of(Subject("demo", LONG), Place(0)).nbytes
-    st.cache_resource.clear()
     monkeypatch.setattr(captures, "HELD_BYTES", small)
+    st.cache_resource.clear()
     runs = runs_of(monkeypatch)
     shown = capture(Subject("demo", LONG))
     assert set.union(*runs) == set(shown.places)
@@ -123,8 +155,19 @@ def test_the_cost_is_told_from_a_measured_rate(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_models_and_captures_are_bounded() -> None:
-    for cached, bound in ((models.bridge, 2), (captures.capture, 16)):
+    for cached, bound in ((models.bridge, 2), (captures.capture, captures.CAPTURES_HELD)):
         assert cached._info.max_entries == bound
+
+
+def test_what_was_made_of_a_capture_leaves_with_it() -> None:
+    texts = [f"one two {number}" for number in range(captures.CAPTURES_HELD + 1)]
+    first = capture(Subject("demo", texts[0]))
+    assert holds(first, Place(0))
+    for text in texts[1:]:
+        last = capture(Subject("demo", text))
+    assert not holds(first, Place(0))
+    assert holds(last, Place(0))
+    assert terms_of(first, Place(0)).length == first.length  # for a page that still shows it
 
 
 def test_a_model_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:
