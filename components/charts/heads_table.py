@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,15 +20,17 @@ def measure_table(layers: Mapping[Place, MixerTerms]) -> pd.DataFrame:
     without a measure has NaN: softmax attention does not decay, so it has no half-life. `layers` maps places
     to the terms of one text.
     """
-    parts = []
+    parts: defaultdict[str, list[np.ndarray[Any, Any]]] = defaultdict(list)
     for place, terms in layers.items():
-        table = pd.DataFrame({"layer": place.layer, "kind": place.kind, "head": np.arange(terms.heads)})
+        parts["layer"].append(np.full(terms.heads, place.layer))
+        parts["kind"].append(np.full(terms.heads, place.kind, dtype=object))
+        parts["head"].append(np.arange(terms.heads))
+        without, exact = (np.full(terms.heads, value, dtype=np.float32) for value in (np.nan, 0))
         for measure in MEASURES.values():
             found = measure.of(terms)
-            table[measure.name] = np.float32(np.nan) if found is None else found.value[0].cpu().numpy()
-            table[f"{measure.name}_error"] = np.float32(0) if found is None else found.error[0].cpu().numpy()
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True)
+            parts[measure.name].append(without if found is None else found.value[0].cpu().numpy())
+            parts[f"{measure.name}_error"].append(exact if found is None else found.error[0].cpu().numpy())
+    return pd.DataFrame({name: np.concatenate(arrays) for name, arrays in parts.items()})
 
 
 def row_labels(measures: pd.DataFrame) -> tuple[Int64[np.ndarray, " all_heads"], list[str]]:
