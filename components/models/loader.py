@@ -70,7 +70,7 @@ def load_bridge(
     `tokenizer` replaces the model's own: a tokenizer, or the hub id or folder of one.
 
     `revision` is a branch, tag or commit of a hub repository; `local_files_only` allows no network.
-    Calls `progress` on this thread with a phase text and a fraction or None.
+    Calls `progress` on this thread with a phase text and a fraction or None; what it raises ends the loading.
 
     Raises ModelLoadError with sentences to show to a person, also if the model would not use exactly the
     weights of the checkpoint. Cheap checks run first: the arguments, the settings, the tokenizer, the memory,
