@@ -1,6 +1,7 @@
 """Reads a model folder's settings and weight files; checks them before it reads anything large."""
 
 import json
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.models.errors import ModelLoadError, first_line
-from components.models.foreign import FOREIGN_FILES, refuse_adapter, refuse_gguf, refuse_quantized
+from components.models.foreign import (
+    FOREIGN_FILES,
+    refuse_adapter,
+    refuse_gguf,
+    refuse_quantized,
+    unquantized,
+)
 from components.models.original_format import is_original_format, mamba2_config
 
 if TYPE_CHECKING:
@@ -41,6 +48,18 @@ SETTINGS_FILES = (
 )
 """The small files of a model."""
 
+_LIMITS = (
+    (re.compile(r"num_hidden_layers|n_layer"), 1, 1_000),
+    (re.compile(r".*(experts|blocks|predict_layers)"), 0, 10_000),
+    (re.compile(r".*(size|dim|heads?|groups|expand|state|model|ssm|rank|kernel|conv)"), 0, 10_000_000),
+)
+"""Numbers of config.json by the name, and the least and the most that can be a model's.
+
+A model is built layer by layer before its memory is known, and a billion layers would take all of it.
+"""
+
+_DTYPES = ("float32", "bfloat16", "float16", "float64", "auto")
+
 _WHOLE = ("F64", "F32", "F16", "BF16", "float64", "float32", "float16", "bfloat16")
 
 
@@ -69,6 +88,7 @@ def read_config(folder: Path, name: str) -> tuple["PreTrainedConfig", bool]:
     if not is_original:
         _check_model_type(settings, name)
     refuse_quantized(folder, settings, name)
+    _check_numbers(settings, name)
     if settings.get("transformers_weights"):
         raise ModelLoadError(
             f'The config.json of "{name}" names its weight file itself (transformers_weights), and only the '
@@ -205,6 +225,23 @@ def _check_model_type(settings: Mapping[str, Any], name: str) -> None:
         raise ModelLoadError(
             f'"{name}" holds a {architectures[0]}, which has no language-model head to predict tokens with. '
             "Give a checkpoint whose config.json names a ...ForCausalLM architecture."
+        )
+
+
+def _check_numbers(settings: Mapping[str, Any], name: str) -> None:
+    """Refuse sizes that no model has, and weights in a type that is not read."""
+    for field, value in settings.items():
+        for names, least, most in _LIMITS if isinstance(value, int) else ():
+            if names.fullmatch(field) and not least <= value <= most:
+                raise ModelLoadError(
+                    f'The config.json of "{name}" says {field} = {value}; {least:,} to {most:,} is possible. '
+                    "Use the config.json that was saved with the weights."
+                )
+    dtype = settings.get("dtype") or settings.get("torch_dtype") or "auto"
+    if str(dtype).removeprefix("torch.") not in _DTYPES:
+        raise ModelLoadError(
+            f'The config.json of "{name}" says that the weights are in {dtype} (dtype), and only weights in '
+            f"float32, bfloat16 or float16 can be read. {unquantized(name)}"
         )
 
 

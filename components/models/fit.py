@@ -1,4 +1,4 @@
-"""Checks, from the headers of its files, that a checkpoint holds exactly the model's weights."""
+"""Checks that a checkpoint holds exactly the model's weights, from headers, and that they are numbers."""
 
 import copy
 import re
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _OF_PEFT = "base_model.model."
 """Prefix that peft gives the name of every weight of a model that it wraps."""
+
+_WIDER = ' float16 ends at 65,504: if they are finite in the file, give dtype="bfloat16".'
 
 
 def check_fit(headers: Mapping[str, Header], skeleton: "PreTrainedModel", name: str) -> None:
@@ -34,6 +36,27 @@ def check_fit(headers: Mapping[str, Header], skeleton: "PreTrainedModel", name: 
     _refuse_dropped({key for key in info["unexpected_keys"] if _is_beside(key, skeleton)}, skeleton, name)
     _refuse_shapes(info["mismatched_keys"], name)
     _refuse_missing(info["missing_keys"], name)
+
+
+def check_finite(model: "PreTrainedModel", name: str) -> None:
+    """Raise ModelLoadError if a weight is NaN or infinite, wherever accelerate has put it."""
+    import torch
+    from transformers.integrations.accelerate import load_offloaded_parameter
+
+    broken = []
+    for key, parameter in model.named_parameters():
+        weight = load_offloaded_parameter(model, key) if parameter.is_meta else parameter.detach()
+        # The least and the most are NaN where any number is, and no mask as large as the weight is made.
+        if weight.numel() and not (weight.min().isfinite() and weight.max().isfinite()):
+            broken.append(key)
+    if not broken:
+        return
+    narrow = model.dtype == torch.float16
+    raise ModelLoadError(
+        f'The weights of "{name}" hold NaN or infinite numbers ({shortened(broken)}), and so would all that '
+        f"is computed with them.{_WIDER if narrow else ''} Download the model again, or take a checkpoint "
+        "from before its training failed."
+    )
 
 
 def _refuse_coarse(headers: Mapping[str, Header], skeleton: "PreTrainedModel", name: str) -> None:

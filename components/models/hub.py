@@ -1,5 +1,7 @@
 """Downloads from the Hugging Face Hub into its ordinary cache."""
 
+import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from components.models.checkpoint import SETTINGS_FILES, WEIGHT_LAYOUTS, shard_n
 from components.models.errors import ModelLoadError, first_line
 from components.models.progress import Progress, download_bar, run_with_relayed_progress
 from components.models.source import spelling_hint
+from components.models.transfers import OURS, watch_transfers
 
 
 def download_settings(
@@ -27,12 +30,14 @@ def download_weights(repository: str, snapshot: Path, *, local_files_only: bool,
     for single, index in WEIGHT_LAYOUTS:
         shards = [shard_names(snapshot / index)] if (snapshot / index).is_file() else []
         for wanted in [*shards, [single]]:  # some have one file and an index of other shards
+            missing = [name for name in wanted if not (snapshot / name).is_file()]
             download(
                 repository,
                 wanted,
                 revision=snapshot.name,
                 local_files_only=local_files_only,
                 progress=progress,
+                check=missing,
             )
             if all((snapshot / name).is_file() for name in wanted):
                 return
@@ -45,28 +50,56 @@ def download(
     revision: str | None,
     local_files_only: bool,
     progress: Progress,
+    check: Sequence[str] = (),
 ) -> Path:
     """Fetch those of `files` that the repository has, and return the folder they are in.
 
-    Raises ModelLoadError with the cause: no such repository or revision, no access, no network.
+    Compares the checksums of those in `check`. Raises ModelLoadError with the cause: no such repository or
+    revision, no access, no network, a file that is not what the hub promised. If `progress` raises, the
+    download ends with the next bytes that arrive; only one through Xet storage runs on in the background.
     """
     import huggingface_hub
 
     def fetch(report: Progress) -> Path:
+        watch_transfers()
         try:
             folder = huggingface_hub.snapshot_download(
                 repository,
                 revision=revision,
                 allow_patterns=list(files),
                 local_files_only=local_files_only,
+                library_name=OURS,
                 tqdm_class=download_bar(report),
             )
         # Proxies, certificates, sockets, a full disk: each library below raises its own errors.
         except Exception as error:
             raise ModelLoadError(_explain(error, repository, revision, local_files_only)) from error
+        for name in check:
+            _check_sum(Path(folder) / name, repository)
         return Path(folder)
 
-    return run_with_relayed_progress(fetch, progress)
+    return run_with_relayed_progress(fetch, progress, "Asking the Hugging Face Hub")
+
+
+def _check_sum(file: Path, repository: str) -> None:
+    """Delete a new file of the cache, and raise ModelLoadError, if it is not the one that the hub promised.
+
+    huggingface_hub compares the size alone. In its cache a file is a link to a blob, which has the SHA-256
+    for a name if it is large. Where there are no links there is nothing to compare with.
+    """
+    blob = file.parent / file.readlink() if file.is_symlink() else file
+    if not re.fullmatch("[0-9a-f]{64}", blob.name):
+        return
+    with blob.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found == blob.name:
+        return
+    file.unlink()
+    blob.unlink()
+    raise ModelLoadError(
+        f'{file.name} of "{repository}" arrived damaged: its checksum (SHA-256) is not the one that the '
+        "Hugging Face Hub gives. The file was deleted; try again to download it anew."
+    )
 
 
 def _explain(error: Exception, repository: str, revision: str | None, local_files_only: bool) -> str:
@@ -100,14 +133,26 @@ def _explain(error: Exception, repository: str, revision: str | None, local_file
         )
     if isinstance(error, errors.LocalEntryNotFoundError):
         return _not_here(repository, local_files_only)
-    if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+    if status == 429:
         return (
-            f'The Hugging Face Hub refused access to "{repository}" (HTTP {error.response.status_code}). Log '
+            f'"{repository}" was not downloaded: the Hugging Face Hub takes no more requests from here now '
+            "(HTTP 429). Try again in some minutes: files that are whole are kept. People who log in with "
+            "`hf auth login` may ask more often."
+        )
+    if status in (401, 403):
+        return (
+            f'The Hugging Face Hub refused access to "{repository}" (HTTP {status}). Log '
             f"in with `hf auth login`, and accept the model's terms on {page} if it has any."
+        )
+    if status is not None and status >= 500:
+        return (
+            f'The Hugging Face Hub cannot serve "{repository}" now (HTTP {status}, a fault of its own). Try '
+            'again later: files that are whole are kept. "demo" needs no network.'
         )
     return (
         f'"{repository}" could not be downloaded ({first_line(error)}). Check the network connection and the '
-        'free space on the disk, then try again: what is already here is kept. "demo" needs no network.'
+        'free space on the disk, then try again: files that are whole are kept. "demo" needs no network.'
     )
 
 

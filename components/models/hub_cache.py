@@ -1,11 +1,33 @@
 """Folders of the hub's cache, where a model lies deeper than the folder with its name.
 
-In `models--owner--name`, the file `refs/main` names a commit, and `snapshots/<commit>` holds the model.
+In `models--owner--name`, the file `refs/main` names a commit, and `snapshots/<commit>` holds the model, as
+links to files in `blobs`. Some of these are links too, to a folder `blobs` that the cache's models share.
 """
 
+import os
 from pathlib import Path
 
 from components.models.errors import ModelLoadError
+
+_READ = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja")
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Raise ModelLoadError if a file of a model is a link to outside `folder` that is not the cache's own.
+
+    Whoever packed the folder chose where the link points, but not what lies there on this machine.
+    """
+    here = Path(os.path.realpath(folder))
+    inside = [here]
+    if here.parent.name == "snapshots" and here.parents[1].name.startswith("models--"):
+        inside += [Path(os.path.realpath(above / "blobs")) for above in here.parents[1:3]]
+    for file in sorted(folder.glob("*")):
+        target = Path(os.path.realpath(file))
+        if file.suffix in _READ and not any(target.is_relative_to(place) for place in inside):
+            raise ModelLoadError(
+                f'{file.name} in "{folder}" is a link out of that folder, to {target}, and was not followed. '
+                "Put the file itself there, or give the folder in which it lies."
+            )
 
 
 def snapshot_in(folder: Path, revision: str | None) -> Path | None:

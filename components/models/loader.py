@@ -28,8 +28,9 @@ from components.models.devices import (
     choose_placement,
 )
 from components.models.errors import ModelLoadError, first_line
-from components.models.fit import check_fit
+from components.models.fit import check_finite, check_fit
 from components.models.memory import check_memory
+from components.models.offload import bytes_on_disk, is_on_disk, refuse_full_disk, removed_on_error
 from components.models.original_format import rename_weights
 from components.models.progress import Progress, ignore_progress, reported_loading
 from components.models.source import find_source
@@ -70,7 +71,7 @@ def load_bridge(
     `tokenizer` replaces the model's own: a tokenizer, or the hub id or folder of one.
 
     `revision` is a branch, tag or commit of a hub repository; `local_files_only` allows no network.
-    Calls `progress` on this thread with a phase text and a fraction or None.
+    Calls `progress` on this thread with a phase text and a fraction or None; what it raises ends the loading.
 
     Raises ModelLoadError with sentences to show to a person, also if the model would not use exactly the
     weights of the checkpoint. Cheap checks run first: the arguments, the settings, the tokenizer, the memory,
@@ -123,6 +124,8 @@ def load_bridge(
         options["state_dict"] = rename_weights(read_weights(files, name))
     with reported_loading(progress):
         loaded = _load(skeleton, None if is_original else folder, precision, placement, name, **options)
+    progress("Checking the weights", None)
+    check_finite(loaded, name)
     return ModelBridge(loaded, chosen)
 
 
@@ -170,11 +173,11 @@ def _load(
     """Load the weights in `folder`, or in `options`, into a model like the skeleton."""
     model_class: Any = type(skeleton)
     with ExitStack() as clean_up:
-        offload_folder = placement.offload_folder or clean_up.enter_context(
-            tempfile.TemporaryDirectory(prefix="mamba2-explorer-")
+        offload_folder = placement.offload_folder or Path(
+            clean_up.enter_context(tempfile.TemporaryDirectory(prefix="mamba2-explorer-"))
         )
         try:
-            with BUILDING:
+            with BUILDING, removed_on_error(offload_folder):
                 model: PreTrainedModel = model_class.from_pretrained(
                     folder,
                     config=skeleton.config,
@@ -194,6 +197,8 @@ def _load(
             ) from error
         # Dozens of checks in transformers, accelerate and safetensors raise here, each its own error.
         except Exception as error:
+            needed = bytes_on_disk(skeleton, dtype, placement)
+            refuse_full_disk(error, offload_folder, needed, name)
             raise ModelLoadError(
                 f'"{name}" could not be loaded ({first_line(error)}). Check a device_map if you gave one; '
                 "otherwise download the model again."
@@ -207,13 +212,11 @@ def _load(
 
 def _check_shared_weights(placement: Placement, skeleton: "PreTrainedModel", name: str) -> None:
     """Refuse a device_map with one weight on the disk and elsewhere: accelerate finds it in neither."""
-    devices = placement.device_map
-    if isinstance(devices, str) or not placement.uses_disk:
+    if isinstance(placement.device_map, str) or not placement.uses_disk:
         return
     seen: dict[int, tuple[str, bool]] = {}
     for key, parameter in skeleton.named_parameters(remove_duplicate=False):
-        holders = [module for module in devices if not module or f"{key}.".startswith(f"{module}.")]
-        on_disk = bool(holders) and devices[max(holders, key=len)] == "disk"
+        on_disk = is_on_disk(key, placement)
         first, first_on_disk = seen.setdefault(id(parameter), (key, on_disk))
         if on_disk != first_on_disk:
             here, there = (key, first) if on_disk else (first, key)

@@ -3,9 +3,9 @@
 import contextvars
 import functools
 import logging
-import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -14,24 +14,55 @@ Progress = Callable[[str, float | None], None]
 
 Result = TypeVar("Result")
 
+_BEAT = 0.1
+"""Seconds between two reports of a task on another thread."""
+
+
+class _NobodyWaitsError(Exception):
+    """Ends a task whose caller has left."""
+
+
+class _CallbackError(BaseException):
+    """Carries what a callback raised past those who would take it for an error of their own."""
+
+    def __init__(self, raised: BaseException) -> None:
+        self.raised = raised
+
 
 def ignore_progress(text: str, fraction: float | None) -> None:
     """Do nothing: the default callback."""
 
 
-def run_with_relayed_progress(task: Callable[[Progress], Result], progress: Progress) -> Result:
-    """Run `task` on a worker thread and pass what it reports to `progress` on the calling thread.
+def run_with_relayed_progress(
+    task: Callable[[Progress], Result], progress: Progress, first_words: str
+) -> Result:
+    """Run `task` on a worker thread; tell `progress` on this thread, several times a second, how far it is.
 
     Downloads report from their own threads, but only the thread that runs a page's script may draw it.
-    If `progress` raises, the exception propagates at once; the task runs on to its end.
+    `progress` hears the last report again while nothing moves, so that it can stop a task that waits: if it
+    raises, the exception propagates at once, and the task ends at its own next report.
     """
-    reports: queue.SimpleQueue[tuple[str, float | None] | None] = queue.SimpleQueue()
+    is_stopped = threading.Event()
+    last: tuple[str, float | None] = (first_words, None)
+
+    def report(text: str, fraction: float | None) -> None:
+        nonlocal last
+        if is_stopped.is_set():
+            raise _NobodyWaitsError
+        last = (text, fraction)
+
+    told = last
     pool = ThreadPoolExecutor(max_workers=1)
-    future = pool.submit(task, lambda text, fraction: reports.put((text, fraction)))
-    future.add_done_callback(lambda _: reports.put(None))
+    future = pool.submit(task, report)
     pool.shutdown(wait=False)
-    while (report := reports.get()) is not None:
-        progress(*report)
+    try:
+        while wait([future], timeout=_BEAT).not_done:
+            progress(*(told := last))
+        if last is not told:
+            progress(*last)
+    except BaseException:
+        is_stopped.set()
+        raise
     return future.result()
 
 
@@ -54,6 +85,8 @@ def download_bar(progress: Progress) -> type[Any]:
                 self.n += n or 0
             if self.counts_bytes and self.total:
                 progress(f"Downloading {_amount(self.n, self.total)}", min(self.n / self.total, 1.0))
+            elif self.counts_bytes:  # no server said how many there are
+                progress("Downloading", None)
             return shown
 
     return DownloadBar
@@ -61,11 +94,16 @@ def download_bar(progress: Progress) -> type[Any]:
 
 @contextmanager
 def reported_loading(progress: Progress) -> Iterator[None]:
-    """Report how many weights `from_pretrained` has loaded, within this block and this thread only."""
+    """Report how many weights `from_pretrained` has loaded, within this block and this thread only.
+
+    What `progress` raises leaves the block as it is, though transformers and the loader catch all errors.
+    """
     _install_loading_hooks()
     token = _loading_progress.set(progress)
     try:
         yield
+    except _CallbackError as error:
+        raise error.raised from None
     finally:
         _loading_progress.reset(token)
 
@@ -118,7 +156,10 @@ def _counted(items: Iterable[Any], total: int, progress: Progress) -> Iterator[A
         yield item
         if count * 100 // total > percent:
             percent = count * 100 // total
-            progress(f"Loading weights, {count} of {total}", count / total)
+            try:
+                progress(f"Loading weights, {count} of {total}", count / total)
+            except BaseException as error:
+                raise _CallbackError(error) from error
 
 
 def _amount(done: int | float, total: int | float) -> str:

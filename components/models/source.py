@@ -8,7 +8,7 @@ from components.models.catalogue import CATALOGUE, DEMO
 from components.models.errors import ModelLoadError
 from components.models.foreign import gguf
 from components.models.hub_address import Repository, read_address
-from components.models.hub_cache import snapshot_in
+from components.models.hub_cache import refuse_links_out, snapshot_in
 
 
 def find_source(name: str, revision: str | None = None) -> Path | Repository:
@@ -17,7 +17,8 @@ def find_source(name: str, revision: str | None = None) -> Path | Repository:
     An existing folder wins over a repository of the same name, as in transformers. For a model's folder in
     the hub's cache, returns the snapshot; for an address of the hub, the model it shows. Uses no network, so
     a repository need not exist. Raises ModelLoadError for an empty name, a file, a path that does not exist,
-    another address, and a `revision` that a folder lacks or an address contradicts.
+    a folder with links that lead out of it, another address, and a `revision` that a folder lacks or an
+    address contradicts.
     """
     if not name:
         raise ModelLoadError(
@@ -58,6 +59,8 @@ def _in_folder(folder: Path, revision: str | None) -> Path:
             f'The revision "{revision}" was given with the folder "{folder}", which has one state only. '
             "Leave it out, or give a hub id."
         )
+    if folder != MODEL_FOLDER:  # an installer may have made it of links
+        refuse_links_out(snapshot or folder)
     return snapshot or folder
 
 

@@ -1,11 +1,16 @@
 """Tiny Mamba-2 checkpoints in both formats, made on the spot, and a hub on this machine's own loopback."""
 
+import hashlib
 import json
 import shutil
+import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -99,8 +104,21 @@ class LocalHub:
         self.refusal: tuple[int, str] | None = None
         self.served: list[str] = []
         self.commit = COMMIT
+        self.address = ""
         self.branches: dict[str, tuple[str, Path]] = {}
         """Other branches than main, of every repository: the commit of each, and what it holds."""
+        self.sent_instead: dict[str, bytes] = {}
+        """Files that arrive as something else than what the hub promised."""
+        self.cut: dict[str, float] = {}
+        """Files whose connection closes once, after this part of their bytes."""
+        self.resets = False
+        """Whether such a connection is reset, as by a router that went away, and not closed in order."""
+        self.pauses: dict[str, float] = {}
+        """Files that arrive in a hundred pieces, and the seconds between two of them."""
+        self.ranges: list[str] = []
+        """What was asked for of files that were not asked for whole."""
+        self.under_way: list[str] = []
+        """Files that are being sent."""
 
     def at(self, revision: str, main: Path) -> tuple[str, Path] | None:
         if revision in ("main", self.commit):
@@ -130,10 +148,31 @@ class LocalHub:
                 commit, name = path.removeprefix(f"/{repository}/resolve/").rsplit("/", 1)
                 _, folder = self.at(commit, main) or (commit, main)
                 if (folder / name).is_file():
-                    etag = f'"{commit}-{name}"'
-                    return 200, {"ETag": etag, "X-Repo-Commit": commit}, (folder / name).read_bytes()
+                    body = (folder / name).read_bytes()
+                    return 200, {"X-Repo-Commit": commit, **self.sums(name, body)}, body
                 return 404, {"X-Error-Code": "EntryNotFound"}, b""
         return 404, {"X-Error-Code": "RepoNotFound"}, b""
+
+    def sums(self, name: str, body: bytes) -> dict[str, str]:
+        """What the hub promises of a file: the SHA-256 of weights, and of others what git calls them."""
+        if name.endswith((".safetensors", ".bin")):
+            linked = hashlib.sha256(body).hexdigest()
+            return {"X-Linked-Etag": f'"{linked}"', "X-Linked-Size": str(len(body)), "ETag": '"of the store"'}
+        return {"ETag": f'"{hashlib.sha1(b"blob %d" % len(body) + bytes(1) + body).hexdigest()}"'}
+
+    def send(self, stream: BinaryIO, file: str, body: bytes, start: int) -> None:
+        end = int(len(body) * self.cut.pop(file, 1))
+        step = len(body) // 100 if file in self.pauses else len(body)
+        self.under_way.append(file)
+        try:
+            for at in range(start, end, step or 1):
+                stream.write(body[at : min(at + step, end)])
+                stream.flush()
+                time.sleep(self.pauses.get(file, 0))
+        except OSError:  # the other side has gone
+            pass
+        finally:
+            self.under_way.remove(file)
 
 
 @pytest.fixture
@@ -143,24 +182,40 @@ def local_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             status, headers, body = hub.respond(self.path)
+            file = self.path.rsplit("/", 1)[1] if "/resolve/" in self.path else ""
+            start = 0
+            if self.command == "GET" and status == 200:
+                body = hub.sent_instead.get(file, body)
+                if asked := self.headers["Range"]:
+                    hub.ranges.append(asked)
+                    start = int(asked.removeprefix("bytes=").removesuffix("-"))
+                    status, whole = 206, len(body)
+                    headers |= {"Content-Range": f"bytes {start}-{whole - 1}/{whole}"}
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             if self.command == "GET":
-                if "/resolve/" in self.path:
-                    hub.served.append(self.path.rsplit("/", 1)[1])
-                self.wfile.write(body)
+                if file:
+                    hub.served.append(file)
+                is_cut = file in hub.cut
+                hub.send(self.wfile, file, body, start)
+                if is_cut and hub.resets:
+                    time.sleep(0.1)  # what the other side has not read by then is lost
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.rfile.close()
+                    self.connection.close()
 
         def log_message(self, *args: object) -> None:
             pass
 
     Handler.do_GET = Handler.do_HEAD = Handler.answer
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    use_hub(monkeypatch, f"http://127.0.0.1:{server.server_port}", tmp_path / "cache")
+    hub.address = f"http://127.0.0.1:{server.server_port}"
+    use_hub(monkeypatch, hub.address, tmp_path / "cache")
     yield hub
     server.shutdown()
     thread.join()

@@ -1,4 +1,7 @@
-"""Every way a model can be wrong gets a sentence that says what was given and what to do."""
+"""Every way a model can be wrong gets a sentence that says what was given and what to do.
+
+Folders that are broken are in test_broken_checkpoints.py.
+"""
 
 import json
 import pickle
@@ -41,12 +44,6 @@ def test_a_file_in_place_of_its_folder(folder: Path) -> None:
 # Settings
 
 
-def test_no_config(folder: Path) -> None:
-    (folder / "config.json").unlink()
-    with refused("has no config.json.*A model folder holds config.json, model.safetensors"):
-        load_bridge(folder)
-
-
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
 def test_unreadable_config(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
@@ -67,7 +64,6 @@ def test_config_that_is_not_a_record(folder: Path) -> None:
         ("qwen3_next", "gated delta nets", "ibm-granite/granite-4.0-h"),
         ("granite", "softmax attention and no state-space layer", "ibm-granite/granite-4.0-h"),
         ("falcon_mamba", "Mamba-1", "tiiuae/Falcon-H1"),
-        ("of my own", "It is not known to hold Mamba-2 mixers", "AntonV/mamba2-130m-hf"),
     ],
 )
 def test_another_type_of_model(
@@ -151,14 +147,6 @@ def test_no_weights(folder: Path) -> None:
         load_bridge(folder)
 
 
-@pytest.mark.parametrize("kept", [0, 5, 200, -1])
-def test_truncated_safetensors(folder: Path, kept: int) -> None:
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:kept])
-    with refused("model.safetensors of .* is damaged or incomplete .*Download or copy it again"):
-        load_bridge(folder)
-
-
 def test_git_lfs_pointer(folder: Path) -> None:
     (folder / "model.safetensors").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
@@ -197,26 +185,6 @@ def test_an_index_that_cannot_be_read(folder: Path, content: str) -> None:
         load_bridge(folder)
 
 
-class TouchesAFile:
-    """Unpickled without care, this creates a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
-        return open, (str(self.path), "w")
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_pickle_that_would_run_something(folder: Path, tmp_path: Path, zipped: bool) -> None:
-    (folder / "model.safetensors").unlink()
-    weights = {"backbone.norm_f.weight": TouchesAFile(tmp_path / "touched")}
-    torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
-    with refused("pytorch_model.bin of .* was refused.*could run a program.*model.safetensors"):
-        load_bridge(folder)
-    assert not (tmp_path / "touched").exists()
-
-
 @pytest.mark.parametrize(
     "content", [b"", b"text", pickle.dumps({"a": 1}, protocol=2), b"PK\x03\x04" + bytes(50)]
 )
@@ -248,12 +216,6 @@ def change_weights(folder: Path, **changes: torch.Tensor | None) -> None:
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def test_a_wrong_shape_is_named_with_both_shapes(folder: Path) -> None:
-    change_weights(folder, **{"backbone.layers.0.mixer.D": torch.ones(5)})
-    with refused(r"backbone.layers.0.mixer.D has the shape \[5\] and should have \[8\].*Use the config.json"):
-        load_bridge(folder)
-
-
 def test_shapes_of_another_configuration(folder: Path, edit_config: Callable[..., None]) -> None:
     edit_config(folder, state_size=16)
     with refused(r"has the shape \[112\] and should have \[128\]|\(\d+ more do not fit\)"):
@@ -283,25 +245,9 @@ def test_fewer_layers_than_the_weights_have(folder: Path, edit_config: Callable[
 # Tokenizer
 
 
-@pytest.mark.parametrize("left", [(), ("tokenizer_config.json",)])
-def test_no_tokenizer(folder: Path, left: tuple[str, ...]) -> None:
-    for file in {"tokenizer.json", "tokenizer_config.json"} - set(left):
-        (folder / file).unlink()
-    with refused(
-        "has no tokenizer, so text cannot be split.*Save the tokenizer.*looked for were tokenizer.json"
-    ):
-        load_bridge(folder)
-
-
 def test_unreadable_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{")
     with refused("The tokenizer of .* cannot be read"):
-        load_bridge(folder)
-
-
-def test_the_tokenizer_of_another_model(folder: Path, edit_config: Callable[..., None]) -> None:
-    edit_config(folder, vocab_size=90)
-    with refused("belongs to another model: it has tokens up to number 96, and the model knows 90"):
         load_bridge(folder)
 
 

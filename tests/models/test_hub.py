@@ -156,21 +156,6 @@ def test_an_unknown_revision_is_named(local_hub: LocalHub) -> None:
         load_bridge(NAME, revision="v9")
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "words"),
-    [
-        (403, "GatedRepo", r"accepted its terms.*https://huggingface.co/someone/tiny-mamba2.*hf auth login"),
-        (401, "RepoNotFound", r"no model.*Check the spelling; a private model needs `hf auth login`"),
-        (403, "", r"refused access.*HTTP 403.*hf auth login"),
-        (500, "", r"tiny-mamba2.*Check the network connection"),
-    ],
-)
-def test_refusals_say_what_to_do(local_hub: LocalHub, status: int, code: str, words: str) -> None:
-    local_hub.refusal = (status, code)
-    with pytest.raises(ModelLoadError, match=words):
-        load_bridge(NAME)
-
-
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_hub(monkeypatch, "http://127.0.0.1:9", tmp_path)  # nobody listens there
     with pytest.raises(

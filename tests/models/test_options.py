@@ -1,5 +1,6 @@
 """What `load_bridge` passes on to transformers and accelerate, and what it says to other things."""
 
+import errno
 import gc
 import inspect
 import shutil
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from components.bridge import ModelBridge
@@ -90,6 +92,14 @@ def test_max_memory_of_a_device_that_is_not_here() -> None:
 
 # Where layers on the disk are kept
 
+DISK_MAP = {
+    "backbone.embeddings": "cpu",
+    "backbone.layers.0": "cpu",
+    "backbone.layers.1": "disk",
+    "backbone.norm_f": "cpu",
+    "lm_head": "cpu",
+}
+
 
 def test_an_offload_folder_is_used_and_stays(
     original_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,10 +107,8 @@ def test_an_offload_folder_is_used_and_stays(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    places = {"backbone.embeddings": "cpu", "backbone.norm_f": "cpu", "lm_head": "cpu"}
-    places |= {"backbone.layers.0": "cpu", "backbone.layers.1": "disk"}
     kept = tmp_path / "new" / "kept"
-    bridge = load_bridge(original_folder, device_map=places, offload_folder=kept)
+    bridge = load_bridge(original_folder, device_map=DISK_MAP, offload_folder=kept)
     assert any(file.name.startswith("backbone.layers.1.") for file in kept.iterdir())
     assert list(temporary.iterdir()) == []
     assert torch.equal(bridge.model(IDS).logits, load_bridge(original_folder).model(IDS).logits)
@@ -116,6 +124,86 @@ def test_the_disk_of_the_offload_folder_counts(tmp_path: Path, monkeypatch: pyte
     placement = choose_placement(None, "auto", offload_folder=tmp_path / "not" / "yet")
     memory.check_memory("x", 1000, torch.float32, placement)
     assert asked == [tmp_path]
+
+
+FULL = [
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    OSError(errno.ENOSPC, "No space left on device"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=["of safetensors", "of Python"])
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "with a file"])
+def test_an_offload_folder_that_is_full(
+    original_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, is_new: bool
+) -> None:
+    """The first error is what safetensors raised on a file system of 64 kB."""
+    before = load_bridge(GOLDEN)
+    expected = before.model(IDS).logits
+    full = tmp_path / "full"
+    if not is_new:
+        full.mkdir()
+        (full / "of somebody").touch()
+    write_when_full(monkeypatch, error)
+    with refused(
+        f'disk of the folder "{full}" is full: the layers of ".*original" that go to the disk need up to '
+        r"29.7 kB, and [0-9.]+ [kMG]B are free. Make space, or give an offload_folder on another disk"
+    ):
+        load_bridge(original_folder, device_map=DISK_MAP, offload_folder=full)
+    assert ([file.name for file in full.iterdir()] if full.exists() else None) == (
+        None if is_new else ["of somebody"]
+    )
+    assert torch.equal(before.model(IDS).logits, expected)
+    monkeypatch.undo()
+    assert load_bridge(original_folder, device_map=DISK_MAP, offload_folder=full)
+
+
+def test_a_temporary_folder_that_is_full(
+    original_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    write_when_full(monkeypatch, FULL[0])
+    with refused('disk of the folder ".*temporary/mamba2-explorer-.* is full.*give an offload_folder'):
+        load_bridge(original_folder, device_map=DISK_MAP)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_load_that_is_stopped_leaves_nothing_in_the_offload_folder(
+    original_folder: Path, tmp_path: Path
+) -> None:
+    written: list[Path] = []
+
+    def stop_when_something_is_written(text: str, part: float | None) -> None:
+        written.extend((tmp_path / "kept").glob("*"))
+        if written:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        load_bridge(
+            original_folder,
+            device_map=DISK_MAP,
+            offload_folder=tmp_path / "kept",
+            progress=stop_when_something_is_written,
+        )
+    assert not (tmp_path / "kept").exists()
+
+
+def write_when_full(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let two layers' weights be written to the disk, and a third in part."""
+    from transformers.integrations import accelerate
+
+    written: list[str] = []
+    write = accelerate.save_file
+
+    def write_until_full(tensors: dict[str, torch.Tensor], file: str) -> None:
+        written.append(file)
+        if len(written) == 3:
+            Path(file).write_bytes(b"in part")
+            raise error
+        write(tensors, file)
+
+    monkeypatch.setattr(accelerate, "save_file", write_until_full)
 
 
 @pytest.mark.parametrize("where", [{}, {"device": "cpu"}, {"device_map": {"": "cpu"}}])
