@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -92,16 +93,13 @@ class Capture:
     @cached_property
     def heads(self) -> dict[Place, int]:
         """How many heads each layer has, by kind."""
-        return {place: len(rows) for place, rows in self._by_place.items()}
-
-    def measures_of(self, head: Head) -> pd.Series[Any]:
-        """The head's row of `measures`."""
-        return self._by_place[head.place].iloc[head.index]
+        return dict(Counter(head.place for head in self.measured))
 
     @cached_property
-    def _by_place(self) -> dict[Place, pd.DataFrame]:
-        of = self.measures.groupby(["layer", "kind"])
-        return {place: of.get_group((place.layer, place.kind)) for place in self.places}
+    def measured(self) -> dict[Head, dict[Hashable, Any]]:
+        """The rows of `measures` by head, as Python's own numbers: a pick reads them many times."""
+        rows = self.measures.to_dict("records")
+        return {Head(Place(row["layer"], row["kind"]), row["head"]): row for row in rows}
 
 
 def cost(subject: Subject, _report: Report = no_report) -> Cost:

@@ -38,7 +38,7 @@ def decay_curves(viewer: Viewer, capture: Capture) -> None:
         decay_curves_chart(
             survival_of(capture, place),
             viewer.shown.head.index,
-            float(capture.measures_of(viewer.shown.head)["half_life"]),
+            capture.measured[viewer.shown.head]["half_life"],
             log=view.log,
             log_time=view.log_time or always,
             larger=view.large,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from components.charts import exactness, heads_like, in_words, power_of_ten
@@ -37,10 +36,10 @@ def head_facts(viewer: Viewer, capture: Capture) -> Callable[[], None]:
     if look_for := viewer.shown.look_for:
         st.markdown(f":material/visibility: {look_for}")
     with st.container(horizontal=True):
-        of_kind = capture.measures[capture.measures["kind"] == place.kind]
+        heads_of_kind = [each for each in capture.measured if each.place.kind == place.kind]
         for measure in reversed(MEASURES.values()):
-            if of_kind[measure.name].notna().any():
-                _measure(capture, measure, capture.measures_of(head))
+            if not all(math.isnan(capture.measured[each][measure.name]) for each in heads_of_kind):
+                _measure(capture, measure, capture.measured[head])
     faithful, alike = st.empty(), st.empty()
     cells = capture.length**2 * len(capture.measures)
     at_once = has_small_pictures(capture) or cells <= FEW_CELLS
@@ -91,7 +90,7 @@ def tell_faithfulness(error: float, tolerance: float, layer: int, over: str = ""
     link_to("faithfulness", "faithfulness")
 
 
-def _measure(capture: Capture, measure: Measure, of_head: pd.Series[Any]) -> None:
+def _measure(capture: Capture, measure: Measure, of_head: Mapping[Hashable, Any]) -> None:
     """Show one measure of the head; tokens also as words, sentences or paragraphs."""
     value, error = float(of_head[measure.name]), float(of_head[f"{measure.name}_error"])
     meaning = measure.meaning
@@ -126,7 +125,7 @@ def _alike(viewer: Viewer, capture: Capture) -> None:
             args=(capture.subject,),
         )
         return
-    heads = [Head(place, index) for place, count in capture.heads.items() for index in range(count)]
+    heads = list(capture.measured)
     found = heads_like(small_pictures(capture), heads.index(viewer.shown.head))
     if not found:
         st.caption("No other head reads where this one does.")

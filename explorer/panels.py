@@ -59,7 +59,7 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
     query = existing_query(viewer, window)
     cells = cells_of(capture, head, window, "rms" if view.rms else "mean")
     with_dt = view.dt and cells.kind.times_dt is not None
-    half_life = float(capture.measures_of(head)["half_life"])
+    half_life = capture.measured[head]["half_life"]
     words = head_in_words(cells, head, half_life, query, with_dt=with_dt)
     limits = viewer.limits
     if limits is None and view.locked:
