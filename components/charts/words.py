@@ -49,8 +49,8 @@ def rows_in_words(
     for query in queries:
         first, beyond = np.searchsorted(rows, (at := cells.row_of(query), at + 1))
         cell = cells.cells.iloc[first + int(weights[first:beyond].argmax())]
-        if cell[value]:
-            of_row = [f"{_reader(cells, cell)} {_read(cells, cell)} most ({_figure_of(cells, cell[value])})"]
+        if figure := float(cell[value]):
+            of_row = [f"{_reader(cells, cell)} {_read(cells, cell)} most ({_figure_of(cells, figure)})"]
         else:
             of_row = [f"{_reader(cells, cell)} nothing"] if total > 0 else []
         sentences.append(f"{beginning}{'; '.join([*parts, *of_row])}.")
@@ -162,7 +162,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 def _figure_of(cells: HeadCells, value: float) -> str:
     """A cell's value, with its statistic if it is a tile's."""
-    figure = _signed(float(value))
+    figure = _signed(value)
     if cells.unsigned:
         figure = figure.lstrip("+")
     return f"{'RMS' if cells.statistic == 'rms' else 'mean'} {figure}" if cells.pooled else figure

@@ -79,7 +79,9 @@ def take_snapshot(
     every = sorted({place.layer for place in capture.places})
     wanted = every if layers is None else sorted(set(layers) & set(every))
     if unknown := sorted(set(layers or ()) - set(every)):
-        raise ValueError(f"No heads are in {_named(unknown, every)}. The model has them in {_spans(every)}.")
+        raise ValueError(
+            f"This model has no heads in {_named(unknown, every)}. It has them in {_named(every, every)}."
+        )
     heads = {place: count for place, count in capture.heads.items() if place.layer in wanted}
     start, _ = fitted(replace(selection, windows=(), span=None), heads, capture.length)
     view = _View(bridge, capture, start, terms_of)
@@ -107,30 +109,28 @@ def _why_left_out(
     """Which of all layers are not kept, and why."""
     told = []
     if unwanted := [layer for layer in every if layer not in wanted]:
-        told.append(f"{_named(unwanted, every)} {_are(unwanted)} left out, as asked.")
+        told.append(f"{_named(unwanted, every).capitalize()} {_are(unwanted)} left out, as asked.")
     if beyond := [layer for layer in wanted if layer not in kept]:
         told.append(
-            f"{_named(beyond, every)} {_are(beyond)} left out to keep the page below {most_megabytes:g} MB."
+            f"{_named(beyond, every).capitalize()} {_are(beyond)} left out to keep the page below "
+            f"{most_megabytes:g} MB."
         )
     return " ".join(told)
 
 
 def _named(layers: Sequence[int], every: Sequence[int]) -> str:
-    """As "Layers 0–3 and 7"; layers that follow each other in `every` are a span."""
-    return f"Layer{'' if len(layers) == 1 else 's'} {_spans(layers, every)}"
-
-
-def _are(layers: Sequence[int]) -> str:
-    return "is" if len(layers) == 1 else "are"
-
-
-def _spans(layers: Sequence[int], every: Sequence[int] | None = None) -> str:
-    order = {layer: at for at, layer in enumerate(every or layers)}
+    """As "layers 0–3 and 7"; layers that follow each other in `every` are a span."""
+    order = {layer: at for at, layer in enumerate(every)}
     spans = []
     for _, span in groupby(enumerate(layers), lambda each: order.get(each[1], -1) - each[0]):
         first, *_, last = [layer for _, layer in span] * 2
         spans.append(str(first) if first == last else f"{first}–{last}")
-    return " and ".join(filter(None, [", ".join(spans[:-1]), spans[-1]]))
+    words = " and ".join(filter(None, [", ".join(spans[:-1]), spans[-1]]))
+    return f"layer{'' if len(layers) == 1 else 's'} {words}"
+
+
+def _are(layers: Sequence[int]) -> str:
+    return "is" if len(layers) == 1 else "are"
 
 
 class _View:
@@ -170,7 +170,7 @@ class _View:
             "leftOut": left_out,
         }
         pieces = [
-            _piece("vega", vega()),
+            _vega(),
             _piece("shared", f'{{"columns":{self._shared.json()}}}'),
             _piece("page", f'{{"columns":{columns.json()},{json.dumps(facts)[1:]}'),
             *kept.values(),
@@ -311,6 +311,11 @@ def _piece(name: str, text: str) -> str:
     """A compressed text, as an element of the page with this id."""
     packed = base64.b64encode(gzip.compress(text.encode(errors="surrogatepass"), mtime=0)).decode()
     return f'<script type="text/plain" id="{name}">{packed}</script>'
+
+
+@cache
+def _vega() -> str:
+    return _piece("vega", vega())
 
 
 def _about(provenance: Provenance, tokens: int) -> str:
