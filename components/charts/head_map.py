@@ -24,7 +24,7 @@ from components.charts.axes import (
     readable_axis,
     type_scale,
 )
-from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
+from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, QUIET, graded
 from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 from components.charts.heads_table import row_labels
 from components.charts.spread import spread_of
@@ -80,7 +80,7 @@ def head_map_chart(
     A head without the measure is hollow. `spread_of` chooses between even steps and ratios for the colours;
     infinite values lie beyond the largest of the others. The frame follows `picked`, not the selection, so a
     click beside the cells removes nothing. `larger` type is for a projector. Heads of places that are
-    `left_out` of a page are veiled.
+    `left_out` of a page are crossed out.
     """
     values = measures[measure.name]
     spread = spread_of(values)
@@ -100,11 +100,11 @@ def head_map_chart(
     }
     if left_out:
         places = zip(measures["layer"], measures["kind"], strict=True)
-        veiled = np.array([Place(*place) in left_out for place in places])
+        crossed = np.array([Place(*place) in left_out for place in places])
         of_heads = ("layer", "kind", "head")
-        tables["veiled"] = {
-            **{name: measures[name].to_numpy()[veiled] for name in of_heads},
-            "row": row[veiled],
+        tables["crossed"] = {
+            **{name: measures[name].to_numpy()[crossed] for name in of_heads},
+            "row": row[crossed],
         }
     named = named_kinds(measures)
     return Figure(_chart(measure.label, measure.unit, len(labels), named, larger, bool(left_out)), tables)
@@ -112,7 +112,7 @@ def head_map_chart(
 
 @cache
 def _chart(
-    label: str, unit: str, rows: int, named: tuple[str, ...], larger: bool, is_veiled: bool
+    label: str, unit: str, rows: int, named: tuple[str, ...], larger: bool, are_crossed: bool
 ) -> dict[str, Any]:
     scale = type_scale(larger)
     pick = alt.selection_point(
@@ -169,16 +169,18 @@ def _chart(
         )
         .add_params(pick)
     )
-    veil = (
-        rows_of("veiled")
-        .mark_rect(cursor="not-allowed", fill=BACKGROUND, opacity=0.75)
-        .encode(**cell, tooltip=alt.value("This layer is left out of this page."))
-    )
+    missing = rows_of("crossed")
+    crosses = [
+        missing.mark_rect(cursor="not-allowed", fill=BACKGROUND, opacity=0.9).encode(
+            **cell, tooltip=alt.value("This layer is left out of this page.")
+        ),
+        missing.mark_text(text="×", fontSize=LABEL_SIZE * scale, color=QUIET, tooltip=None).encode(**cell),
+    ]
     frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**cell)
     return built(
         alt.LayerChart(
             layer=[
-                *(cells, hollow, rings, *([veil] if is_veiled else []), frame),
+                *(cells, hollow, rings, *(crosses if are_crossed else []), frame),
                 *map(data_only, ("rows", "ticks", "scene")),
             ]
         )

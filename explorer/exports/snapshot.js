@@ -38,7 +38,8 @@ class Chart {
   }
 
   async draw(tables, words) {
-    if (!this.view) {
+    const first = !this.view;
+    if (first) {
       const spec = { ...this.spec, datasets: tables, background: paper() };
       ({ view: this.view } = await vegaEmbed(this.place, spec, { actions: false, renderer: "svg" }));
       for (const [signal, hear] of Object.entries(this.listeners)) {
@@ -50,12 +51,12 @@ class Chart {
       for (const [name, rows] of Object.entries(tables)) this.view.data(name, rows);
     }
     this.view.description(words);
-    await this.lay();
+    await (first ? this.lay() : this.view.runAsync());
   }
 
-  // Once more: a first layout does not know yet how much room its labels take, and leaves too much.
-  lay() {
-    return this.view.resize().runAsync();
+  // Each layout takes the room of the labels from the one before: the third is that of all after it.
+  async lay() {
+    for (let more = 0; more < 2; more += 1) await this.view.resize().runAsync();
   }
 }
 

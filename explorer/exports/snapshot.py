@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from components.bridge import ModelBridge
     from explorer.captures import Capture
 
-MOST_MEGABYTES = 10.0
-"""Of a page, unless the caller says otherwise: as much as a mail or a static host takes without asking."""
+MOST_MEGABYTES = 20.0
+"""Of a page, unless the caller says otherwise: room for a layer of 128 heads, whatever the text."""
 
 TITLE_LETTERS = 300
 """Most letters of a prompt that the page shows as its title."""

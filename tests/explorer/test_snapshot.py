@@ -270,11 +270,9 @@ def test_only_the_layers_asked_for() -> None:
     unpacked = Unpacked(made.page)
     assert sorted(unpacked.layers) == [0, 3]
     assert unpacked.page["start"]["layer"] == 3  # the nearest to the preset's
-    assert unpacked.map_tables()["veiled"]["layer"] == [1] * 8 + [2] * 8
+    assert unpacked.map_tables()["crossed"]["layer"] == [1] * 8 + [2] * 8
     assert made.left_out in made.page.decode()
-    with pytest.raises(
-        ValueError, match=r"no heads in layer 7\. It has them in layers 0–3\.$"
-    ):
+    with pytest.raises(ValueError, match=r"no heads in layer 7\. It has them in layers 0–3\.$"):
         taken(selection, layers=[0, 7])
 
 
