@@ -32,7 +32,7 @@ from explorer.picks import position_of, span_of, stamp_of, window_of
 from explorer.pictures import cells_of, limits_of, overview, sums_of
 from explorer.selection import Selection
 from explorer.session import session
-from explorer.sharing import export_menu, share_menu
+from explorer.sharing import export_menu, link_to_whole_page, share_menu
 from explorer.switches import toggle
 from explorer.text_span import span_switch
 from explorer.threads import use_threads
@@ -93,7 +93,7 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
             span_switch(viewer)
     if left := _what_is_left(capture, head, cells):
         st.caption(f":material/hide_source: {plain(left)}")
-    if not session().hand_used:
+    if not session().hand_used and not viewer.alone:
         st.caption(f":material/touch_app: {HAND}")
     key = viewer.key("panels")
     hand.listen(key, partial(_move_row, viewer, tiles_of(window.queries), query))
@@ -104,16 +104,19 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
         selection_mode=[PICK_QUERY, OPEN_WINDOW, OPEN_SPAN],
         alt=PANELS,
     )
-    opens = " Drag over cells to open them, down to single tokens." if cells.pooled else ""
-    st.caption(f"{how_to_read(cells, capture.kernel)}{opens}")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        link_to("panels", "the panels")
-        link_to("row", "a row")
-        as_table = toggle(viewer, "table", "Row as a table")
-        share_menu(viewer)
-        export_menu(viewer, capture, cells, panels)
-    if as_table:
-        st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
+    if viewer.alone:
+        link_to_whole_page(viewer)
+    else:
+        opens = " Drag over cells to open them, down to single tokens." if cells.pooled else ""
+        st.caption(f"{how_to_read(cells, capture.kernel)}{opens}")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            link_to("panels", "the panels")
+            link_to("row", "a row")
+            as_table = toggle(viewer, "table", "Row as a table")
+            share_menu(viewer)
+            export_menu(viewer, capture, cells, panels)
+        if as_table:
+            st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
     measure = MEASURES[view.measure]
     live_alt(
         viewer,

@@ -13,7 +13,8 @@ from components.charts import Figure, HeadCells
 from components.ssd import Place
 from explorer import exports
 from explorer.captures import Capture, terms_of
-from explorer.links import LONGEST_LINK, link
+from explorer.drawing import plain
+from explorer.links import LONGEST_LINK, frame_code, link
 from explorer.models import bridge
 from explorer.selection import Selection
 from explorer.viewer import Viewer
@@ -41,6 +42,16 @@ def share_menu(viewer: Viewer) -> None:
                 "left out: the link opens this picture in this browser tab only. Elsewhere it says so, and "
                 "opens the model with the first preset. Send the prompt along as text."
             )
+        else:
+            st.caption("HTML that shows these panels in an article or in slides that reach this server:")
+            st.code(frame_code(st.context.url or "", viewer.shown), language=None, wrap_lines=True)
+
+
+def link_to_whole_page(viewer: Viewer) -> None:
+    """In a small line, what the panels show, and a link that opens the page around them."""
+    subject, head = viewer.shown.subject, viewer.shown.head
+    address, _ = link(st.context.url or "", viewer.shown)
+    st.caption(f"{plain(subject.model)}, {head} · [Open in Mamba-2 Explorer]({address})")
 
 
 def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Figure) -> None:

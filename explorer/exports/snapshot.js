@@ -109,7 +109,7 @@ const start = async () => {
   // What is drawn
 
   let shown = page.start;
-  let rows = [];  // of the shown head
+  let rows = [], row = 0;  // of the shown head
   const heads = new Chart(at("map"), page.map, { head: pickHead });
   const curves = page.decay && new Chart(at("decay"), page.decay);
   const panels = {};
@@ -119,7 +119,9 @@ const start = async () => {
       at("panels").append(place);
       panels[kind] = new Chart(place, page.kinds[kind].panels, { query: pickRow });
     }
+    const wasHidden = panels[kind].place.hidden;
     for (const [each, { place }] of Object.entries(panels)) place.hidden = each !== kind;
+    if (wasHidden) dispatchEvent(new Event("resize"));  // the window may have another width since
     return panels[kind];
   };
 
@@ -136,13 +138,12 @@ const start = async () => {
     const head = layer.heads[kind][shown.head], columns = [...shared, ...layer.columns];
     const tables = allRowsOf(head.panels, columns);
     rows = tables.queries;
-    let row = rows.findLastIndex((each) => each.i <= shown.query);
-    if (shown.query === null || shown.query >= rows.at(-1).stop) row = rows.length - 1;
+    const isKept = shown.query !== null && shown.query < rows.at(-1).stop;
+    row = isKept ? rows.findLastIndex((each) => each.i <= shown.query) : rows.length - 1;
     const attention = columns[head.panels.cells.attention];
     const [scene] = tables.scene, { before, reach } = rows[row];
     Object.assign(scene, { kept_row: row, kept_key: strongest(attention, before, reach) });
-    const position = rows[row].i.toLocaleString("en-US");
-    const which = row === rows.length - 1 ? "The last row." : `Row ${position}, kept.`;
+    const which = isKept ? `Row ${shown.query.toLocaleString("en-US")}, kept.` : "The last row.";
     const words = columns[head.words][row];
 
     at("name").textContent = head.name[0].toUpperCase() + head.name.slice(1);
@@ -184,8 +185,7 @@ const start = async () => {
     pick({ layer, kind, head, query: shown.query });
   };
   const moveRow = (down) => {
-    const now = shown.query === null ? rows.length - 1 : rows.findLastIndex((each) => each.i <= shown.query);
-    const row = Math.min(Math.max(now + down, 0), rows.length - 1);
+    row = Math.min(Math.max(row + down, 0), rows.length - 1);
     pick({ ...shown, query: rows[row].i });
   };
   onKey("map", {
