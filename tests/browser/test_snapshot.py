@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from explorer import snapshot_command
-from tests.browser.conftest import HELD, picture_of, without_dialogs, without_errors
+from tests.browser.conftest import HELD, Explorer, picture_of, without_dialogs, without_errors
+from tests.browser.test_accessible import violations
 
 PROMPT = "Mia is </script><img src=x onerror=alert(1)> in the kitchen. \U0001f600 Where is Mia?"
 
@@ -131,6 +132,13 @@ def test_the_page_fits_in_both_themes_and_follows_them(browser: Browser, file: P
             return int(np.asarray(picture_of(page.locator("#panels canvas")))[2, -2].sum())
 
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert violations(page) == []
         assert paper() < 150
         page.emulate_media(color_scheme="light")
         assert paper() == 765
+
+
+def test_the_menu_downloads_the_page_of_what_is_shown(explorer: Explorer) -> None:
+    explorer.click_head(3, 1)
+    page = explorer.download("Page of all heads").read_text("utf-8")
+    assert all(f'id="layer-{layer}"' in page for layer in range(4))
