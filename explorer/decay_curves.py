@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from components.charts import decay_curves_chart
+from components.charts import LONG_TIME, decay_curves_chart
 from explorer.captures import Capture
 from explorer.drawing import draw
 from explorer.passages import link_to
 from explorer.pictures import survival_of
 from explorer.switches import toggle
 from explorer.viewer import Viewer
-
-LONG_TIME = 128
-"""Above so many tokens, the time axis is logarithmic."""
 
 DECAY_CURVES = "Survival of the first shown token in every head of the picked layer."
 """The chart's initial `alt`; `live_alt` replaces it."""

@@ -1,7 +1,8 @@
 """The command `mamba2-explorer`: the app of the installed package, from any folder.
 
 Further arguments go to Streamlit, as in `mamba2-explorer --server.port 8600`. Theme and server defaults
-come from `.streamlit/config.toml` beside the app, which Streamlit reads with it.
+come from `.streamlit/config.toml` beside the app, which Streamlit reads with it. `mamba2-explorer snapshot`
+writes a page instead and serves nothing.
 """
 
 import sys
@@ -13,13 +14,18 @@ APP = Path(__file__).with_name("app.py")
 
 
 def main() -> None:
-    """Serve the app until interrupted."""
+    """Serve the app until interrupted, or write a snapshot."""
     from explorer.settings import settings
 
     try:
         settings()
     except ValueError as error:
         sys.exit(f"mamba2-explorer: {error}")
+    if sys.argv[1:2] == ["snapshot"]:
+        from explorer import snapshot_command
+
+        snapshot_command.run(sys.argv[2:])
+        return
     # Streamlit would ask a newcomer for an e-mail address before it starts.
     cli.main_run.main(
         [str(APP), "--server.showEmailPrompt=false", *sys.argv[1:]], prog_name="mamba2-explorer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,9 @@ from explorer.selection import SWITCHES, Selection, View, first_selection
 
 LONGEST_LINK = 2_000
 """Characters; longer links are cut by some mail programs and servers."""
+
+FRAME_HEIGHT = 900
+"""Pixels: room for the panels of an article 1,200 wide; in a narrower frame they scroll."""
 
 OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span")
 """Parameters that make sense only for one text."""
@@ -56,6 +60,16 @@ def link(address: str, selection: Selection) -> tuple[str, bool]:
     """
     parameters, cut = short_query_of(address, selection)
     return f"{address}?{urlencode(parameters)}", cut
+
+
+def frame_code(address: str, selection: Selection) -> str:
+    """The HTML of a frame that shows the panels of a selection whose link is not cut."""
+    whole = f"{address}?{urlencode({'embed': 'true', **query_of(selection)})}"
+    title = f"{str(selection.head).capitalize()} of {selection.subject.model}"
+    return (
+        f'<iframe src="{html.escape(whole)}" width="100%" height="{FRAME_HEIGHT}" '
+        f'title="{html.escape(title)}" loading="lazy"></iframe>'
+    )
 
 
 def short_query_of(address: str, selection: Selection) -> tuple[dict[str, str], bool]:

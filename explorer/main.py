@@ -15,12 +15,14 @@ st.set_page_config(page_title="Mamba-2 Explorer", page_icon=ICON, layout="wide")
 if not settings().shows_details:
     st.set_option("client.showErrorDetails", "none")
 
+embedded = st.context.is_embedded  # a frame of an article, by `embed=true` in the address
+explore = "app_pages/embedded.py" if embedded else "app_pages/explore.py"
 pages = [
-    st.Page("app_pages/explore.py", title="Explore", icon=":material/grid_on:", default=True),
+    st.Page(explore, title="Explore", icon=":material/grid_on:", default=True),
     st.Page("app_pages/generate.py", title="Generate", icon=":material/play_arrow:"),
 ]
 if settings().allows(DEMO):  # its examples are the embedded model's
     pages.append(st.Page("app_pages/how_to_read.py", title="How to read this", icon=":material/school:"))
-page = st.navigation(pages, position="top")
+page = st.navigation(pages, position="hidden" if embedded else "top")
 read_address()
 page.run()

@@ -14,6 +14,7 @@ from components.charts import (
     HeadCells,
     Window,
     head_in_words,
+    how_to_read,
     in_figures,
     panels_chart,
     row_table,
@@ -31,7 +32,7 @@ from explorer.picks import position_of, span_of, stamp_of, window_of
 from explorer.pictures import cells_of, limits_of, overview, sums_of
 from explorer.selection import Selection
 from explorer.session import session
-from explorer.sharing import export_menu, share_menu
+from explorer.sharing import export_menu, link_to_whole_page, share_menu
 from explorer.switches import toggle
 from explorer.text_span import span_switch
 from explorer.threads import use_threads
@@ -92,7 +93,7 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
             span_switch(viewer)
     if left := _what_is_left(capture, head, cells):
         st.caption(f":material/hide_source: {plain(left)}")
-    if not session().hand_used:
+    if not session().hand_used and not viewer.alone:
         st.caption(f":material/touch_app: {HAND}")
     key = viewer.key("panels")
     hand.listen(key, partial(_move_row, viewer, tiles_of(window.queries), query))
@@ -103,15 +104,19 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
         selection_mode=[PICK_QUERY, OPEN_WINDOW, OPEN_SPAN],
         alt=PANELS,
     )
-    st.caption(_how_to_read(cells, capture.kernel))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        link_to("panels", "the panels")
-        link_to("row", "a row")
-        as_table = toggle(viewer, "table", "Row as a table")
-        share_menu(viewer)
-        export_menu(viewer, capture, cells, panels)
-    if as_table:
-        st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
+    if viewer.alone:
+        link_to_whole_page(viewer)
+    else:
+        opens = " Drag over cells to open them, down to single tokens." if cells.pooled else ""
+        st.caption(f"{how_to_read(cells, capture.kernel)}{opens}")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            link_to("panels", "the panels")
+            link_to("row", "a row")
+            as_table = toggle(viewer, "table", "Row as a table")
+            share_menu(viewer)
+            export_menu(viewer, capture, cells, panels)
+        if as_table:
+            st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
     measure = MEASURES[view.measure]
     live_alt(
         viewer,
@@ -182,35 +187,6 @@ def _what_is_left(capture: Capture, head: Head, cells: HeadCells) -> str:
         if survival > 0.01:
             return ""  # as in most windows, which need no picture of the whole text
     return what_is_left(cells, survival, float(overview(capture.subject, head).max()))
-
-
-def _how_to_read(cells: HeadCells, kernel: int) -> str:
-    """What a row, a column and a cell are."""
-    content, *between, _ = cells.kind.factors
-    if not cells.pooled:
-        return (
-            "Each row is a query position i, each column a key position j that it reads. Zero has the colour "
-            f"of the page. {column_in_words(kernel if cells.kind.mixes_before else 1)}"
-        )
-    what = (
-        f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'M' if between else 'attention'}"
-    )
-    beside = " and ".join(factor.plural or factor.name for factor in (content, *between))
-    return (
-        f"Each cell is a tile of queries and keys: the exact {what} over it, beside the mean of {beside}. "
-        "Drag over cells to open them, down to single tokens. Each box below the panels is a tile of the "
-        "text, shaded by what the marked queries read in it."
-    )
-
-
-def column_in_words(kernel: int) -> str:
-    """What a column is, where `kernel` positions are mixed before it is read."""
-    if kernel == 1:
-        return (
-            "Column j is the output of the layers before at token j, which depends on all the text up to it."
-        )
-    mixed = "j−1 and j" if kernel == 2 else f"j−{kernel - 1} … j"
-    return f"Column j is not token j alone: a short convolution before the scan mixes positions {mixed}."
 
 
 def _shown_in_words(window: Window, capture: Capture) -> str:

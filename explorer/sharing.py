@@ -10,10 +10,13 @@ import streamlit as st
 from jaxtyping import Float32
 
 from components.charts import Figure, HeadCells
+from components.ssd import Place
 from explorer import exports
-from explorer.captures import Capture
-from explorer.links import LONGEST_LINK, link
+from explorer.captures import Capture, terms_of
+from explorer.drawing import plain
+from explorer.links import LONGEST_LINK, frame_code, link
 from explorer.models import bridge
+from explorer.selection import Selection
 from explorer.viewer import Viewer
 
 LONGEST_PROGRAM = 20_000
@@ -39,6 +42,16 @@ def share_menu(viewer: Viewer) -> None:
                 "left out: the link opens this picture in this browser tab only. Elsewhere it says so, and "
                 "opens the model with the first preset. Send the prompt along as text."
             )
+        else:
+            st.caption("HTML that shows these panels in an article or in slides that reach this server:")
+            st.code(frame_code(st.context.url or "", viewer.shown), language=None, wrap_lines=True)
+
+
+def link_to_whole_page(viewer: Viewer) -> None:
+    """In a small line, what the panels show, and a link that opens the page around them."""
+    subject, head = viewer.shown.subject, viewer.shown.head
+    address, _ = link(st.context.url or "", viewer.shown)
+    st.caption(f"{plain(subject.model)}, {head} · [Open in Mamba-2 Explorer]({address})")
 
 
 def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Figure) -> None:
@@ -79,6 +92,15 @@ def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Fig
                     key=viewer.key(f"export_{suffix}"),
                     on_click="ignore",
                 )
+        st.caption(_what_a_page_holds(capture, shown.head.place))
+        st.download_button(
+            "Page of all heads",
+            partial(_page, capture, shown),
+            file_name=exports.file_name(provenance, "page.html"),
+            mime="text/html",
+            key=viewer.key("export_page"),
+            on_click="ignore",
+        )
         st.caption("Python that makes the same matrix:")
         program = exports.snippet(provenance)
         if len(program) <= LONGEST_PROGRAM:
@@ -92,3 +114,36 @@ def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Fig
                 key=viewer.key("export_py"),
                 on_click="ignore",
             )
+
+
+def _what_a_page_holds(capture: Capture, place: Place) -> str:
+    size = f"at most {exports.MOST_MEGABYTES:g} MB"
+    what = "Heads to pick and to point at, without a server: a page of the whole text in "
+    if not _is_at_hand(capture):
+        return (
+            f"{what}layer {place.layer}, {size}. The text is too long to keep its other layers; "
+            "`mamba2-explorer snapshot` runs it again for them."
+        )
+    layers = len({place.layer for place in capture.places})
+    if layers == 1:
+        return f"{what}the layer, {size}."
+    return (
+        f"{what}all {layers} layers, {size}. If it is full before, it has layer {place.layer} and the first "
+        "of the others, and says so."
+    )
+
+
+def _page(capture: Capture, shown: Selection) -> bytes:
+    snapshot = exports.take_snapshot(
+        bridge(capture.subject.model),
+        capture,
+        shown,
+        partial(terms_of, capture),
+        layers=None if _is_at_hand(capture) else [shown.head.place.layer],
+    )
+    return snapshot.page
+
+
+def _is_at_hand(capture: Capture) -> bool:
+    """Whether one run gives the terms of all layers, and need not go on for each."""
+    return capture.small is None

@@ -33,6 +33,8 @@ class Viewer:
     """In the keys of its widgets and charts; lower-case letters and digits."""
     limits: Mapping[str, float] | None = None
     """The largest content and attention on the colour scale, where views share one."""
+    alone: bool = False
+    """Whether the panels stand alone, as in a frame of an article: without menus, captions and links."""
     on_drawn: Callable[[], None] = _nothing
     """Called after it is drawn, wholly or in part."""
 

@@ -4,7 +4,7 @@ from components.charts.alike import Alike, heads_like
 from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.cells import HeadCells, head_cells, row_table
 from components.charts.colours import ACCENT, FAINT, INK, NEGATIVE, POSITIVE, QUIET
-from components.charts.decay_curves import decay_curves_chart, survival_table
+from components.charts.decay_curves import LONG_TIME, decay_curves_chart, survival_table
 from components.charts.figure import Figure, Table
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
 from components.charts.head_map import PICK, head_map_chart
@@ -23,7 +23,16 @@ from components.charts.sums import SpanSums, span_sums
 from components.charts.tiles import attention_tiles, locked_limits, strongest_tile
 from components.charts.tokens import visible_tokens
 from components.charts.window import MAX_TILES, Window, in_figures, tiles_of
-from components.charts.words import exactness, head_in_words, power_of_ten, span_in_words, what_is_left
+from components.charts.words import (
+    column_in_words,
+    exactness,
+    head_in_words,
+    how_to_read,
+    power_of_ten,
+    rows_in_words,
+    span_in_words,
+    what_is_left,
+)
 
 __all__ = [
     "ACCENT",
@@ -31,6 +40,7 @@ __all__ = [
     "FAINT",
     "FILL_WIDTH",
     "INK",
+    "LONG_TIME",
     "MAX_TILES",
     "NEGATIVE",
     "OPEN_SPAN",
@@ -48,6 +58,7 @@ __all__ = [
     "Table",
     "Window",
     "attention_tiles",
+    "column_in_words",
     "decay_curves_chart",
     "exactness",
     "gallery_chart",
@@ -56,6 +67,7 @@ __all__ = [
     "head_in_words",
     "head_map_chart",
     "heads_like",
+    "how_to_read",
     "in_figures",
     "in_words",
     "locked_limits",
@@ -67,6 +79,7 @@ __all__ = [
     "power_of_ten",
     "readable_axis",
     "row_table",
+    "rows_in_words",
     "span_in_words",
     "span_sums",
     "spans_of",

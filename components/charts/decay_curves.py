@@ -19,6 +19,9 @@ from components.ssd import MEASURES, MixerTerms, kind_of
 MAX_LAGS = MAX_TILES
 """Points of a decay curve."""
 
+LONG_TIME = 128
+"""Above so many tokens, a logarithmic time axis is easier to read."""
+
 _HEIGHT = 260
 _MIN_LOG = 1e-3
 """Lower end of the logarithmic axis."""

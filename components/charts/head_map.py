@@ -7,11 +7,12 @@ Mamba-2 have rings in their cells.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from components.charts.axes import (
@@ -23,11 +24,11 @@ from components.charts.axes import (
     readable_axis,
     type_scale,
 )
-from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, graded
+from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, QUIET, graded
 from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 from components.charts.heads_table import row_labels
 from components.charts.spread import spread_of
-from components.ssd import KINDS, MEASURES, Head, Measure
+from components.ssd import KINDS, MEASURES, Head, Measure, Place
 
 PICK = "head"
 """Name of the point selection; it holds `layer`, `kind` and `head` of the clicked cell."""
@@ -66,12 +67,20 @@ def rows_are(named: Sequence[str]) -> str:
     return f"layer (○ {', '.join(named)})" if named else "layer"
 
 
-def head_map_chart(measures: pd.DataFrame, measure: Measure, picked: Head, *, larger: bool = False) -> Figure:
+def head_map_chart(
+    measures: pd.DataFrame,
+    measure: Measure,
+    picked: Head,
+    *,
+    larger: bool = False,
+    left_out: Collection[Place] = (),
+) -> Figure:
     """Layers down, heads across; `measures` is a `measure_table`, `picked` the framed head.
 
     A head without the measure is hollow. `spread_of` chooses between even steps and ratios for the colours;
     infinite values lie beyond the largest of the others. The frame follows `picked`, not the selection, so a
-    click beside the cells removes nothing. `larger` type is for a projector.
+    click beside the cells removes nothing. `larger` type is for a projector. Heads of places that are
+    `left_out` of a page are crossed out.
     """
     values = measures[measure.name]
     spread = spread_of(values)
@@ -89,12 +98,22 @@ def head_map_chart(measures: pd.DataFrame, measure: Measure, picked: Head, *, la
         "rows": {"label": labels},
         "picked": {"row": at, "head": [head] * len(at)},
     }
+    if left_out:
+        places = zip(measures["layer"], measures["kind"], strict=True)
+        crossed = np.array([Place(*place) in left_out for place in places])
+        of_heads = ("layer", "kind", "head")
+        tables["crossed"] = {
+            **{name: measures[name].to_numpy()[crossed] for name in of_heads},
+            "row": row[crossed],
+        }
     named = named_kinds(measures)
-    return Figure(_chart(measure.label, measure.unit, len(labels), named, larger), tables)
+    return Figure(_chart(measure.label, measure.unit, len(labels), named, larger, bool(left_out)), tables)
 
 
 @cache
-def _chart(label: str, unit: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[str, Any]:
+def _chart(
+    label: str, unit: str, rows: int, named: tuple[str, ...], larger: bool, are_crossed: bool
+) -> dict[str, Any]:
     scale = type_scale(larger)
     pick = alt.selection_point(
         name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
@@ -150,9 +169,21 @@ def _chart(label: str, unit: str, rows: int, named: tuple[str, ...], larger: boo
         )
         .add_params(pick)
     )
+    missing = rows_of("crossed")
+    crosses = [
+        missing.mark_rect(cursor="not-allowed", fill=BACKGROUND, opacity=0.9).encode(
+            **cell, tooltip=alt.value("This layer is left out of this page.")
+        ),
+        missing.mark_text(text="×", fontSize=LABEL_SIZE * scale, color=QUIET, tooltip=None).encode(**cell),
+    ]
     frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**cell)
     return built(
-        alt.LayerChart(layer=[cells, hollow, rings, frame, *map(data_only, ("rows", "ticks", "scene"))])
+        alt.LayerChart(
+            layer=[
+                *(cells, hollow, rings, *(crosses if are_crossed else []), frame),
+                *map(data_only, ("rows", "ticks", "scene")),
+            ]
+        )
         .add_params(
             *map(scene_param, ("low", "high", "bend", "endless")),
             read("labels", "rows", "label"),

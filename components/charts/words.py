@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from components.charts.cells import HeadCells
@@ -24,6 +26,13 @@ def head_in_words(
     For a pooled window it names positions and the statistic, and leaves out the signs, since a mean hides
     them.
     """
+    return rows_in_words(cells, head, half_life, [query], with_dt=with_dt)[0]
+
+
+def rows_in_words(
+    cells: HeadCells, head: Head, half_life: float, queries: Iterable[int], *, with_dt: bool = False
+) -> list[str]:
+    """The sentence of `head_in_words` for each of some queries."""
     value = "attention_dt" if with_dt else "attention"
     weight = cells.cells[value].abs().astype("float64")
     total = float(weight.sum())
@@ -34,19 +43,46 @@ def head_in_words(
     elif not cells.pooled and cells.kind.attention.signed:
         negative = float(weight[cells.cells[value] < 0].sum())
         parts.append(f"{_percent(negative / total)} of its weight is negative")
-    row = cells.row(query)
-    cell = row.iloc[int(row[value].abs().to_numpy().argmax())]
-    if not cell[value]:
-        parts += [f"{_reader(cells, cell)} nothing"] if total > 0 else []
-    else:
-        figure = _signed(float(cell[value]))
-        if cells.unsigned:
-            figure = figure.lstrip("+")
-        if cells.pooled:
-            figure = f"{'RMS' if cells.statistic == 'rms' else 'mean'} {figure}"
-        parts.append(f"{_reader(cells, cell)} {_read(cells, cell)} most ({figure})")
     beginning = f"In layer {head.place.layer}, {short} head {head.index}, " if short else ""
-    return f"{beginning}{'; '.join(parts)}."
+    rows, weights = cells.cells["row"].to_numpy(), weight.to_numpy()
+    sentences = []
+    for query in queries:
+        first, beyond = np.searchsorted(rows, (at := cells.row_of(query), at + 1))
+        cell = cells.cells.iloc[first + int(weights[first:beyond].argmax())]
+        if figure := float(cell[value]):
+            of_row = [f"{_reader(cells, cell)} {_read(cells, cell)} most ({_figure_of(cells, figure)})"]
+        else:
+            of_row = [f"{_reader(cells, cell)} nothing"] if total > 0 else []
+        sentences.append(f"{beginning}{'; '.join([*parts, *of_row])}.")
+    return sentences
+
+
+def how_to_read(cells: HeadCells, kernel: int) -> str:
+    """What a row, a column and a cell are; a mixer's convolution mixes `kernel` positions."""
+    content, *between, _ = cells.kind.factors
+    if not cells.pooled:
+        return (
+            "Each row is a query position i, each column a key position j that it reads. Zero has the colour "
+            f"of the page. {column_in_words(kernel if cells.kind.mixes_before else 1)}"
+        )
+    what = (
+        f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'M' if between else 'attention'}"
+    )
+    beside = " and ".join(factor.plural or factor.name for factor in (content, *between))
+    return (
+        f"Each cell is a tile of queries and keys: the exact {what} over it, beside the mean of {beside}. "
+        "Each box below the panels is a tile of the text, shaded by what the marked queries read in it."
+    )
+
+
+def column_in_words(kernel: int) -> str:
+    """What a column is, where `kernel` positions are mixed before it is read."""
+    if kernel == 1:
+        return (
+            "Column j is the output of the layers before at token j, which depends on all the text up to it."
+        )
+    mixed = "j−1 and j" if kernel == 2 else f"j−{kernel - 1} … j"
+    return f"Column j is not token j alone: a short convolution before the scan mixes positions {mixed}."
 
 
 def span_in_words(span: SpanSums, cells: HeadCells) -> str:
@@ -122,6 +158,14 @@ def power_of_ten(value: float) -> str:
 
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def _figure_of(cells: HeadCells, value: float) -> str:
+    """A cell's value, with its statistic if it is a tile's."""
+    figure = _signed(value)
+    if cells.unsigned:
+        figure = figure.lstrip("+")
+    return f"{'RMS' if cells.statistic == 'rms' else 'mean'} {figure}" if cells.pooled else figure
 
 
 def _reader(cells: HeadCells, cell: pd.Series[Any]) -> str:

@@ -21,6 +21,7 @@ from components.charts import (
     FILL_WIDTH,
     NEGATIVE,
     POSITIVE,
+    column_in_words,
     decay_curves_chart,
     head_cells,
     panels_chart,
@@ -35,7 +36,6 @@ from explorer.address import tell, write_address
 from explorer.captures import Capture, capture, terms_of
 from explorer.drawing import draw
 from explorer.models import bridge
-from explorer.panels import column_in_words
 from explorer.passages import named_passage, show_passage
 from explorer.pictures import faithfulness
 from explorer.subject import Subject

@@ -1,4 +1,4 @@
-"""Exports: the picture, the matrix, and the program that computes the matrix again.
+"""Exports: the picture, the matrix, the program that computes it again, and a page of every head.
 
 Pure functions from charts and arrays to files; nothing here calls Streamlit. User input (a prompt, the name
 of a model) ends up in files that a browser or a spreadsheet opens, so each format escapes it in its own way.
@@ -15,11 +15,14 @@ from explorer.exports.picture import (
 )
 from explorer.exports.program import snippet
 from explorer.exports.provenance import Provenance, file_name, provenance_of
+from explorer.exports.snapshot import MOST_MEGABYTES, Snapshot, take_snapshot
 
 __all__ = [
+    "MOST_MEGABYTES",
     "PIXELS_PER_UNIT",
     "WIDTH",
     "Provenance",
+    "Snapshot",
     "file_name",
     "matrix_csv",
     "matrix_npz",
@@ -29,4 +32,5 @@ __all__ = [
     "provenance_of",
     "snippet",
     "specification",
+    "take_snapshot",
 ]

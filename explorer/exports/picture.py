@@ -5,45 +5,15 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
-import altair as alt
-
-from components.charts import FAINT, INK, QUIET, Figure
+from components.charts import Figure
+from explorer.exports.offline import FONT, HEAD, INKS, LOOK, PAPER, vega, vega_lite
 
 WIDTH = 1200
 """Width of an exported picture, in the units of SVG."""
 PIXELS_PER_UNIT = 2
 """A PNG is this many times as wide, so that it stays sharp in print and on a projector."""
-
-_PAPER = {False: "#ffffff", True: "#12151c"}
-"""The page's background, light and dark."""
-
-# The first three have the same metrics, so labels measured here fit elsewhere too.
-_FONT = "Arial, Liberation Sans, Helvetica, sans-serif"
-
-_LOOK = {
-    "font": _FONT,
-    "axis": {
-        "domain": False,
-        "ticks": False,
-        "gridColor": FAINT.to_dict(),
-        "gridOpacity": 0.4,
-        "labelColor": QUIET.to_dict(),
-        "titleColor": QUIET.to_dict(),
-        "titleFontWeight": "normal",
-    },
-    "legend": {
-        "labelColor": QUIET.to_dict(),
-        "titleColor": QUIET.to_dict(),
-        "titleFontWeight": "normal",
-    },
-    "title": {"color": INK.to_dict()},
-    "mark": {"tooltip": {"content": "encoding"}},
-    "view": {"stroke": "transparent"},
-}
-"""What Streamlit's theme sets on the page. Vega's defaults frame the view and set bold titles."""
 
 
 def picture_svg(figure: Figure, dark: bool = False) -> bytes:
@@ -68,10 +38,11 @@ def picture_html(figure: Figure, title: str, dark: bool = False, notes: Sequence
     page = _PAGE.format(
         title=html.escape(title),
         notes="".join(f"<p>{html.escape(note)}</p>\n" for note in notes),
-        font=_FONT,
-        paper=_PAPER[dark],
-        ink="#f4f5f7" if dark else "#1f2430",
-        vega=_vega(),
+        head=HEAD,
+        font=FONT,
+        paper=PAPER[dark],
+        ink=INKS[dark],
+        vega=vega(),
         # No "<": nothing in it can end the script. All is ASCII: no encoding can spoil it.
         spec=json.dumps(spec).replace("<", r"\u003c"),
     )
@@ -81,10 +52,7 @@ def picture_html(figure: Figure, title: str, dark: bool = False, notes: Sequence
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:; \
-style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'">
-<meta name="viewport" content="width=device-width">
+{head}
 <title>{title}</title>
 <style>
 body {{ margin: 24px; background: {paper}; color: {ink}; font-family: {font}; }}
@@ -104,21 +72,12 @@ vegaEmbed("#chart", {spec}, {{actions: {{export: true, source: false, compiled: 
 """
 
 
-@cache
-def _vega() -> str:
-    """Vega, Vega-Lite and vegaEmbed as one script. Bundling takes a second, so it is done once."""
-    import vl_convert
-
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_vega_lite())
-    return script
-
-
 def _svg(figure: Figure, dark: bool) -> str:
     import vl_convert
 
     spec = specification(figure, WIDTH, dark)
     spec["layer"] = [_still(layer) for layer in spec["layer"]]
-    svg: str = vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite(), allowed_base_urls=[])
+    svg: str = vl_convert.vegalite_to_svg(spec, vl_version=vega_lite(), allowed_base_urls=[])
     # Few fonts have this letter; a text that contains it would fall back to another font.
     return svg.replace("ᵀ</text>", '<tspan dy="-0.35em" font-size="70%">T</tspan></text>')
 
@@ -134,9 +93,4 @@ def _still(layer: dict[str, Any]) -> dict[str, Any]:
 
 def specification(figure: Figure, width: int | str, dark: bool) -> dict[str, Any]:
     """The figure's specification with the page's look, for a picture of this width."""
-    return figure.specification() | {"width": width, "background": _PAPER[dark], "config": _LOOK}
-
-
-def _vega_lite() -> str:
-    """The version of Vega-Lite that this Altair writes."""
-    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    return figure.specification() | {"width": width, "background": PAPER[dark], "config": LOOK}

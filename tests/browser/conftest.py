@@ -298,7 +298,7 @@ class Explorer:
     def copied_link(self) -> str:
         """What the menu offers to copy."""
         self.page.get_by_role("button", name="Copy link").click()
-        link = self.page.get_by_test_id("stPopoverBody").get_by_test_id("stCode").inner_text()
+        link = self.page.get_by_test_id("stPopoverBody").get_by_test_id("stCode").first.inner_text()
         return link.strip()
 
     def picked(self) -> str:

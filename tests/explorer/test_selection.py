@@ -1,3 +1,4 @@
+from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -7,7 +8,16 @@ from hypothesis import strategies as st
 from components.charts import Window
 from components.demo.presets import PRESETS
 from components.ssd import MEASURES, Head, Place
-from explorer.links import LONGEST_LINK, link, query_of, selection_of, short_query_of, text_key, without_text
+from explorer.links import (
+    LONGEST_LINK,
+    frame_code,
+    link,
+    query_of,
+    selection_of,
+    short_query_of,
+    text_key,
+    without_text,
+)
 from explorer.selection import SWITCHES, Selection, View, first_selection, fitted
 from tests.selections import selected
 
@@ -57,6 +67,28 @@ def test_a_link_is_never_too_long(selection: Selection) -> None:
     assert len(address) <= LONGEST_LINK
     parameters = {name: value[0] for name, value in parse_qs(urlsplit(address).query).items()}
     assert ("prompt" in parameters or "preset" in parameters or not selection.subject.prompt) != cut
+
+
+@given(SELECTIONS)
+def test_the_html_of_a_frame_is_one_tag_whatever_it_holds(selection: Selection) -> None:
+    if selection.preset is not None and selection.query is None:
+        selection = selection.with_query(0)
+    ((tag, given_attributes),) = tags_of(frame_code("http://localhost:8501/", selection))
+    attributes = dict(given_attributes)
+    assert tag == "iframe"
+    assert set(attributes) == {"src", "width", "height", "title", "loading"}
+    query = urlsplit(str(attributes["src"])).query
+    parameters = {name: value[0] for name, value in parse_qs(query, keep_blank_values=True).items()}
+    assert parameters.pop("embed") == "true"
+    assert selection_of(parameters, "demo") == (selection, [])
+
+
+def tags_of(code: str) -> list[tuple[str, list[tuple[str, str | None]]]]:
+    tags = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda *tag: tags.append(tag)  # type: ignore[method-assign]
+    parser.feed(code)
+    return tags
 
 
 def test_a_long_prompt_is_left_out_of_the_link() -> None:

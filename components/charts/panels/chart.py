@@ -55,6 +55,7 @@ def panels_chart(
     span: SpanSums | None = None,
     logarithmic: bool = False,
     larger: bool = False,
+    with_brushes: bool = True,
 ) -> Figure:
     """Content, decay and attention of one head as linked pictures, and the text below them.
 
@@ -65,9 +66,10 @@ def panels_chart(
     shown row; with `span`, of its sums while the pointer is on no cell. `larger` type is for a projector.
 
     A click in a row of a panel or on a token fires the selection `PICK_QUERY`, a brush in a panel
-    `OPEN_WINDOW`, and `with_bars` one over the text `OPEN_SPAN`.
+    `OPEN_WINDOW`, and `with_bars` one over the text `OPEN_SPAN`. Where nobody answers them, leave out the
+    brushes: a drag then draws nothing.
     """
-    look = Look(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger)
+    look = Look(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger, with_brushes)
     factors = cells.kind.factors
     values = {factor.name: cells.cells[factor.name].to_numpy() for factor in factors}
     values["attention"] = attention = cells.cells[look.attention.name].to_numpy()
@@ -210,14 +212,15 @@ def _chart(look: Look) -> dict[str, Any]:
             signed=not look.unsigned,
         ),
         *(bars(look) if look.with_bars else []),
-        *window_brush(scale),
-        *(text_brush(scale) if look.with_bars else []),
+        *(window_brush(scale) if look.with_brushes else []),
+        *(text_brush(scale) if look.with_brushes and look.with_bars else []),
         *(
             data_only(table)
             for table in ("scene", "cells", "queries", "keys", *(["bars"] if look.with_bars else []))
         ),
     ]
-    expressions = layout(look) | pointed_at(panels) | brushed(panels) | bar_params(look)
+    expressions = layout(look) | pointed_at(panels) | bar_params(look)
+    expressions |= brushed(panels) if look.with_brushes else {}
     return built(
         alt.LayerChart(layer=drawn)
         .resolve_scale(x="independent", y="independent", color="independent")

@@ -25,6 +25,8 @@ class Look:
     logarithmic: bool
     larger: bool
     """Type for a projector."""
+    with_brushes: bool
+    """Whether a drag opens a window or a span."""
 
     @property
     def scale(self) -> float:
