@@ -4,6 +4,7 @@ Further arguments go to Streamlit, as in `mamba2-explorer --server.port 8600`. T
 come from `.streamlit/config.toml` beside the app, which Streamlit reads with it.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,10 +15,10 @@ APP = Path(__file__).with_name("app.py")
 
 def main() -> None:
     """Serve the app until interrupted."""
-    from explorer.settings import settings
+    from explorer.settings import Settings
 
     try:
-        settings()
+        Settings.from_environment(os.environ)  # the app reads them when Streamlit has added its secrets
     except ValueError as error:
         sys.exit(f"mamba2-explorer: {error}")
     # Streamlit would ask a newcomer for an e-mail address before it starts.
