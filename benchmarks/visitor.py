@@ -37,7 +37,7 @@ class Visitor:
     """One session. `open` first; then it types prompts and picks heads."""
 
     def __init__(self, socket: Any) -> None:
-        self._socket = socket
+        self.socket = socket
         self._states: dict[str, WidgetState] = {}
         self._page = ""
         self.widgets: dict[str, str] = {}
@@ -73,10 +73,10 @@ class Visitor:
         message.rerun_script.fragment_id = fragment
         message.rerun_script.widget_states.widgets.extend(self._states.values())
         began = time.monotonic()
-        await self._socket.send(message.SerializeToString())
+        await self.socket.send(message.SerializeToString())
         answer, begun = Answer(), False
         while True:
-            data = await self._socket.recv()
+            data = await self.socket.recv()
             answer.nbytes += len(data)
             reply = ForwardMsg()
             reply.ParseFromString(data)
@@ -112,12 +112,13 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visiting(address: str) -> AsyncIterator[Visitor]:
-    """A new session on the server at `address`, http://…, until the block ends."""
+async def visiting(address: str, cookies: str = "") -> AsyncIterator[Visitor]:
+    """A new session on the server at `address`, http://…, until the block ends; cookies as in a header."""
     url = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
     async with websockets.connect(
         url,
         subprotocols=["streamlit"],
+        additional_headers={"Cookie": cookies} if cookies else {},
         max_size=_MOST_BYTES,
         open_timeout=120,  # type: ignore[list-item]
     ) as socket:
