@@ -30,7 +30,7 @@ class Answer:
     nbytes: int = 0
     exceptions: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    """Of all Markdown, captions, plain texts and alerts."""
+    """Of all headings, Markdown, captions, plain texts and alerts."""
 
 
 class Visitor:
@@ -40,6 +40,8 @@ class Visitor:
         self.socket = socket
         self._states: dict[str, WidgetState] = {}
         self._page = ""
+        self.session = ""
+        """The server's name of the session."""
         self.widgets: dict[str, str] = {}
         """The identifiers of the page's widgets, by key."""
         self.fragments: dict[str, str] = {}
@@ -83,6 +85,7 @@ class Visitor:
             match reply.WhichOneof("type"):
                 case "new_session":
                     begun, self._page = True, reply.new_session.page_script_hash
+                    self.session = reply.new_session.initialize.session_id
                 case "delta":
                     answer.last_delta = time.monotonic() - began
                     self._read(reply.delta, answer)
@@ -101,7 +104,7 @@ class Visitor:
         match kind:
             case "exception":
                 answer.exceptions.append(f"{element.exception.type}: {element.exception.message}")
-            case "markdown" | "alert" | "text":
+            case "heading" | "markdown" | "alert" | "text":
                 answer.texts.append(getattr(element, kind).body)
 
     def _note(self, holder: Any, kind: str | None, fragment: str) -> None:

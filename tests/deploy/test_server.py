@@ -130,7 +130,7 @@ def test_pages_of_other_sites_open_no_websocket(server: Container) -> None:
         f"http://localhost.evil.example:{server.port}",
     ):
         assert not accepts(server, origin), origin
-    # They were refused before Streamlit asks a third party for the server's address, as it does when it starts.
+    # They were refused before Streamlit asks a third party for the server's address, as it does at its start.
     assert server.log.read_text().count("external IP") == before.count("external IP")
 
 
