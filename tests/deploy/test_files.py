@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from streamlit import config
 
 from tests.deploy.conftest import DEPLOY, DOCKERFILE, ROOT, Dockerfile
 
@@ -110,9 +111,9 @@ def test_every_replica_of_compose_is_one_that_nginx_knows() -> None:
 
 
 def test_nginx_lets_through_what_streamlit_takes() -> None:
-    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    package = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
     (most,) = re.findall(r"client_max_body_size (\d+)m;", (DEPLOY / "nginx.conf").read_text(encoding="utf-8"))
-    assert int(most) > config["server"]["maxUploadSize"]
+    assert int(most) > package["server"]["maxUploadSize"]
 
 
 def test_a_space_has_all_that_it_needs(tmp_path: Path) -> None:
@@ -138,3 +139,27 @@ def test_files_and_settings_that_the_readme_names_exist() -> None:
     for path in re.findall(r"`((?:explorer|deploy|tests)/[\w./-]+)`|\]\((\.\./[\w.]+)\)", README):
         assert (DEPLOY / path[1] if path[1] else ROOT / path[0]).exists(), path
     assert re.search(r'^EXPLORER_HOSTED = "1"$', README, re.MULTILINE)
+
+
+def test_streamlit_has_the_settings_that_security_md_tells() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` *\| (\S+) *\| (\w+)", text, re.MULTILINE)
+    assert len(rows) > 15
+    package = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    for name, told, by in rows:
+        option = config._config_options_template[name]
+        section, _, key = name.partition(".")
+        match by:
+            case "package":
+                value = package[section][key]
+            case "image":
+                value = DOCKERFILE.environment()[option.env_var]
+            case _:
+                value = config.get_option(name)
+                assert key not in package.get(section, {}), name
+                assert option.env_var not in DOCKERFILE.environment(), name
+        words = {"any": [], "none": [], "nobody": "https://none.invalid"}
+        if told in words:
+            assert value == words[told] or not (value or words[told]), name
+        else:
+            assert f"`{str(value).lower()}`" == told.lower(), name
