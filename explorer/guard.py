@@ -56,7 +56,8 @@ def _is_of_another_site(headers: Headers) -> bool:
     """Whether a page of another site opens this websocket.
 
     Streamlit refuses these too. But for each of them it first asks a server of Amazon's for its own address,
-    in the thread that serves everyone. A site that is named by that address is refused here.
+    in the thread that serves everyone. A site that is named by that address is refused here. For a site that
+    `server.corsAllowedOrigins` lists, Streamlit still asks.
     """
     origin = headers.get("origin")
     if origin is None or not get_option("server.enableCORS"):

@@ -24,13 +24,18 @@ EXPLORER_HOSTED = "1"
 EXPLORER_MAX_TOKENS = "{tokens}"
 """
 EVIL = "https://evil.example"
+FRIEND = "https://friend.example"
 
 
 def container(folder: Path, tokens: str) -> Container:
     """A server as a Space has it, but for our own settings: they are secrets, as on Community Cloud."""
     (folder / ".streamlit").mkdir()
     (folder / ".streamlit" / "secrets.toml").write_text(SECRETS.format(tokens=tokens))
-    space = {"STREAMLIT_SERVER_XSRF_COOKIE_SAME_SITE": "none", "STREAMLIT_SERVER_ALLOWED_HOSTS": "localhost"}
+    space = {
+        "STREAMLIT_SERVER_XSRF_COOKIE_SAME_SITE": "none",
+        "STREAMLIT_SERVER_ALLOWED_HOSTS": "localhost",
+        "STREAMLIT_SERVER_CORS_ALLOWED_ORIGINS": FRIEND,
+    }
     return Container(folder, {**space, "EXPLORER_HOSTED": ""})
 
 
@@ -132,6 +137,7 @@ def test_pages_of_other_sites_open_no_websocket(server: Container) -> None:
         assert not accepts(server, origin), origin
     # They were refused before Streamlit asks a third party for the server's address, as it does at its start.
     assert server.log.read_text().count("external IP") == before.count("external IP")
+    assert accepts(server, FRIEND)  # it is listed, and for it Streamlit does ask
 
 
 def test_a_name_that_is_not_allowed_opens_no_websocket(server: Container) -> None:
