@@ -14,7 +14,7 @@ import pytest
 import yaml
 from streamlit import config
 
-from tests.deploy.conftest import DEPLOY, DOCKERFILE, ROOT, Dockerfile
+from tests.deploy.containers import DEPLOY, DOCKERFILE, ROOT, Dockerfile
 
 README = (DEPLOY / "README.md").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))

@@ -17,7 +17,15 @@ from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_tok
 
 from benchmarks.visitor import Visitor, visiting
 from explorer.guard import HEADERS
-from tests.deploy.conftest import DOCKERFILE, ROOT, Container, containers, free_port, in_container
+from tests.deploy.containers import (
+    DOCKERFILE,
+    ROOT,
+    Container,
+    containers,
+    free_port,
+    in_container,
+    in_own_loop,
+)
 
 SECRETS = """
 EXPLORER_HOSTED = "1"
@@ -88,7 +96,7 @@ def accepts(server: Container, origin: str | None, host: str = "") -> bool:
         except websockets.InvalidStatus as refusal:
             return refusal.response.status_code != 403
 
-    return asyncio.run(connect())
+    return in_own_loop(connect())
 
 
 def sent_for(server: Container, message: bytes) -> bytes:
@@ -99,7 +107,7 @@ def sent_for(server: Container, message: bytes) -> bytes:
             await visitor.socket.send(message)
             return b"".join(await run(visitor))
 
-    return asyncio.run(collect())
+    return in_own_loop(collect())
 
 
 async def run(visitor: Visitor) -> list[bytes]:
@@ -160,7 +168,7 @@ def test_a_message_that_is_too_large_ends_the_session(server: Container) -> None
             code: int | None = visitor.socket.close_code
             return code
 
-    assert asyncio.run(send()) == 1009
+    assert in_own_loop(send()) == 1009
 
 
 def test_messages_that_only_developers_send_stop_nothing(server: Container) -> None:
@@ -197,7 +205,7 @@ def test_an_upload_needs_the_token_and_a_session(server: Container) -> None:
             session = begin.new_session.initialize.session_id
             return [await asyncio.to_thread(upload, server, session, size, **own) for size in (4, 2**20 + 1)]
 
-    assert asyncio.run(of_a_session()) == [204, 413]
+    assert in_own_loop(of_a_session()) == [204, 413]
 
 
 def test_the_cookie_of_a_space_is_sent_in_a_frame(server: Container) -> None:

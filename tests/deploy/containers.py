@@ -1,5 +1,6 @@
 """The Dockerfile, read, and what it runs as processes of this machine."""
 
+import asyncio
 import json
 import os
 import re
@@ -9,13 +10,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+T = TypeVar("T")
 
 
 @dataclass
@@ -106,6 +110,12 @@ class Container:
         """End it at once, as a machine that fails does."""
         self.process.kill()
         self.process.wait(timeout=20)
+
+
+def in_own_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns. It runs in a thread: an open browser has the loop of this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

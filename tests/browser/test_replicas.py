@@ -17,10 +17,8 @@ from playwright.sync_api import Browser, expect
 from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_token_string
 
 from benchmarks.visitor import visiting
-from tests.browser.conftest import Explorer, browser
-from tests.deploy.conftest import DEPLOY, Container, containers, free_port, wait_for
-
-__all__ = ["browser"]
+from tests.browser.conftest import Explorer
+from tests.deploy.containers import DEPLOY, Container, containers, free_port, in_own_loop, wait_for
 
 COOKIE = "explorer_visitor"
 
@@ -159,7 +157,7 @@ def test_visitors_spread_over_the_replicas_and_each_stays_with_one(site: Site) -
     async def all_visit() -> list[str]:
         return list(await asyncio.gather(*map(visit, new_visitors(site, 2))))
 
-    visited = asyncio.run(all_visit())
+    visited = in_own_loop(all_visit())
     assert [visited.count(replica) for replica in set(visited)] == [2, 2]
 
 
