@@ -30,16 +30,18 @@ class Answer:
     nbytes: int = 0
     exceptions: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    """Of all Markdown, captions, plain texts, alerts and progress."""
+    """Of all headings, Markdown, captions, plain texts, alerts and progress."""
 
 
 class Visitor:
     """One session. `open` first; then it types prompts and picks heads."""
 
     def __init__(self, socket: Any) -> None:
-        self._socket = socket
+        self.socket = socket
         self._states: dict[str, WidgetState] = {}
         self._page = ""
+        self.session = ""
+        """The server's name of the session."""
         self.widgets: dict[str, str] = {}
         """The identifiers of the page's widgets, by key."""
         self.fragments: dict[str, str] = {}
@@ -77,20 +79,21 @@ class Visitor:
         message.rerun_script.page_script_hash = self._page
         message.rerun_script.fragment_id = fragment
         message.rerun_script.widget_states.widgets.extend(self._states.values())
-        await self._socket.send(message.SerializeToString())
+        await self.socket.send(message.SerializeToString())
 
     async def _rerun(self, query: str = "", fragment: str = "") -> Answer:
         began = time.monotonic()
         await self._request(query, fragment)
         answer, begun = Answer(), False
         while True:
-            data = await self._socket.recv()
+            data = await self.socket.recv()
             answer.nbytes += len(data)
             reply = ForwardMsg()
             reply.ParseFromString(data)
             match reply.WhichOneof("type"):
                 case "new_session":
                     begun, self._page = True, reply.new_session.page_script_hash
+                    self.session = reply.new_session.initialize.session_id
                 case "delta":
                     answer.last_delta = time.monotonic() - began
                     self._read(reply.delta, answer)
@@ -109,7 +112,7 @@ class Visitor:
         match kind:
             case "exception":
                 answer.exceptions.append(f"{element.exception.type}: {element.exception.message}")
-            case "markdown" | "alert" | "text":
+            case "heading" | "markdown" | "alert" | "text":
                 answer.texts.append(getattr(element, kind).body)
             case "progress":
                 answer.texts.append(element.progress.text)
@@ -122,12 +125,13 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visiting(address: str) -> AsyncIterator[Visitor]:
-    """A new session on the server at `address`, http://…, until the block ends."""
+async def visiting(address: str, cookies: str = "") -> AsyncIterator[Visitor]:
+    """A new session on the server at `address`, http://…, until the block ends; cookies as in a header."""
     url = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
     async with websockets.connect(
         url,
         subprotocols=["streamlit"],  # type: ignore[list-item]
+        additional_headers={"Cookie": cookies} if cookies else {},
         max_size=_MOST_BYTES,
         open_timeout=120,
         close_timeout=0.5,  # a browser does not wait until the server agrees

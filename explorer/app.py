@@ -12,10 +12,12 @@ from pathlib import Path
 
 import streamlit as st
 from starlette.middleware import Middleware
+from streamlit.runtime.secrets import secrets_singleton
 
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))  # so that `components` is found where nothing is installed
 
+from explorer.guard import Guard  # noqa: E402
 from explorer.shell import pages  # noqa: E402
 from explorer.wire import WidgetsOnly  # noqa: E402
 
@@ -34,6 +36,10 @@ def prepare_first_picture() -> None:
     gc.freeze()
 
 
+# Streamlit makes environment variables of the secrets in its files; Community Cloud has no others. It is done
+# here, before the thread below reads our settings.
+secrets_singleton.load_if_toml_exists()
+
 threading.Thread(target=prepare_first_picture, name="first picture", daemon=True).start()
 
-app = st.App(FOLDER / "main.py", routes=pages(), middleware=[Middleware(WidgetsOnly)])
+app = st.App(FOLDER / "main.py", routes=pages(), middleware=[Middleware(Guard), Middleware(WidgetsOnly)])

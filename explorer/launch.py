@@ -15,10 +15,10 @@ APP = Path(__file__).with_name("app.py")
 
 def main() -> None:
     """Serve the app until interrupted, or write a snapshot."""
-    from explorer.settings import settings
+    from explorer.settings import Settings
 
     try:
-        settings()
+        Settings.from_environment()  # the app reads them when Streamlit has added its secrets
     except ValueError as error:
         sys.exit(f"mamba2-explorer: {error}")
     if sys.argv[1:2] == ["snapshot"]:

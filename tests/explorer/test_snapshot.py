@@ -154,7 +154,7 @@ def test_charts_and_tables_are_those_of_the_app(written: bytes) -> None:
     capture = captures.capture(Subject("demo", PRESET.prompt))
     preset = Head(Place(PRESET.layer), PRESET.head)
     for head in (preset, Head(Place(0), 7)):
-        terms, half_life = captures.terms_of(capture, head.place), capture.measures_of(head)["half_life"]
+        terms, half_life = captures.terms_of(capture, head.place), capture.measured[head]["half_life"]
         cells = head_cells(terms, head.index, capture.tokens)
         last = capture.length - 1
         panels = panels_chart(

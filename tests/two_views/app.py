@@ -5,9 +5,10 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
+from explorer.guard import Guard
 from explorer.shell import pages
 from explorer.wire import WidgetsOnly
 
 MAIN = Path(__file__).with_name("main.py")
 
-app = st.App(MAIN, routes=pages(), middleware=[Middleware(WidgetsOnly)])
+app = st.App(MAIN, routes=pages(), middleware=[Middleware(Guard), Middleware(WidgetsOnly)])
