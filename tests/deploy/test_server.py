@@ -3,7 +3,6 @@
 import asyncio
 import http.client
 import json
-import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -304,7 +303,7 @@ def test_a_page_that_fails_tells_no_more_than_that(failing: Container) -> None:
         assert word not in everything
 
 
-@pytest.mark.parametrize("message", [b"\xff\xff", secrets.token_bytes(64), b"\x5a\x02\x08", b"a" * 1000])
+@pytest.mark.parametrize("message", [b"\xff\xff", bytes(range(64)), b"\x5a\x02\x08", b"a" * 1000])
 def test_what_is_no_message_is_answered_with_no_traceback(server: Container, message: bytes) -> None:
     assert b"Traceback" not in sent_for(server, message)
 

@@ -12,6 +12,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from benchmarks.browser import APP, serving
 from benchmarks.page import text_of_tokens
 from benchmarks.visitor import Answer, visiting
+from tests.deploy.containers import in_own_loop
 
 SECRET = "Zanzibar is in the garden."
 LONG = 60_000
@@ -41,7 +42,7 @@ def test_a_run_that_takes_too_long_stops_and_says_so_and_the_page_goes_on(server
             await visitor.open()
             return await visitor.type_prompt(text_of_tokens(LONG)), await visitor.pick_head(1, 1)
 
-    answer, after = asyncio.run(visit())
+    answer, after = in_own_loop(visit())
     assert answer.exceptions == after.exceptions == []
     told = "\n".join(answer.texts)
     assert "stopped after 2 s, the most that this hosted copy allows" in told
@@ -69,7 +70,7 @@ def test_a_closed_page_frees_the_run(server: str) -> None:
         await asyncio.gather(leave(), leave())
         return await come()
 
-    assert asyncio.run(one_after_the_other()) < 20
+    assert in_own_loop(one_after_the_other()) < 20
 
 
 def test_visitors_see_their_place_in_the_line_and_all_are_served(server: str) -> None:
@@ -82,7 +83,7 @@ def test_visitors_see_their_place_in_the_line_and_all_are_served(server: str) ->
     async def all_at_once() -> list[Answer]:
         return await asyncio.gather(*(visit(number) for number in range(6)))
 
-    answers = asyncio.run(all_at_once())
+    answers = in_own_loop(all_at_once())
     assert [answer.exceptions for answer in answers] == [[]] * 6
     places = {text for answer in answers for text in answer.texts if "in line" in text}
     assert any(re.fullmatch(r"Waiting for other runs: \w+ in line(, about \d+ s)?", text) for text in places)
