@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,9 +23,8 @@ from explorer.visit import visit
 if TYPE_CHECKING:
     from components.bridge import ActivationCache, Generation, ModelBridge
     from components.ssd import MixerTerms, Place
+    from explorer.sampling import SamplingOptions
     from explorer.subject import Subject
-
-MAX_NEW_TOKENS = 512
 
 _BEGUN = 3
 """Most tokens that can precede the one that completes a character: UTF-8 has up to four bytes."""
@@ -38,17 +36,6 @@ CLOSED_SECONDS = 10
 """A continuation stops so long after its visitor has closed the page, or lost the connection for good."""
 
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How to continue a text. A `temperature` of 0 is greedy; `pace` is the most tokens per second."""
-
-    new_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    pace: float | None = None
 
 
 class Continuation:

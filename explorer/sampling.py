@@ -6,12 +6,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from explorer.generating import MAX_NEW_TOKENS, SamplingOptions
+MAX_NEW_TOKENS = 512
 
 GREEDY, SAMPLED = "Greedy", "Sampled"
 PACES = {"2": 2.0, "6": 6.0, "20": 20.0, "no limit": None}
 
 Value = str | int | float
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How to continue a text. A `temperature` of 0 is greedy; `pace` is the most tokens per second."""
+
+    new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    pace: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from explorer.frame import (
     tell_refused,
     wait_for_model,
 )
-from explorer.generating import MAX_NEW_TOKENS, Continuation
+from explorer.generating import Continuation
 from explorer.motion import in_motion
-from explorer.sampling import GREEDY, PACES, SAMPLED, SETTINGS, sampling_options
+from explorer.sampling import GREEDY, MAX_NEW_TOKENS, PACES, SAMPLED, SETTINGS, sampling_options
 from explorer.selection import fitted
 from explorer.session import session
 from explorer.settings import settings

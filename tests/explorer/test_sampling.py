@@ -2,8 +2,14 @@
 
 import pytest
 
-from explorer.generating import SamplingOptions
-from explorer.sampling import SETTINGS, default_settings, query_of_settings, sampling_options, settings_of
+from explorer.sampling import (
+    SETTINGS,
+    SamplingOptions,
+    default_settings,
+    query_of_settings,
+    sampling_options,
+    settings_of,
+)
 
 
 def test_default_settings_are_left_out() -> None:

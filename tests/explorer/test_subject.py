@@ -19,8 +19,9 @@ from components.bridge import HookPoint
 from components.charts import head_cells
 from components.ssd import EDITS, Edit, Head, Place, edit_of, effective_attention
 from explorer import captures, exports, models, pictures
-from explorer.generating import Continuation, SamplingOptions
+from explorer.generating import Continuation
 from explorer.links import query_of, selection_of
+from explorer.sampling import SamplingOptions
 from explorer.subject import Subject
 from tests.explorer.conftest import ROOT
 from tests.selections import selected
