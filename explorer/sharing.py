@@ -117,20 +117,16 @@ def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Fig
 
 
 def _what_a_page_holds(capture: Capture, place: Place) -> str:
-    size = f"at most {exports.MOST_MEGABYTES:g} MB"
-    what = "Heads to pick and to point at, without a server: a page of the whole text in "
+    what = (
+        f"A page of heads to pick and to point at, without a server, of at most {exports.MOST_MEGABYTES:g} "
+        f"MB: those of layer {place.layer}"
+    )
     if not _is_at_hand(capture):
         return (
-            f"{what}layer {place.layer}, {size}. The text is too long to keep its other layers; "
-            "`mamba2-explorer snapshot` runs it again for them."
+            f"{what}. The text is too long to keep the other layers; `mamba2-explorer snapshot` runs it again "
+            "for them."
         )
-    layers = len({place.layer for place in capture.places})
-    if layers == 1:
-        return f"{what}the layer, {size}."
-    return (
-        f"{what}all {layers} layers, {size}. If it is full before, it has layer {place.layer} and the first "
-        "of the others, and says so."
-    )
+    return f"{what}, then the other layers in their order until it is full. It says which it lacks."
 
 
 def _page(capture: Capture, shown: Selection) -> bytes:
