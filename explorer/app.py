@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))  # so that `components` is found where nothing is installed
 
 from explorer.shell import pages  # noqa: E402
-from explorer.wire import WidgetsOnly  # noqa: E402
+from explorer.wire import PagesOnly  # noqa: E402
 
 
 def prepare_first_picture() -> None:
@@ -36,4 +36,4 @@ def prepare_first_picture() -> None:
 
 threading.Thread(target=prepare_first_picture, name="first picture", daemon=True).start()
 
-app = st.App(FOLDER / "main.py", routes=pages(), middleware=[Middleware(WidgetsOnly)])
+app = st.App(FOLDER / "main.py", routes=pages(), middleware=[Middleware(PagesOnly)])

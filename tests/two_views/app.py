@@ -6,8 +6,8 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from explorer.shell import pages
-from explorer.wire import WidgetsOnly
+from explorer.wire import PagesOnly
 
 MAIN = Path(__file__).with_name("main.py")
 
-app = st.App(MAIN, routes=pages(), middleware=[Middleware(WidgetsOnly)])
+app = st.App(MAIN, routes=pages(), middleware=[Middleware(PagesOnly)])
