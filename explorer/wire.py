@@ -76,7 +76,12 @@ MOST_HASHES = 1_000
 """Messages that a browser says it has kept. Those that the server does not know of are sent again."""
 
 _TEXTS = frozenset({"prompt", "continued_prompt"})
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FILE_ID = re.compile("[0-9a-f]{32}")
+_WIDGET_ID = re.compile(
+    r"(\$\$STREAMLIT_INTERNAL_KEY_)?\$\$ID-[0-9a-f]{32}-(?P<view>[a-z0-9]+:)?(?P<key>\w{1,100})", re.ASCII
+)
+"""Streamlit takes any other identifier for a key of the session's state, and raises if there is none."""
 
 
 class PagesOnly:
@@ -172,9 +177,10 @@ def _drop_too_long(state: ClientState) -> bool:
 
 
 def _well_formed(state: WidgetState) -> bool:
-    if len(state.id) > LONGEST_NAME:
+    named = _WIDGET_ID.fullmatch(state.id)
+    if named is None:
         return False
-    key = state.id.split("-", maxsplit=2)[-1].rpartition(":")[2]  # the identifier ends with it
+    key = named["key"]
     form = state.WhichOneof("value")
     if form is None:  # the widget was emptied
         return True
@@ -220,14 +226,17 @@ def _is_list_of_events(text: str) -> bool:
         return False
     return (
         isinstance(value, list)
+        and len(value) <= MOST_IN_A_LIST
         and all(isinstance(each, dict) and isinstance(each.get("event"), str) for each in value)
         and _flat(value, _LEVELS)
     )
 
 
 def _flat(value: object, levels: int) -> bool:
-    """Whether brackets nest at most so deep: Streamlit copies values recursively."""
+    """Whether brackets nest at most so deep, since Streamlit copies values recursively; and whether all texts
+    are texts: JSON can name halves of a pair of surrogates, which no page can be sent.
+    """
     if isinstance(value, dict | list):
-        inner = value.values() if isinstance(value, dict) else value
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
         return levels > 0 and all(_flat(each, levels - 1) for each in inner)
-    return True
+    return not (isinstance(value, str) and _SURROGATE.search(value))

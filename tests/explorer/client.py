@@ -1,7 +1,7 @@
 """A session of the real app, spoken to without a browser, and what it may be told."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -21,6 +21,7 @@ class Client:
         """The fragment in which each was drawn, by identifier."""
         self.described = ""
         self.exceptions: list[str] = []
+        self._running, self._asked = False, 0
 
     def rerun(self, *states: WidgetState, query: str = "") -> None:
         """Send values, and read what comes until the script has ended."""
@@ -32,26 +33,35 @@ class Client:
             pass
 
     def settle(self) -> None:
-        """Rerun the page as it is, and read until that run has ended. It replaces those before it."""
-        sent = BackMsg()
-        sent.rerun_script.page_name = self.page_name
-        self.connection.send(bytes(sent.SerializeToString()))
-        self.echo()  # by now the server tells of no other run
-        while self.read().script_finished != ForwardMsg.FINISHED_SUCCESSFULLY:
-            pass
+        """Let what was sent so far run to its end, then the page as it is."""
+        self.echo()
+        while self._running:
+            self.read()
+        self.rerun()
 
     def echo(self) -> None:
         """Wait until the server has taken all messages so far."""
-        self.connection.send(bytes(BackMsg(app_heartbeat=True).SerializeToString()))
-        while self.read().WhichOneof("type") != "heartbeat_ack":
-            pass
+        self._asked += 1
+        name = f"echo {self._asked}"
+        asked = BackMsg(file_urls_request={"request_id": name}).SerializeToString()
+        for _ in range(100):
+            self.connection.send(bytes(asked))
+            with suppress(TimeoutError):
+                while self.read(timeout=0.3).file_urls_response.response_id != name:
+                    pass
+                return
+            # A run that begins drops what has not been sent, such as this answer.
+        raise TimeoutError("The server does not answer.")
 
-    def read(self) -> ForwardMsg:
+    def read(self, timeout: float = 60) -> ForwardMsg:
         """The next message of the server."""
         got = ForwardMsg()
-        got.ParseFromString(self.connection.recv(timeout=60))
-        if got.WhichOneof("type") == "delta":
-            self._note(getattr(got.delta, got.delta.WhichOneof("type")), got.delta.fragment_id)
+        got.ParseFromString(self.connection.recv(timeout=timeout))
+        kind = got.WhichOneof("type")
+        if kind in ("new_session", "script_finished"):
+            self._running = kind == "new_session"
+        if kind == "delta" and (change := got.delta.WhichOneof("type")) in ("new_element", "add_block"):
+            self._note(getattr(got.delta, change), got.delta.fragment_id)
         return got
 
     def _note(self, element: Any, fragment: str) -> None:

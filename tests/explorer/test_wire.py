@@ -74,7 +74,7 @@ def test_what_counts_nothing_is_no_position(value: Any) -> None:
 
 
 def identifier(key: str) -> str:
-    return f"$$ID-0123abcd-{key}"
+    return f"$$ID-{'0123abcd' * 4}-{key}"
 
 
 def message(*states: WidgetState) -> bytes:
@@ -235,7 +235,7 @@ def test_an_absurd_fragment_runs_nothing() -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        WidgetState(id=identifier("x" * 1000), trigger_value=True),
+        WidgetState(id=identifier("x" * 101), trigger_value=True),
         WidgetState(id=identifier("model"), string_value="x" * 1001),
         WidgetState(id=identifier("sort"), string_array_value={"data": ["a"] * 101}),
         WidgetState(id=identifier("sort"), string_array_value={"data": ["a" * 1001]}),
@@ -247,6 +247,29 @@ def test_an_absurd_fragment_runs_nothing() -> None:
 )
 def test_no_widget_sends_so_much(state: WidgetState) -> None:
     assert received(checked(message(state))) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "session", "prompt", "$$ID", "$$ID-", "$$ID-0123-prompt"),
+        *map(identifier, ("", "a b", "prompt\n", "::prompt")),
+        *(identifier("prompt").upper(), f" {identifier('prompt')}"),
+    ],
+)
+def test_what_is_no_identifier_is_no_widget(name: str) -> None:
+    """Streamlit would take it for a key of the session's state."""
+    assert received(checked(message(WidgetState(id=name)))) == []
+    assert received(checked(message(WidgetState(id=name, string_value="x")))) == []
+
+
+@pytest.mark.parametrize("value", [r"\ud800", r"a\udc00b", r"\udc00\ud800"])
+def test_half_a_character_is_no_text(value: str) -> None:
+    """No page could be sent it, so the page that shows it would break."""
+    for text in (f'[{{"event": "found", "value": "{value}"}}]', f'[{{"event": "found", "{value}": 1}}]'):
+        json.loads(text)
+        state = WidgetState(id=identifier("keeper__events"), json_trigger_value=text)
+        assert received(checked(message(state))) == []
 
 
 def test_a_message_holds_no_more_widgets_than_a_page() -> None:
