@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from transformers import Mamba2ForCausalLM
 
-from tests.browser.conftest import Explorer, without_dialogs, without_errors
+from tests.browser.conftest import Explorer, Panels, without_dialogs, without_errors
 from tests.tokenizers import byte_level
 
 pytestmark = pytest.mark.browser
@@ -93,6 +93,9 @@ def test_the_page_names_tokens_as_they_are(tab: Explorer, model: str, tmp_path: 
             told = tab.tooltip()
             assert (told["query token"], told["key token"]) == (HOSTILE[i], HOSTILE[j])
             assert page.locator("#vg-tooltip-element td *").count() == 0
+        over_the_text(tab, drawn)
+        assert set(HOSTILE) & set(tab.tooltip().values())
+        assert page.locator("#vg-tooltip-element td *").count() == 0
         page.mouse.move(0, 0)
         for token, said in zip(reversed(HOSTILE), rows(tab, LENGTH - 1), strict=True):
             words = said.inner_text().replace("\N{WORD JOINER}", "")
@@ -112,6 +115,19 @@ def test_the_page_names_tokens_as_they_are(tab: Explorer, model: str, tmp_path: 
         page.keyboard.press("Escape")
         expect(page.get_by_test_id("stPopoverBody")).to_have_count(0)
         code_and_picture(tab, tmp_path)
+
+
+def over_the_text(tab: Explorer, drawn: Panels) -> None:
+    """Move the pointer down from the panels until it is over a token of the text."""
+    left, top, side = drawn.place(0)
+    box = tab.chart("panels").locator("canvas").bounding_box()
+    assert box is not None
+    for down in range(60, 400, 6):
+        tab.page.mouse.move(box["x"] + left + 20, box["y"] + top + side + down)
+        tab.page.wait_for_timeout(100)
+        if tab.tooltip():
+            return
+    raise AssertionError("There is no text below the panels.")
 
 
 def code_and_picture(tab: Explorer, folder: Path) -> None:
