@@ -77,6 +77,8 @@ MOST_HASHES = 1_000
 
 _TEXTS = frozenset({"prompt", "continued_prompt"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_HALF_IN_BYTES = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+"""Three bytes, as many as of what replaces it, so lengths in the message stay true."""
 _FILE_ID = re.compile("[0-9a-f]{32}")
 _WIDGET_ID = re.compile(
     r"(\$\$STREAMLIT_INTERNAL_KEY_)?\$\$ID-[0-9a-f]{32}-(?P<view>[a-z0-9]+:)?(?P<key>\w{1,100})", re.ASCII
@@ -113,7 +115,12 @@ def checked(data: bytes) -> bytes:
     try:
         message.ParseFromString(data)
     except DecodeError:
-        return b""
+        # A browser whose reader deleted half an emoji sends the other half, in every message from then on.
+        data = _HALF_IN_BYTES.sub("\N{REPLACEMENT CHARACTER}".encode(), data)
+        try:
+            message.ParseFromString(data)
+        except DecodeError:
+            return b""
     match message.WhichOneof("type"):
         case "stop_script" | "app_heartbeat":
             return data

@@ -166,3 +166,20 @@ def test_a_text_that_goes_on_is_written_as_it_is(tab: Explorer, model: str) -> N
         expect(said).to_be_visible()
         assert said.locator(MADE_OF_TEXT).count() == 0
         assert page.get_by_test_id("stMain").locator("img[src=x], script, .katex").count() == 0
+
+
+def test_half_an_emoji_in_the_prompt_is_replaced(explorer: Explorer) -> None:
+    """Python has no such text, so the page would never hear of it, nor of anything after it."""
+    prompt = explorer.page.get_by_label("Prompt", exact=True)
+    prompt.evaluate(
+        """box => {
+            const value = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value");
+            value.set.call(box, "Mia has the " + String.fromCharCode(0xd83e));
+            box.dispatchEvent(new Event("input", { bubbles: true }));
+        }"""
+    )
+    prompt.press("Control+Enter")
+    explorer.settle()
+    assert explorer.parameters()["prompt"] == "Mia has the \N{REPLACEMENT CHARACTER}"
+    explorer.click_head(0, 1)
+    assert explorer.picked() == "Layer 0, head 1"

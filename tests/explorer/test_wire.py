@@ -1,6 +1,5 @@
 """A client that sends what no browser of ours sends: it gets nothing, and the log holds no traceback."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -272,6 +271,18 @@ def test_half_a_character_is_no_text(value: str) -> None:
         assert received(checked(message(state))) == []
 
 
+def test_half_an_emoji_in_a_box_is_replaced() -> None:
+    """Or the browser, which sends all values each time, could send nothing any more."""
+    whole = message(
+        WidgetState(id=identifier("prompt"), string_value="one \N{REPLACEMENT CHARACTER} two"),
+        WidgetState(id=identifier("dt"), bool_value=True),
+    )
+    half = whole.replace("\N{REPLACEMENT CHARACTER}".encode(), "\ud83e".encode(errors="surrogatepass"))
+    assert half != whole
+    assert checked(half) == whole
+    assert checked(half + b"\xff") == b""
+
+
 def test_a_message_holds_no_more_widgets_than_a_page() -> None:
     states = [WidgetState(id=identifier(str(each)), trigger_value=True) for each in range(MOST_WIDGETS + 9)]
     assert received(checked(message(*states))) == states[:MOST_WIDGETS]
@@ -313,7 +324,8 @@ def test_nothing_withheld_reaches_the_server() -> None:
     async def receive() -> Any:
         return sent.pop(0)
 
-    asyncio.run(PagesOnly(app)({"type": "websocket"}, receive, receive))
+    with pytest.raises(StopIteration):  # it has ended; nothing here waits, so it needs no loop
+        PagesOnly(app)({"type": "websocket"}, receive, receive).send(None)
     assert got == [
         {"type": "websocket.connect"},
         {"type": "websocket.receive", "bytes": stop},
