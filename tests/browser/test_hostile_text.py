@@ -87,10 +87,9 @@ def test_the_page_names_tokens_as_they_are(tab: Explorer, model: str, tmp_path: 
     with nothing_runs(page):
         link = {"model": model, "prompt": PROMPT, "query": LENGTH - 1, "view": "table"}
         tab.open("?" + urlencode(link))
-        tab.point_at(drawn := tab.pixels(), 0, LENGTH - 1, 1, LENGTH)
+        drawn = tab.pixels()
         for i, j in ((LENGTH - 1, 0), (12, 10), (LENGTH - 4, 1)):
-            tab.point_at(drawn, 2, i, j, LENGTH)
-            told = tab.tooltip()
+            told = told_at(tab, drawn, i, j)
             assert (told["query token"], told["key token"]) == (HOSTILE[i], HOSTILE[j])
             assert page.locator("#vg-tooltip-element td *").count() == 0
         over_the_text(tab, drawn)
@@ -115,6 +114,16 @@ def test_the_page_names_tokens_as_they_are(tab: Explorer, model: str, tmp_path: 
         page.keyboard.press("Escape")
         expect(page.get_by_test_id("stPopoverBody")).to_have_count(0)
         code_and_picture(tab, tmp_path)
+
+
+def told_at(tab: Explorer, drawn: Panels, i: int, j: int) -> dict[str, str]:
+    """The tooltip of a cell of the third panel, once it is there."""
+    for _ in range(20):
+        tab.point_at(drawn, 2, i, j, LENGTH)
+        told = tab.tooltip()
+        if (told.get("query i"), told.get("key j")) == (str(i), str(j)):
+            return told
+    raise AssertionError(f"Nothing is told of the cell {i}, {j}.")
 
 
 def over_the_text(tab: Explorer, drawn: Panels) -> None:
