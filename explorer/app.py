@@ -19,7 +19,7 @@ sys.path.insert(0, str(FOLDER.parent))  # so that `components` is found where no
 
 from explorer.guard import Guard  # noqa: E402
 from explorer.shell import pages  # noqa: E402
-from explorer.wire import WidgetsOnly  # noqa: E402
+from explorer.wire import PagesOnly  # noqa: E402
 
 
 def prepare_first_picture() -> None:
@@ -42,4 +42,4 @@ secrets_singleton.load_if_toml_exists()
 
 threading.Thread(target=prepare_first_picture, name="first picture", daemon=True).start()
 
-app = st.App(FOLDER / "main.py", routes=pages(), middleware=[Middleware(Guard), Middleware(WidgetsOnly)])
+app = st.App(FOLDER / "main.py", routes=pages(), middleware=[Middleware(Guard), Middleware(PagesOnly)])

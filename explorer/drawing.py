@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -35,8 +36,15 @@ def _arrow(table: Table) -> pa.Table:
 
 
 def plain(words: str) -> str:
-    """Escape text so that Markdown shows it as is: every ASCII punctuation mark may be escaped."""
-    return "".join(f"\\{mark}" if mark in _PUNCTUATION else mark for mark in words)
+    """Escape text so that Markdown shows it as is: every ASCII punctuation mark may be escaped.
+
+    Streamlit makes links, icons and its logo of what is left once the escapes are gone. An invisible mark
+    keeps the parts of such names from each other.
+    """
+    parted = _MADE_LATER.sub("\N{WORD JOINER}", words)
+    return "".join(f"\\{mark}" if mark in _PUNCTUATION else mark for mark in parted)
 
 
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+_MADE_LATER = re.compile(r"(?<=:)(?=//|streamlit:|material_)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
+"""Places in an address, in the name of an icon, and in that of the logo."""

@@ -387,3 +387,35 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
         expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
     for explorer in pages.values():
         explorer.page.context.close()
+
+
+def test_a_server_killed_during_a_run_comes_back_with_the_picture(browser: Browser, server: Server) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    explorer = Explorer(context.new_page(), server.address)
+    page = explorer.page
+    explorer.open()
+    explorer.type_prompt(KITE)
+    explorer.click_head(1, 3)
+    explorer.click_cell(0.1, 0.5)
+    words, address = explorer.described("panels"), page.url
+    prompt(page).fill("the " * 60_000)
+    prompt(page).press("Control+Enter")
+    stop, asked = (page.get_by_role("button", name=name) for name in ("Stop", "Run the prompt"))
+    expect(stop.or_(asked).first).to_be_visible()
+    if asked.is_visible():  # on a slow or busy machine the run would take long, and the page asks first
+        asked.click()
+    expect(page.get_by_text("Running the prompt")).to_be_visible()
+    server.kill()
+    expect(away(page)).to_be_visible()
+    server.start()
+    expect(away(page)).not_to_be_attached(timeout=60_000)
+    # The text of the run was not in the address yet.
+    expect(prompt(page)).to_have_value(KITE, timeout=60_000)
+    expect(explorer.chart("panels")).to_have_attribute("aria-label", words, timeout=60_000)
+    explorer.settle()
+    assert explorer.picked() == "Layer 1, head 3"
+    assert page.url == address
+    assert page.get_by_test_id("stException").count() == 0
+    explorer.click_head(0, 1)  # and it goes on
+    expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
+    context.close()

@@ -1,13 +1,8 @@
 """A client that sends what no browser of ours sends: it gets nothing, and the log holds no traceback."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
-from websockets.sync.client import ClientConnection, connect
 
 from components.charts import Window
 from components.ssd import KINDS
 from explorer.picks import head_of, point_of, position_of, window_of
-from explorer.wire import CHARTS, FORMS, checked
-from tests.explorer.conftest import ROOT
+from explorer.settings import Settings
+from explorer.wire import (
+    CHARTS,
+    FORMS,
+    LONGEST_NAME,
+    LONGEST_QUERY,
+    MOST_HASHES,
+    MOST_IN_A_LIST,
+    MOST_WIDGETS,
+    PagesOnly,
+    checked,
+)
+from tests.explorer.client import connected
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
@@ -69,7 +73,7 @@ def test_what_counts_nothing_is_no_position(value: Any) -> None:
 
 
 def identifier(key: str) -> str:
-    return f"$$ID-0123abcd-{key}"
+    return f"$$ID-{'0123abcd' * 4}-{key}"
 
 
 def message(*states: WidgetState) -> bytes:
@@ -144,6 +148,191 @@ def test_any_bytes_become_a_message(data: bytes) -> None:
     received(checked(data))
 
 
+NEEDED = [
+    BackMsg(stop_script=True),
+    BackMsg(app_heartbeat=True),
+    BackMsg(rerun_script={"page_name": "generate"}),
+]
+FOR_DEVELOPERS = [
+    BackMsg(clear_cache=True),
+    BackMsg(set_run_on_save=True),
+    BackMsg(load_git_info=True),
+    BackMsg(debug_disconnect_websocket=True),
+    BackMsg(debug_shutdown_runtime=True),
+    BackMsg(),
+]
+
+
+def test_messages_for_developers_are_withheld() -> None:
+    for sent in NEEDED:
+        assert checked(sent.SerializeToString()) == sent.SerializeToString()
+    for sent in FOR_DEVELOPERS:
+        assert checked(sent.SerializeToString()) == b""
+    known = {field.name for field in BackMsg.DESCRIPTOR.fields}
+    told = {str(sent.WhichOneof("type")) for sent in [*NEEDED, *FOR_DEVELOPERS]}
+    assert known - told == {"file_urls_request", "backend_operation_request"}, (
+        "Does a page need the new ones?"
+    )
+
+
+def asked(payload: str, **fields: Any) -> bytes:
+    sent = BackMsg()
+    sent.backend_operation_request.request_id = "1"
+    getattr(sent.backend_operation_request, payload).SetInParent()
+    for name, value in fields.items():
+        setattr(getattr(sent.backend_operation_request, payload), name, value)
+    return bytes(sent.SerializeToString())
+
+
+def test_of_operations_only_a_download_passes() -> None:
+    download = asked("deferred_file", file_id="0123456789abcdef" * 2)
+    assert checked(download) == download
+    for payload in ("install_skills", "dismiss_skills_nudge", "dataframe_chunk"):
+        assert checked(asked(payload)) == b""
+    for file_id in ("", "../x", "0123456789ABCDEF" * 2, "0" * 33, "0" * 32 + "\n"):
+        assert checked(asked("deferred_file", file_id=file_id)) == b""
+    assert checked(BackMsg(backend_operation_request={"request_id": "1"}).SerializeToString()) == b""
+
+
+def test_an_upload_asks_for_few_addresses() -> None:
+    few, many = (
+        BackMsg(file_urls_request={"request_id": "1", "file_names": ["a.txt"] * count}).SerializeToString()
+        for count in (MOST_IN_A_LIST, MOST_IN_A_LIST + 1)
+    )
+    assert (checked(few), checked(many)) == (few, b"")
+
+
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [("query_string", LONGEST_QUERY), ("page_name", LONGEST_NAME), ("page_script_hash", LONGEST_NAME)],
+)
+def test_what_is_too_long_beside_the_widgets_is_dropped(field: str, most: int) -> None:
+    prompt = WidgetState(id=identifier("prompt"), string_value="Mia")
+    for length in (most, most + 1):
+        sent = BackMsg()
+        sent.rerun_script.widget_states.widgets.append(prompt)
+        setattr(sent.rerun_script, field, "x" * length)
+        got = BackMsg.FromString(checked(sent.SerializeToString())).rerun_script
+        assert len(getattr(got, field)) == (length if length == most else 0)
+        assert list(got.widget_states.widgets) == [prompt]
+
+
+def test_what_a_browser_says_of_itself_is_short() -> None:
+    context = {"timezone": "x" * 1001, "locale": "en", "url": "http://" + "x" * 1000, "color_scheme": "dark"}
+    sent = BackMsg(rerun_script={"context_info": context, "cached_message_hashes": ["x"] * (MOST_HASHES + 1)})
+    got = BackMsg.FromString(checked(sent.SerializeToString())).rerun_script
+    assert not got.cached_message_hashes
+    assert (got.context_info.locale, got.context_info.color_scheme) == ("en", "dark")
+    assert not got.context_info.HasField("timezone")
+    assert not got.context_info.HasField("url")
+
+
+def test_an_absurd_fragment_runs_nothing() -> None:
+    assert checked(BackMsg(rerun_script={"fragment_id": "x" * 1001}).SerializeToString()) == b""
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        WidgetState(id=identifier("x" * 101), trigger_value=True),
+        WidgetState(id=identifier("model"), string_value="x" * 1001),
+        WidgetState(id=identifier("sort"), string_array_value={"data": ["a"] * 101}),
+        WidgetState(id=identifier("sort"), string_array_value={"data": ["a" * 1001]}),
+        WidgetState(id=identifier("time"), double_array_value={"data": [1.0] * 101}),
+        WidgetState(id=identifier("time"), double_array_value={"data": [float("nan")]}),
+        WidgetState(id=identifier("upload"), file_uploader_state_value={"uploaded_file_info": [{}] * 101}),
+        WidgetState(id=identifier("panels"), string_value='{"selection": {"x": "' + "x" * 100_000 + '"}}'),
+    ],
+)
+def test_no_widget_sends_so_much(state: WidgetState) -> None:
+    assert received(checked(message(state))) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "session", "prompt", "$$ID", "$$ID-", "$$ID-0123-prompt"),
+        *map(identifier, ("", "a b", "prompt\n", "::prompt")),
+        *(identifier("prompt").upper(), f" {identifier('prompt')}"),
+    ],
+)
+def test_what_is_no_identifier_is_no_widget(name: str) -> None:
+    """Streamlit would take it for a key of the session's state."""
+    assert received(checked(message(WidgetState(id=name)))) == []
+    assert received(checked(message(WidgetState(id=name, string_value="x")))) == []
+
+
+@pytest.mark.parametrize("value", [r"\ud800", r"a\udc00b", r"\udc00\ud800"])
+def test_half_a_character_is_no_text(value: str) -> None:
+    """No page could be sent it, so the page that shows it would break."""
+    for text in (f'[{{"event": "found", "value": "{value}"}}]', f'[{{"event": "found", "{value}": 1}}]'):
+        json.loads(text)
+        state = WidgetState(id=identifier("keeper__events"), json_trigger_value=text)
+        assert received(checked(message(state))) == []
+
+
+def test_half_an_emoji_in_a_box_is_replaced() -> None:
+    """Or the browser, which sends all values each time, could send nothing any more."""
+    whole = message(
+        WidgetState(id=identifier("prompt"), string_value="one \N{REPLACEMENT CHARACTER} two"),
+        WidgetState(id=identifier("dt"), bool_value=True),
+    )
+    half = whole.replace("\N{REPLACEMENT CHARACTER}".encode(), "\ud83e".encode(errors="surrogatepass"))
+    assert half != whole
+    assert checked(half) == whole
+    assert checked(half + b"\xff") == b""
+
+
+def test_a_message_holds_no_more_widgets_than_a_page() -> None:
+    states = [WidgetState(id=identifier(str(each)), trigger_value=True) for each in range(MOST_WIDGETS + 9)]
+    assert received(checked(message(*states))) == states[:MOST_WIDGETS]
+
+
+def test_a_hosted_copy_takes_no_longer_prompt_than_its_box_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosted = Settings.from_environment({"EXPLORER_HOSTED": "1"})
+    long = WidgetState(id=identifier("prompt"), string_value="x" * 1_000_000)
+    assert received(checked(message(long))) == [long]
+    monkeypatch.setattr("explorer.wire.settings", lambda: hosted)
+    assert received(checked(message(long))) == []
+    long.string_value = long.string_value[: hosted.most_characters]
+    assert received(checked(message(long))) == [long]
+
+
+def test_what_is_too_long_for_the_server_stays_unread() -> None:
+    data = message(WidgetState(id=identifier("prompt"), string_value="x" * 25_000_001))
+    assert checked(data) is data
+
+
+def test_nothing_withheld_reaches_the_server() -> None:
+    """Not even as an empty message, which it would log; nor a text, on which it raises."""
+    stop = BackMsg(stop_script=True).SerializeToString()
+    sent: list[dict[str, Any]] = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "bytes": BackMsg(clear_cache=True).SerializeToString()},
+        {"type": "websocket.receive", "bytes": b""},
+        {"type": "websocket.receive", "bytes": b"\xff"},
+        {"type": "websocket.receive", "text": "text"},
+        {"type": "websocket.receive", "bytes": stop},
+        {"type": "websocket.disconnect"},
+    ]
+    got: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while not got or got[-1]["type"] != "websocket.disconnect":
+            got.append(await receive())
+
+    async def receive() -> Any:
+        return sent.pop(0)
+
+    with pytest.raises(StopIteration):  # it has ended; nothing here waits, so it needs no loop
+        PagesOnly(app)({"type": "websocket"}, receive, receive).send(None)
+    assert got == [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "bytes": stop},
+        {"type": "websocket.disconnect"},
+    ]
+
+
 def test_the_form_of_every_widget_is_known(page: AppTest) -> None:
     """Or its value would not arrive."""
     page.session_state.lists = page.session_state.copy_link = page.session_state.export = True
@@ -175,73 +364,6 @@ def registered(page: AppTest) -> dict[str, str]:
     return {
         name.split("-", maxsplit=2)[-1].rpartition(":")[2]: each.value_type for name, each in metadata.items()
     }
-
-
-class Client:
-    """A session of the real app, spoken to without a browser."""
-
-    def __init__(self, connection: ClientConnection, page_name: str) -> None:
-        self.connection, self.page_name = connection, page_name
-        self.widgets: dict[str, str] = {}
-        self.described = ""
-        self.exceptions: list[str] = []
-
-    def rerun(self, *states: WidgetState, query: str = "") -> None:
-        """Send values, and read what comes until the script has ended."""
-        sent = BackMsg()
-        sent.rerun_script.widget_states.widgets.extend(states)
-        sent.rerun_script.query_string, sent.rerun_script.page_name = query, self.page_name
-        self.connection.send(bytes(sent.SerializeToString()))
-        while True:
-            got = ForwardMsg()
-            got.ParseFromString(self.connection.recv(timeout=60))
-            kind = got.WhichOneof("type")
-            if kind == "delta":
-                self._read(getattr(got.delta, got.delta.WhichOneof("type")))
-            if kind == "script_finished":
-                return
-
-    def _read(self, element: Any) -> None:
-        """What is said, and which widgets there are, in an element or a block."""
-        kind = element.WhichOneof("type")
-        if kind == "exception":
-            self.exceptions.append(f"{element.exception.type}: {element.exception.message}")
-        if kind == "bidi_component" and element.bidi_component.component_name == "live_alt":
-            self.described = element.bidi_component.json
-        name = getattr(getattr(element, kind or "", None), "id", "")
-        if name.startswith("$$ID"):
-            self.widgets[name] = name.split("-", maxsplit=2)[-1]
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("server") / "log.txt"
-
-
-@pytest.fixture(scope="module")
-def port(log: Path) -> Iterator[int]:
-    """The real app, served."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        number = int(free.getsockname()[1])
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "explorer" / "app.py")]
-    options = ["--server.port", str(number), "--server.headless", "true"]
-    with log.open("w") as file:
-        server = subprocess.Popen(
-            [*command, *options], cwd=log.parent, stdout=file, stderr=subprocess.STDOUT, env=os.environ
-        )
-        try:
-            for _ in range(240):
-                try:
-                    urllib.request.urlopen(f"http://localhost:{number}/_stcore/health", timeout=5).close()
-                    break
-                except OSError:
-                    assert server.poll() is None, log.read_text()
-                    time.sleep(0.25)
-            yield number
-        finally:
-            server.terminate()
-            server.wait(timeout=20)
 
 
 SELECTIONS = [
@@ -294,9 +416,7 @@ SHOWN = {
 
 @pytest.mark.parametrize("page_name", SHOWN)
 def test_forged_values_give_nothing_and_leave_no_traceback(port: int, log: Path, page_name: str) -> None:
-    address = f"ws://localhost:{port}/_stcore/stream"
-    with connect(address, subprotocols=["streamlit"], max_size=None) as connection:
-        client = Client(connection, page_name)
+    with connected(port, page_name) as client:
         client.rerun(query="view=gallery&prompt=" + "word%20" * 300)
         for name, key in list(client.widgets.items()):
             if key in {"lists", "generate"}:

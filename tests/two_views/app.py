@@ -7,8 +7,8 @@ from starlette.middleware import Middleware
 
 from explorer.guard import Guard
 from explorer.shell import pages
-from explorer.wire import WidgetsOnly
+from explorer.wire import PagesOnly
 
 MAIN = Path(__file__).with_name("main.py")
 
-app = st.App(MAIN, routes=pages(), middleware=[Middleware(Guard), Middleware(WidgetsOnly)])
+app = st.App(MAIN, routes=pages(), middleware=[Middleware(Guard), Middleware(PagesOnly)])
