@@ -123,8 +123,8 @@ def _what_a_page_holds(capture: Capture, place: Place) -> str:
     )
     if not _is_at_hand(capture):
         return (
-            f"{what}. The text is too long to keep the other layers; `mamba2-explorer snapshot` runs it again "
-            "for them."
+            f"{what}. The text is too long to keep the other layers; `mamba2-explorer snapshot` runs it "
+            "again for them."
         )
     return f"{what}, then the other layers in their order until it is full. It says which it lacks."
 
