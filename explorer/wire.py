@@ -59,6 +59,9 @@ _KEYS = {
 FORMS = {key: form for form, keys in _KEYS.items() for key in keys}
 """The form of each widget's value by the widget's key within its view. All other keys are buttons."""
 
+_COMPONENTS = frozenset({"keeper", "live_alt", "passage", "head_map_hand", "panels_hand"})
+"""The keys of components of ours. They tell events, under a key of their own, and have no value."""
+
 _LEVELS = 4
 """Nesting of a selection: the object, its selections, the points of one, their fields."""
 
@@ -79,9 +82,11 @@ _TEXTS = frozenset({"prompt", "continued_prompt"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HALF_IN_BYTES = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 """Three bytes, as many as of what replaces it, so lengths in the message stay true."""
-_FILE_ID = re.compile("[0-9a-f]{32}")
+_HASH = re.compile("[0-9a-f]{32}")
+"""Streamlit's identifier of a fragment, and of a file that is made when its button is pressed."""
 _WIDGET_ID = re.compile(
-    r"(\$\$STREAMLIT_INTERNAL_KEY_)?\$\$ID-[0-9a-f]{32}-(?P<view>[a-z0-9]+:)?(?P<key>\w{1,100})", re.ASCII
+    r"(?P<events>\$\$STREAMLIT_INTERNAL_KEY_)?\$\$ID-[0-9a-f]{32}-(?P<view>[a-z0-9]+:)?(?P<key>\w{1,100})",
+    re.ASCII,
 )
 """Streamlit takes any other identifier for a key of the session's state, and raises if there is none."""
 
@@ -140,7 +145,7 @@ def _asks_for_a_download(request: BackendOperationRequest) -> bool:
     """Whether this asks for a file that is made when its button is pressed. No page asks for more."""
     return (
         request.WhichOneof("payload") == "deferred_file"
-        and _FILE_ID.fullmatch(request.deferred_file.file_id) is not None
+        and _HASH.fullmatch(request.deferred_file.file_id) is not None
         and max(len(request.request_id), len(request.session_id)) <= LONGEST_NAME
     )
 
@@ -148,8 +153,8 @@ def _asks_for_a_download(request: BackendOperationRequest) -> bool:
 def _checked_rerun(data: bytes, message: BackMsg) -> bytes:
     """A rerun, without what no page can have sent."""
     state = message.rerun_script
-    if len(state.fragment_id) > LONGEST_NAME:
-        return b""  # without it, the whole page would run
+    if state.fragment_id and not _HASH.fullmatch(state.fragment_id):
+        return b""  # Streamlit would log it, as it is
     changed = _drop_too_long(state)
     widgets = state.widget_states.widgets
     good = [widget for widget in widgets[:MOST_WIDGETS] if _well_formed(widget)]
@@ -188,6 +193,8 @@ def _well_formed(state: WidgetState) -> bool:
     if named is None:
         return False
     key = named["key"]
+    if key in _COMPONENTS or (named["events"] and key not in FORMS):
+        return False
     form = state.WhichOneof("value")
     if form is None:  # the widget was emptied
         return True

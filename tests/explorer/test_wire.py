@@ -227,8 +227,19 @@ def test_what_a_browser_says_of_itself_is_short() -> None:
     assert not got.context_info.HasField("url")
 
 
-def test_an_absurd_fragment_runs_nothing() -> None:
-    assert checked(BackMsg(rerun_script={"fragment_id": "x" * 1001}).SerializeToString()) == b""
+def test_only_the_name_of_a_fragment_runs_one() -> None:
+    known = BackMsg(rerun_script={"fragment_id": "0123abcd" * 4}).SerializeToString()
+    assert checked(known) == known
+    for name in ("x" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n", "a line\nin the log"):
+        assert checked(BackMsg(rerun_script={"fragment_id": name}).SerializeToString()) == b""
+
+
+@pytest.mark.parametrize("key", ["keeper", "live_alt", "passage", "left:panels_hand", "head_map_hand"])
+def test_a_component_has_no_value_of_its_own(key: str) -> None:
+    internal = f"$$STREAMLIT_INTERNAL_KEY_{identifier('live_alt__events')}"
+    for form in ALL_FORMS:
+        assert received(checked(message(a_value(form, WidgetState(id=identifier(key)))))) == []
+        assert received(checked(message(a_value(form, WidgetState(id=internal))))) == []
 
 
 @pytest.mark.parametrize(
