@@ -10,11 +10,13 @@ and browser share the machine. Hosted mode, the embedded model.
 
 import argparse
 import asyncio
+import json
 import random
 import statistics
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +29,9 @@ from benchmarks.browser import APP, chromium, serving
 from benchmarks.measure import print_table
 from benchmarks.page import head_cells, type_prompt
 from benchmarks.visitor import Answer, Visitor, visiting
+from explorer.jobs import UNWATCHED_SECONDS
+
+COUNTED = Path(__file__).with_name("counted_app.py")
 
 PICK_SECONDS, PROMPT_SECONDS = 5.0, 60.0
 ARRIVE_SECONDS = 5.0
@@ -199,28 +204,35 @@ def load(people: int, seconds: float) -> None:
 
 
 def soak(prompts: int) -> None:
-    """Print the server's memory and threads over many prompts and picks in one session."""
-    with serving(APP, EXPLORER_HOSTED="1") as address:
+    """Print the server's memory, and its model's hooks and its threads, over many prompts and picks."""
+    rows: list[list[object]] = []
+    with serving(COUNTED, EXPLORER_HOSTED="1") as address:
         process = psutil.Process(_server_at(address))
-        rows: list[list[object]] = []
+
+        def note(number: int) -> None:
+            with urllib.request.urlopen(f"{address}/counts") as answer:
+                counts = json.load(answer)
+            memory = f"{process.memory_info().rss / 1e6:,.0f}"
+            rows.append([number, number * PICKS_EACH, memory, counts["hooks"], counts["threads"]])
 
         async def use() -> None:
             draw = random.Random(0)
             async with visiting(address) as visitor:
                 await visitor.open()
-                for number in range(prompts + 1):
-                    if number % (prompts // 10) == 0:
-                        memory = f"{process.memory_info().rss / 1e6:,.0f}"
-                        rows.append([number, number * PICKS_EACH, memory, process.num_threads()])
+                for number in range(prompts):
+                    if number % max(prompts // 10, 1) == 0:
+                        await asyncio.to_thread(note, number)
                     answers = [await visitor.type_prompt(new_prompt(draw))]
                     for _ in range(PICKS_EACH):
                         picked = await visitor.pick_head(draw.randrange(LAYERS), draw.randrange(HEADS))
                         answers.append(picked)
                     if wrong := [each for answer in answers for each in answer.exceptions]:
                         raise SystemExit(f"After {number} prompts: {wrong[0]}")
+            await asyncio.sleep(2 * UNWATCHED_SECONDS)
+            await asyncio.to_thread(note, prompts)
 
         asyncio.run(use())
-    print_table(["prompts", "picks", "memory, MB", "threads"], rows)
+    print_table(["prompts", "picks", "memory, MB", "hooks", "threads"], rows)
 
 
 def _server_at(address: str) -> int:
