@@ -300,7 +300,7 @@ def test_a_message_holds_no_more_widgets_than_a_page() -> None:
 
 
 def test_a_hosted_copy_takes_no_longer_prompt_than_its_box_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    hosted = Settings.from_environment({"EXPLORER_HOSTED": "1"})
+    hosted = Settings(hosted=True)
     long = WidgetState(id=identifier("prompt"), string_value="x" * 1_000_000)
     assert received(checked(message(long))) == [long]
     monkeypatch.setattr("explorer.wire.settings", lambda: hosted)
