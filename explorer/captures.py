@@ -28,7 +28,7 @@ from explorer.line import line
 from explorer.models import bridge, encoded
 from explorer.settings import settings
 from explorer.subject import BY_KEY, Subject
-from explorer.threads import use_threads
+from explorer.threads import side_by_side, use_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,7 +152,12 @@ def capture(subject: Subject, _report: Report = no_report) -> Capture:
     if at_once == len(every):
         held, kept, began = _hold(subject, every, _report)
         notes = kept.notes
-        measures = measure_table({place: each.terms for place, each in held.items()})
+        tables = side_by_side(
+            lambda place: measure_table({place: held[place].terms}),
+            every,
+            len(texts) ** 2 * sum(bridge(model).heads.values()),
+        )
+        measures = pd.concat(tables, ignore_index=True)
         _remember(model, began, len(texts))
     else:  # read and drop each layer; those in use run again one by one
         summaries, notes = [], []

@@ -17,7 +17,7 @@ from explorer.cache_by_bytes import CacheByBytes
 from explorer.captures import PIECE_TOKENS, Capture, layer_of, terms_of
 from explorer.models import bridge
 from explorer.subject import BY_KEY, Subject
-from explorer.threads import use_threads
+from explorer.threads import side_by_side, use_threads
 
 if TYPE_CHECKING:
     from components.charts import HeadCells, SpanSums, Window
@@ -44,7 +44,11 @@ def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:
         return capture.small
     if capture not in _small:
         tiles = gallery_tiles(len(capture.measures))
-        every = [attention_tiles(terms_of(capture, place), tiles) for place in capture.places]
+        every = side_by_side(
+            lambda place: attention_tiles(terms_of(capture, place), tiles),
+            capture.places,
+            capture.length**2 * len(capture.measures),
+        )
         _small[capture] = np.concatenate(every)
     return _small[capture]
 

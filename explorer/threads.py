@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 SMALL_WORK = 2e8
 """Parameters times tokens. Below, one thread is nearly as fast as several, and faster on a busy machine."""
@@ -28,3 +34,23 @@ def use_threads(work: int | float) -> None:
 
     cores = _cores()  # before anything is set
     torch.set_num_threads(cores if work > SMALL_WORK else 1)
+
+
+FEW_ENTRIES = 10**6
+"""Entries of matrices. Below, starting threads takes longer than they save."""
+
+
+def side_by_side(make: Callable[[Item], Result], items: Sequence[Item], entries: int) -> list[Result]:
+    """What `make` returns for each of the items, such as layers, made on all cores at once.
+
+    `entries`: those of all matrices that this reads. Operations of one layer are too small for two threads.
+    """
+    if entries < FEW_ENTRIES:
+        return [make(item) for item in items]
+
+    def alone(item: Item) -> Result:
+        use_threads(0)
+        return make(item)
+
+    with ThreadPoolExecutor(_cores()) as pool:
+        return list(pool.map(alone, items))
