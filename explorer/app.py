@@ -31,8 +31,8 @@ def prepare_first_picture() -> None:
 
     with suppress(ModelLoadError):
         capture(Subject(DEMO, PRESETS[0].prompt))
-    # Streamlit collects garbage after every run of a script. The imports have created hundreds of thousands
-    # of permanent objects, and scanning them takes longer than the run itself.
+    # The imports have created hundreds of thousands of permanent objects. To search them for garbage takes
+    # longer than a run of the page.
     gc.freeze()
 
 
