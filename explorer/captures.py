@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from components.charts import Spans
     from components.ssd import MixerTerms
 
-CAPTURES_HELD = 48
+CAPTURES_HELD = 40
 """Captures, with what was made of them: a text for each visitor of a full room, and some to go back to."""
 HELD_BYTES = round(settings().capture_gigabytes * 1e9)
 """Limit for the cached terms of all texts, and for what one run keeps."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from components.ssd import Statistic
 
 FIGURES_HELD = 1024
-CELLS_BYTES = 4 * 10**6
-"""Limit for the cells of one capture that somebody has looked at: ten pictures of 128 tiles."""
+CELLS_BYTES = 10**6
+"""Limit for the cells of one capture that somebody has looked at: ten pictures of 64 tokens."""
 LOCKED_TOKENS = 2048
 """Longest text with one colour scale for all layers, which requires reading all their heads."""
 OVERVIEW_TILES = 64
