@@ -27,7 +27,7 @@ from playwright.sync_api import Error, Page
 
 from benchmarks.browser import APP, chromium, serving
 from benchmarks.measure import print_table
-from benchmarks.page import head_cells
+from benchmarks.page import LONG_TASKS, head_cells
 from benchmarks.visitor import Answer, Visitor, visiting
 from explorer.jobs import UNWATCHED_SECONDS
 
@@ -44,13 +44,6 @@ LAYERS, HEADS = 4, 8
 
 NAMES = ("Leo", "Mia", "Ben", "Eva")
 PLACES = ("garden", "kitchen", "library", "tower")
-
-WATCH = """() => {
-    window.blocked = [];
-    new PerformanceObserver(list => {
-        for (const task of list.getEntries()) window.blocked.push(task.duration);
-    }).observe({type: 'longtask'});
-}"""
 
 
 @dataclass
@@ -178,7 +171,7 @@ def load(people: int, seconds: float) -> None:
                 page.goto(address)
                 page.wait_for_selector('[data-test-script-state="notRunning"]', state="attached")
                 page.wait_for_timeout(1500)
-                page.evaluate(WATCH)
+                page.evaluate(LONG_TASKS)
                 memory.start()
                 working = pool.submit(room, address, people, seconds, ARRIVE_SECONDS)
                 wrong = witness(page, working)

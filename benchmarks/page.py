@@ -76,7 +76,7 @@ IDLE = """written => new Promise((done, missed) => {
     };
     for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, press, {once: true, capture: true});
 })"""
-HOVER = """() => {
+LONG_TASKS = """() => {
     window.blocked = [];
     new PerformanceObserver(list => {
         for (const task of list.getEntries()) window.blocked.push(task.duration);
@@ -220,7 +220,7 @@ def hover(page: Page, moves: int = 150) -> tuple[list[float], int]:
     box = canvas.bounding_box()
     if box is None:
         raise SystemExit("The panels are not drawn.")
-    page.evaluate(HOVER)
+    page.evaluate(LONG_TASKS)
     for move in range(moves):
         across, down = 0.02 + 0.25 * (move * 37 % 100) / 100, 0.1 + 0.4 * (move * 61 % 100) / 100
         page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["height"] * down)

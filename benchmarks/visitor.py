@@ -14,6 +14,7 @@ import websockets
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.typing import Subprotocol
 
 _MOST_BYTES = 2**28
 _clicks = itertools.count(1)
@@ -130,7 +131,7 @@ async def visiting(address: str, cookies: str = "") -> AsyncIterator[Visitor]:
     url = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
     async with websockets.connect(
         url,
-        subprotocols=["streamlit"],  # type: ignore[list-item]
+        subprotocols=[Subprotocol("streamlit")],
         additional_headers={"Cookie": cookies} if cookies else {},
         max_size=_MOST_BYTES,
         open_timeout=120,
