@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Locator, Page, Response, expect
 from benchmarks.browser import APP
 from components.demo.presets import PRESETS
 from explorer.address import NO_TEXT
-from tests.browser.conftest import Explorer, listening, without_errors
+from tests.browser.conftest import Explorer, listening, new_tab, without_errors
 
 pytestmark = pytest.mark.browser
 
@@ -79,20 +79,18 @@ def test_where_a_long_prompt_is_not_a_sentence_says_so(explorer: Explorer, brows
     link = explorer.copied_link()
     assert {"text", "window", "query"} <= set(parse_qs(urlsplit(link).query))
     expect(explorer.page.get_by_text("in this browser tab only")).to_be_visible()
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    other = Explorer(context.new_page(), explorer.address)
+    other = Explorer(new_tab(browser), explorer.address)
     other.open(link.removeprefix(explorer.address).lstrip("/"))
     expect(other.page.get_by_text(NO_TEXT)).to_have_count(1)
     expect(prompt(other.page)).to_have_value(PRESETS[0].prompt)
     assert other.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
     assert not {"text", "window"} & set(other.parameters())
     assert other.parameters()["query"] == str(PRESETS[0].query)
-    context.close()
+    other.page.context.close()
 
 
 def test_a_browser_that_keeps_nothing_says_so(browser: Browser, address: str) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    forgetful = Explorer(context.new_page(), address)
+    forgetful = Explorer(new_tab(browser), address)
     forgetful.page.add_init_script(
         "Object.defineProperty(window, 'sessionStorage', { get() { throw new Error('forbidden'); } })"
     )
@@ -101,7 +99,7 @@ def test_a_browser_that_keeps_nothing_says_so(browser: Browser, address: str) ->
         forgetful.type_prompt(LONG)
         reload(forgetful)
         expect(forgetful.page.get_by_text(NO_TEXT)).to_have_count(1)
-    context.close()
+    forgetful.page.context.close()
 
 
 def test_a_full_storage_makes_room_for_the_newest_text(explorer: Explorer) -> None:
@@ -355,8 +353,7 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
     pages: dict[str, Explorer] = {}
     before: dict[str, tuple[str, str]] = {}
     for scheme in ("light", "dark"):
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-        explorer = pages[scheme] = Explorer(context.new_page(), server.address)
+        explorer = pages[scheme] = Explorer(new_tab(browser, color_scheme=scheme), server.address)
         explorer.open()
         explorer.type_prompt(LONG)
         explorer.click_head(1, 3)
@@ -390,8 +387,7 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
 
 
 def test_a_server_killed_during_a_run_comes_back_with_the_picture(browser: Browser, server: Server) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    explorer = Explorer(context.new_page(), server.address)
+    explorer = Explorer(new_tab(browser), server.address)
     page = explorer.page
     explorer.open()
     explorer.type_prompt(KITE)
@@ -418,4 +414,4 @@ def test_a_server_killed_during_a_run_comes_back_with_the_picture(browser: Brows
     assert page.get_by_test_id("stException").count() == 0
     explorer.click_head(0, 1)  # and it goes on
     expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
-    context.close()
+    page.context.close()
