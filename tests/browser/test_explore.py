@@ -142,13 +142,13 @@ def test_a_pointer_dragged_above_the_diagonal_points_at_no_cell(explorer: Explor
 
 
 def test_a_brush_opens_just_the_cells_that_it_touches(explorer: Explorer) -> None:
-    for panel in range(3):
-        for one, other in (((14, 4), (21, 9)), ((25, 12), (17, 3)), ((20, 2), (22, 18))):
-            places = [((j + 0.5) / LENGTH, (i + 0.5) / LENGTH) for i, j in (one, other)]
-            explorer.brush(panel, places[0], places[1])
-            (first, last), (first_key, last_key) = map(sorted, zip(one, other, strict=True))
-            assert explorer.windows() == [[first, last, first_key, last_key]]
-            explorer.back_to(0)
+    down, up, across = ((14, 4), (21, 9)), ((25, 12), (17, 3)), ((20, 2), (22, 18))
+    for panel, (one, other) in ((0, down), (0, up), (0, across), (1, up), (2, across)):
+        places = [((j + 0.5) / LENGTH, (i + 0.5) / LENGTH) for i, j in (one, other)]
+        explorer.brush(panel, places[0], places[1])
+        (first, last), (first_key, last_key) = map(sorted, zip(one, other, strict=True))
+        assert explorer.windows() == [[first, last, first_key, last_key]]
+        explorer.back_to(0)
 
 
 def test_a_bad_model_leaves_the_app_usable(explorer: Explorer) -> None:

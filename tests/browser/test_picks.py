@@ -105,16 +105,16 @@ def test_a_long_prompt_stays_out_of_the_link_and_the_menu_says_so(explorer: Expl
     expect(explorer.page.get_by_text("left out")).to_be_visible()
 
 
-def test_exported_pictures_show_the_panels(explorer: Explorer) -> None:
-    image = Image.open(explorer.download("PNG"))
+def test_exported_pictures_show_the_panels(sight: Explorer) -> None:
+    image = Image.open(sight.download("PNG"))
     assert image.width >= 1200
     assert len(image.convert("RGB").getcolors(1 << 24)) > 50
-    assert explorer.download("SVG").read_text().startswith("<svg")
+    assert sight.download("SVG").read_text().startswith("<svg")
 
 
-def test_the_exported_page_draws_without_a_network(explorer: Explorer) -> None:
-    file = explorer.download("HTML")
-    context = explorer.page.context.browser.new_context(offline=True)
+def test_the_exported_page_draws_without_a_network(sight: Explorer) -> None:
+    file = sight.download("HTML")
+    context = sight.page.context.browser.new_context(offline=True)
     page = context.new_page()
     page.set_content(file.read_text())
     expect(page.locator("#chart :is(canvas, svg)").first).to_be_visible()
@@ -123,20 +123,21 @@ def test_the_exported_page_draws_without_a_network(explorer: Explorer) -> None:
     context.close()
 
 
-def test_exported_numbers_are_the_engine_s(explorer: Explorer) -> None:
+def test_exported_numbers_are_the_engine_s(sight: Explorer) -> None:
     preset = PRESETS[0]
     _, cache = load_bridge("demo").run_with_cache(preset.prompt)
     M = effective_attention(cache.ssd_terms(preset.layer), heads=[preset.head])[0, 0].numpy()
-    archive = np.load(explorer.download("NPZ"), allow_pickle=False)
+    archive = np.load(sight.download("NPZ"), allow_pickle=False)
     np.testing.assert_array_equal(archive["attention"], M)
     assert archive["model"] == "demo"
-    table = pd.read_csv(explorer.download("CSV"), comment="#", index_col=0)
+    table = pd.read_csv(sight.download("CSV"), comment="#", index_col=0)
     np.testing.assert_array_equal(table.to_numpy(np.float32), M)
 
 
-def test_the_shown_program_runs(explorer: Explorer) -> None:
-    explorer.page.get_by_role("button", name="Export").click()
-    code = explorer.page.get_by_test_id("stPopoverBody").get_by_test_id("stCode").inner_text()
+def test_the_shown_program_runs(sight: Explorer) -> None:
+    sight.page.get_by_role("button", name="Export").click()
+    code = sight.page.get_by_test_id("stPopoverBody").get_by_test_id("stCode").inner_text()
+    sight.page.keyboard.press("Escape")
     ran = subprocess.run(
         [sys.executable, "-c", code.replace("\xa0", " ")], capture_output=True, text=True, timeout=120
     )

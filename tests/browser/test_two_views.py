@@ -47,7 +47,7 @@ def two_views(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def views(browser: Browser, two_views: str) -> Iterator[tuple[View, View]]:
     page = new_tab(browser, viewport={"width": 1920, "height": 1000})
     with without_errors(page):
