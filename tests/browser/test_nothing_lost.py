@@ -371,6 +371,7 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
         else:
             explorer.click_cell(0.1, 0.5)
         before[scheme] = explorer.described("panels"), explorer.page.url
+        explorer.page.evaluate("window.first = true")
     page = pages["dark"].page
     prompt(page).fill("the " * 60_000)
     prompt(page).press("Control+Enter")
@@ -393,6 +394,7 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
     server.start()
     for scheme, explorer in pages.items():
         page = explorer.page
+        page.wait_for_function("!window.first", timeout=60_000)  # what the dead server drew has given way
         expect(away(page)).not_to_be_attached(timeout=60_000)
         # The text of the run was not in the address yet.
         expect(prompt(page)).to_have_value(prompts[scheme], timeout=60_000)
