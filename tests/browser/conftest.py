@@ -32,11 +32,11 @@ HELD = 50
 WATCH = """
 {
     window.happened = 0;  // how much of what the page shows, or may change what it shows
-    window.unanswered = 0;  // how often the server was asked since it last said something
+    window.awaited = false;  // whether the server was asked for a run that has not finished
     const note = () => { window.happened += 1; };
     const after = (owner, name, act) => {
         const own = owner[name];
-        owner[name] = function (...given) { act(this); return own.apply(this, given); };
+        owner[name] = function (...given) { act(this, ...given); return own.apply(this, given); };
     };
     for (const name of ["clearRect", "fillRect", "fill", "stroke", "fillText", "drawImage"]) {
         after(CanvasRenderingContext2D.prototype, name, note);
@@ -51,15 +51,21 @@ WATCH = """
     new MutationObserver((changes) => changes.every(isTooltip) || note()).observe(document, {
         subtree: true, childList: true, attributes: true, characterData: true,
     });
+    // A message to the server begins with the number of its kind. That a run has finished, and how, are the
+    // last two bytes of a short one from it: see Streamlit's BackMsg.proto and ForwardMsg.proto.
+    const RERUN = 0x5a, FINISHED = 0x30, WHOLE = [0, 1, 3];
     const heard = new WeakSet();
-    after(WebSocket.prototype, "send", (socket) => {
+    after(WebSocket.prototype, "send", (socket, sent) => {
         note();
-        window.unanswered += 1;
+        if (new Uint8Array(sent.buffer ?? sent, sent.byteOffset)[0] === RERUN) window.awaited = true;
         if (heard.has(socket)) return;
         heard.add(socket);
-        for (const type of ["message", "close"]) {
-            socket.addEventListener(type, () => { note(); window.unanswered = 0; });
-        }
+        socket.addEventListener("message", ({ data }) => {
+            note();
+            const [kind, how] = data.byteLength < 200 ? new Uint8Array(data).slice(-2) : [];
+            if (kind === FINISHED && WHOLE.includes(how)) window.awaited = false;
+        });
+        socket.addEventListener("close", () => { window.awaited = false; });
     });
 }
 """
@@ -67,7 +73,7 @@ WATCH = """
 STILL = """
 ([begun, looks]) => {
     const app = document.querySelector("[data-test-script-state]");
-    const busy = window.unanswered || app?.dataset.testScriptState !== "notRunning"
+    const busy = window.awaited || app?.dataset.testScriptState !== "notRunning"
         || [...document.querySelectorAll("[data-testid=stVegaLiteChart]")].some(
             (chart) => !chart.matches("[role=graphics-document], :has([role=graphics-document])"));
     const now = `${begun} ${window.happened}`;
@@ -287,7 +293,7 @@ class Explorer:
     def still(self, looks: int) -> None:
         """Wait until the page has looked so often that nothing happens in it."""
         begun = time.monotonic()  # so that this wait counts its own looks
-        self.page.wait_for_function(STILL, arg=[begun, looks], polling=LOOK, timeout=20_000)
+        self.page.wait_for_function(STILL, arg=[begun, looks], polling=LOOK, timeout=30_000)
 
     def fits(self, width: int) -> bool:
         """Whether the page, this wide, scrolls nothing sideways and shows the panels whole."""

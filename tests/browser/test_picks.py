@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from components.demo.presets import PRESETS
 from components.models import load_bridge
 from components.ssd import effective_attention
-from tests.browser.conftest import Explorer
+from tests.browser.conftest import HELD, Explorer
 
 pytestmark = pytest.mark.browser
 
@@ -162,7 +162,8 @@ def test_a_long_run_can_be_stopped_and_taken_up_again(explorer: Explorer) -> Non
     stop, asked = (explorer.page.get_by_role("button", name=name) for name in ("Stop", "Run the prompt"))
     expect(stop.or_(asked).first).to_be_visible()
     if asked.is_visible():  # on a slow or busy machine the run would take long, and the page asks first
-        asked.click()
+        explorer.settle()
+        asked.click(delay=HELD)
     stop.click()
     explorer.settle()
     expect(explorer.page.get_by_text("The page still shows the previous prompt")).to_be_visible()
