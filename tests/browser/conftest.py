@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,62 @@ from benchmarks.browser import APP, FLAGS
 RIGHT_PADDING = 12
 HELD = 50
 """Milliseconds for which a hand holds a button down."""
+
+WATCH = """
+{
+    window.happened = 0;  // how much of what the page shows, or may change what it shows
+    window.awaited = false;  // whether the server was asked for a run that has not finished
+    const note = () => { window.happened += 1; };
+    const after = (owner, name, act) => {
+        const own = owner[name];
+        owner[name] = function (...given) { act(this, ...given); return own.apply(this, given); };
+    };
+    for (const name of ["clearRect", "fillRect", "fill", "stroke", "fillText", "drawImage"]) {
+        after(CanvasRenderingContext2D.prototype, name, note);
+    }
+    for (const type of ["pointermove", "pointerdown", "pointerup", "click", "keydown", "keyup", "input",
+                        "touchstart", "touchend", "scroll", "resize", "popstate"]) {
+        addEventListener(type, ({ isTrusted }) => isTrusted && note(), { capture: true, passive: true });
+    }
+    // Of a pointer that rests the page tells the chart again and again, which writes the same tooltip again.
+    const isTooltip = ({ target }) => (target.parentElement ?? target).closest?.("#vg-tooltip-element")
+        || target.id === "vg-tooltip-element";
+    new MutationObserver((changes) => changes.every(isTooltip) || note()).observe(document, {
+        subtree: true, childList: true, attributes: true, characterData: true,
+    });
+    // A message to the server begins with the number of its kind. That a run has finished, and how, are the
+    // last two bytes of a short one from it: see Streamlit's BackMsg.proto and ForwardMsg.proto.
+    const RERUN = 0x5a, FINISHED = 0x30, WHOLE = [0, 1, 3];
+    const heard = new WeakSet();
+    after(WebSocket.prototype, "send", (socket, sent) => {
+        note();
+        if (new Uint8Array(sent.buffer ?? sent, sent.byteOffset)[0] === RERUN) window.awaited = true;
+        if (heard.has(socket)) return;
+        heard.add(socket);
+        socket.addEventListener("message", ({ data }) => {
+            note();
+            const [kind, how] = data.byteLength < 200 ? new Uint8Array(data).slice(-2) : [];
+            if (kind === FINISHED && WHOLE.includes(how)) window.awaited = false;
+        });
+        socket.addEventListener("close", () => { window.awaited = false; });
+    });
+}
+"""
+"""Lets a page note what happens in it."""
+STILL = """
+([begun, looks]) => {
+    const app = document.querySelector("[data-test-script-state]");
+    const busy = window.awaited || app?.dataset.testScriptState !== "notRunning"
+        || [...document.querySelectorAll("[data-testid=stVegaLiteChart]")].some(
+            (chart) => !chart.matches("[role=graphics-document], :has([role=graphics-document])"));
+    const now = `${begun} ${window.happened}`;
+    if (busy || window.looked !== now) { window.looked = now; window.looks = 0; }
+    return window.looks++ >= looks;
+}
+"""
+"""Whether nothing has happened for so many looks. A busy browser looks late, and does first what was due."""
+LOOK = 20
+"""Milliseconds from one look to the next."""
 
 expect.set_options(timeout=30_000)
 
@@ -80,6 +137,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The explorer, started from a folder that is not the repository's."""
     with served(APP, tmp_path_factory.mktemp("elsewhere")) as address:
         yield address
+
+
+def new_tab(browser: Browser, **options: Any) -> Page:
+    """A tab of its own, in which `Explorer` can tell when the page has settled."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    context.add_init_script(WATCH)
+    return context.new_page()
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +200,7 @@ def fresh(
 ) -> Iterator["Explorer"]:
     """A tab with these options of `new_context` that remembers nothing, and has no errors in its console."""
     options = {"viewport": {"width": 1280, "height": 900}, **options}
-    page = tabs.pop(repr(options), None) or browser.new_context(**options).new_page()
+    page = tabs.pop(repr(options), None) or new_tab(browser, **options)
     page.set_viewport_size(options["viewport"])
     page.emulate_media(color_scheme=options.get("color_scheme", "light"))
     page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
@@ -168,6 +232,37 @@ def explorer(
         yield explorer
 
 
+@pytest.fixture(scope="session")
+def sights() -> dict[str, "Explorer"]:
+    """One opened page for each set of options."""
+    return {}
+
+
+@pytest.fixture
+def sight(
+    request: pytest.FixtureRequest, browser: Browser, sights: dict[str, "Explorer"], address: str
+) -> Iterator["Explorer"]:
+    """The page at first sight, for a test that picks nothing: such tests share it, and are held to that.
+
+    Parametrize indirectly with options of `new_context`.
+    """
+    same = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
+    options = same | getattr(request, "param", {})
+    explorer = sights.pop(repr(options), None) or Explorer(new_tab(browser, **options), address)
+    page = explorer.page
+    with without_errors(page):
+        if page.url == "about:blank":
+            explorer.open()
+        page.set_viewport_size(options["viewport"])
+        explorer.settle()
+        before = page.url
+        yield explorer
+    page.mouse.move(0, 0)
+    assert page.url == before, "This test changes what is shown: it needs a page of its own."
+    assert not page.get_by_test_id("stPopoverBody").count(), "A menu is left open."
+    sights[repr(options)] = explorer  # after an error the next test gets another
+
+
 def picture_of(canvas: Locator) -> Image.Image:
     """What stands on a canvas."""
     address = canvas.evaluate("canvas => canvas.toDataURL()")
@@ -180,6 +275,8 @@ class Explorer:
 
     page: Page
     address: str
+    drawn: "Panels | None" = None
+    """The panels as they were when the page had settled and nothing was pointed at since."""
 
     def open(self, query: str = "", last: str = "decay_curves") -> None:
         """Go to the page, as a link with this query does, and wait for its `last` chart."""
@@ -188,18 +285,15 @@ class Explorer:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the script has run and the picture has stopped changing."""
-        before = None
-        for _ in range(100):
-            self.page.wait_for_timeout(200)
-            if not self.page.locator('[data-test-script-state="notRunning"]').count():
-                continue
-            canvas = self.chart("panels").locator("canvas")
-            now = canvas.evaluate("canvas => canvas.toDataURL()") if canvas.count() else "none"
-            if now == before:
-                return
-            before = now
-        raise AssertionError("The page did not settle within 20 s.")
+        """Wait until the script has run and all is drawn: 200 ms in which nothing happens, since the page
+        tells of keys up to 180 ms after they are pressed."""
+        self.still(10)
+        self.drawn = None
+
+    def still(self, looks: int) -> None:
+        """Wait until the page has looked so often that nothing happens in it."""
+        begun = time.monotonic()  # so that this wait counts its own looks
+        self.page.wait_for_function(STILL, arg=[begun, looks], polling=LOOK, timeout=30_000)
 
     def fits(self, width: int) -> bool:
         """Whether the page, this wide, scrolls nothing sideways and shows the panels whole."""
@@ -266,9 +360,13 @@ class Explorer:
     def brush(self, panel: int, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Drag from one place in a panel to another, in parts of its width and height."""
         self.point(panel, *start)
+        begun, ended = self.on_the_page(panel, *start), self.on_the_page(panel, *end)
         self.page.mouse.down()
-        self.point(panel, *((one + other) / 2 for one, other in zip(start, end, strict=True)))
-        self.point(panel, *end)
+        for part in (0.5, 0.99, 1):
+            self.page.mouse.move(
+                *(one + (other - one) * part for one, other in zip(begun, ended, strict=True))
+            )
+            self.still(2)
         self.page.mouse.up()
         self.settle()
 
@@ -338,13 +436,22 @@ class Explorer:
 
         Frames may cover the edges by which a panel's place is found; it is that of the panels `drawn` before.
         """
-        left, top, side = (drawn or self.pixels()).place(panel)
-        self.chart("panels").locator("canvas").scroll_into_view_if_needed()
-        box = self.chart("panels").locator("canvas").bounding_box()
+        x, y = self.on_the_page(panel, across, down, drawn)
+        self.page.mouse.move(x - 2, y)
+        self.page.mouse.move(x, y)
+        self.still(5)  # longer than the 80 ms after which the page takes a pointer to rest
+
+    def on_the_page(
+        self, panel: int, across: float, down: float, drawn: "Panels | None" = None
+    ) -> tuple[float, float]:
+        """Where a place in a panel is on the page."""
+        self.drawn = drawn or self.drawn or self.pixels()
+        left, top, side = self.drawn.place(panel)
+        canvas = self.chart("panels").locator("canvas")
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
         assert box is not None
-        self.page.mouse.move(box["x"] + left + side * across - 2, box["y"] + top + side * down)
-        self.page.mouse.move(box["x"] + left + side * across, box["y"] + top + side * down)
-        self.page.wait_for_timeout(300)
+        return box["x"] + left + side * across, box["y"] + top + side * down
 
 
 @dataclass
@@ -380,13 +487,17 @@ class Panels:
 
     def place(self, panel: int) -> tuple[float, float, float]:
         """Left edge, upper edge and side of a panel's plot, from its drawn left edge."""
+        left, top = self._corner
+        width = self.image.shape[1] - RIGHT_PADDING - left
+        return left + panel * 1.14 / 3.28 * width, top, width / 3.28
+
+    @cached_property
+    def _corner(self) -> tuple[int, int]:
         grey = np.ptp(self.image, axis=-1) < 30
         contrast = np.abs(self.image - self.image[2, -2]).sum(axis=-1) > 60
         heights = (grey & contrast).sum(axis=0)
         left = int(np.flatnonzero(heights > 0.6 * heights.max())[0])
-        top = int(np.flatnonzero((grey & contrast)[:, left])[0])
-        width = self.image.shape[1] - RIGHT_PADDING - left
-        return left + panel * 1.14 / 3.28 * width, top, width / 3.28
+        return left, int(np.flatnonzero((grey & contrast)[:, left])[0])
 
 
 def _amber(image: np.ndarray) -> np.ndarray:

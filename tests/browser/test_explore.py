@@ -18,29 +18,29 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("explorer", LIGHT_AND_DARK, indirect=True, ids=["light", "dark"])
-def test_first_sight_shows_the_drawn_charts(explorer: Explorer) -> None:
-    panels = explorer.pixels()
+@pytest.mark.parametrize("sight", LIGHT_AND_DARK, indirect=True, ids=["light", "dark"])
+def test_first_sight_shows_the_drawn_charts(sight: Explorer) -> None:
+    panels = sight.pixels()
     assert panels.coloured(0) > 500
     assert panels.green(1) > 500
     assert panels.coloured(2) > 200
     assert panels.pointed_rows(0)
-    assert explorer.chart("head_map").locator("g.mark-rect.role-mark path").count() > 4
+    assert sight.chart("head_map").locator("g.mark-rect.role-mark path").count() > 4
     for chart in ("panels", "decay_curves"):
-        canvas = np.asarray(explorer.picture(chart), dtype=np.int16)
+        canvas = np.asarray(sight.picture(chart), dtype=np.int16)
         assert (np.abs(canvas - canvas[2, -2]).sum(axis=-1) > 100).sum() > 500
 
 
-@pytest.mark.parametrize("explorer", [{"color_scheme": "dark"}], indirect=True)
-def test_dark_page_has_dark_charts(explorer: Explorer) -> None:
-    assert max(explorer.pixels().background()) < 60
+@pytest.mark.parametrize("sight", [{"color_scheme": "dark"}], indirect=True)
+def test_dark_page_has_dark_charts(sight: Explorer) -> None:
+    assert max(sight.pixels().background()) < 60
 
 
-def test_nothing_scrolls_sideways(explorer: Explorer) -> None:
+def test_nothing_scrolls_sideways(sight: Explorer) -> None:
     for width in (1280, 1920):
-        explorer.page.set_viewport_size({"width": width, "height": 900})
-        explorer.settle()
-        assert explorer.fits(width)
+        sight.page.set_viewport_size({"width": width, "height": 900})
+        sight.settle()
+        assert sight.fits(width)
 
 
 def test_a_new_prompt_redraws_the_charts(explorer: Explorer) -> None:
@@ -77,33 +77,33 @@ def test_a_click_beside_the_heads_keeps_the_pick(explorer: Explorer) -> None:
     assert explorer.picked() == "Layer 0, head 1"
 
 
-def test_pointing_marks_the_same_cell_in_all_panels(explorer: Explorer) -> None:
+def test_pointing_marks_the_same_cell_in_all_panels(sight: Explorer) -> None:
     heights = []
     for panel, down in ((0, 0.5), (2, 0.8)):
-        explorer.point(panel, 0.3, down)
-        rows = [explorer.pixels().pointed_rows(each) for each in range(3)]
+        sight.point(panel, 0.3, down)
+        rows = [sight.pixels().pointed_rows(each) for each in range(3)]
         assert all(rows)
         # The frame is the same; how its edge mixes with the colours behind it is not.
         assert max(map(min, rows)) - min(map(min, rows)) <= 1
         assert max(map(max, rows)) - min(map(max, rows)) <= 14
         heights.append(min(rows[0]))
     assert heights[1] > heights[0]
-    expect(explorer.page.locator("#vg-tooltip-element")).to_contain_text("dt of key")
+    expect(sight.page.locator("#vg-tooltip-element")).to_contain_text("dt of key")
 
 
 LENGTH = PRESETS[0].query + 1
 """Tokens of the text at first sight: as many rows and columns has its picture."""
 
 
-def test_the_tooltip_is_that_of_the_pointed_cell(explorer: Explorer) -> None:
+def test_the_tooltip_is_that_of_the_pointed_cell(sight: Explorer) -> None:
     bridge = load_bridge("demo", device="cpu")
     tokens = visible_tokens(bridge.to_str_tokens(PRESETS[0].prompt))
     terms = bridge.run_with_cache(PRESETS[0].prompt)[1].ssd_terms(PRESETS[0].layer)
-    at, drawn = {"heads": [PRESETS[0].head]}, explorer.pixels()
+    at, drawn = {"heads": [PRESETS[0].head]}, sight.pixels()
     for panel in range(3):
         for i, j in ((25, 3), (12, 12), (28, 27), (3, 0)):  # the second is the last cell of its row
-            explorer.point_at(drawn, panel, i, j, LENGTH)
-            told = explorer.tooltip()
+            sight.point_at(drawn, panel, i, j, LENGTH)
+            told = sight.tooltip()
             assert (told["query i"], told["key j"]) == (str(i), str(j))
             assert (told["query token"], told["key token"]) == (tokens[i], tokens[j])
             for name, engine in (("content", content), ("decay", decay), ("attention", effective_attention)):
@@ -111,12 +111,12 @@ def test_the_tooltip_is_that_of_the_pointed_cell(explorer: Explorer) -> None:
                 assert float(told[name].replace("−", "-")) == pytest.approx(value, rel=0.006)
 
 
-def test_above_the_diagonal_nothing_is_told(explorer: Explorer) -> None:
-    drawn = explorer.pixels()
+def test_above_the_diagonal_nothing_is_told(sight: Explorer) -> None:
+    drawn = sight.pixels()
     for panel in range(3):
         for i, j in ((12, 13), (20, 21), (27, 28), (0, 1), (5, 25)):
-            explorer.point_at(drawn, panel, i, j, LENGTH)
-            assert explorer.tooltip() == {}
+            sight.point_at(drawn, panel, i, j, LENGTH)
+            assert sight.tooltip() == {}
 
 
 def test_a_pointer_dragged_above_the_diagonal_points_at_no_cell(explorer: Explorer) -> None:
@@ -142,13 +142,13 @@ def test_a_pointer_dragged_above_the_diagonal_points_at_no_cell(explorer: Explor
 
 
 def test_a_brush_opens_just_the_cells_that_it_touches(explorer: Explorer) -> None:
-    for panel in range(3):
-        for one, other in (((14, 4), (21, 9)), ((25, 12), (17, 3)), ((20, 2), (22, 18))):
-            places = [((j + 0.5) / LENGTH, (i + 0.5) / LENGTH) for i, j in (one, other)]
-            explorer.brush(panel, places[0], places[1])
-            (first, last), (first_key, last_key) = map(sorted, zip(one, other, strict=True))
-            assert explorer.windows() == [[first, last, first_key, last_key]]
-            explorer.back_to(0)
+    down, up, across = ((14, 4), (21, 9)), ((25, 12), (17, 3)), ((20, 2), (22, 18))
+    for panel, (one, other) in ((0, down), (0, up), (0, across), (1, up), (2, across)):
+        places = [((j + 0.5) / LENGTH, (i + 0.5) / LENGTH) for i, j in (one, other)]
+        explorer.brush(panel, places[0], places[1])
+        (first, last), (first_key, last_key) = map(sorted, zip(one, other, strict=True))
+        assert explorer.windows() == [[first, last, first_key, last_key]]
+        explorer.back_to(0)
 
 
 def test_a_bad_model_leaves_the_app_usable(explorer: Explorer) -> None:

@@ -113,10 +113,10 @@ def pointing(explorer: Explorer) -> bool:
 KEPT: list[Panels] = []
 
 
-def test_the_tooltip_comes_to_a_pointer_that_rests(explorer: Explorer) -> None:
-    x, y, side = corner(explorer, 0)
-    explorer.page.mouse.move(x + 0.21 * side, y + 0.61 * side)
-    told = explorer.page.locator("#vg-tooltip-element.visible")
+def test_the_tooltip_comes_to_a_pointer_that_rests(sight: Explorer) -> None:
+    x, y, side = corner(sight, 0)
+    sight.page.mouse.move(x + 0.21 * side, y + 0.61 * side)
+    told = sight.page.locator("#vg-tooltip-element.visible")
     expect(told).to_contain_text("query i", timeout=3000)
 
 

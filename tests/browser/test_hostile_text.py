@@ -87,12 +87,11 @@ def test_the_page_names_tokens_as_they_are(tab: Explorer, model: str, tmp_path: 
     with nothing_runs(page):
         link = {"model": model, "prompt": PROMPT, "query": LENGTH - 1, "view": "table"}
         tab.open("?" + urlencode(link))
-        drawn = tab.pixels()
         for i, j in ((LENGTH - 1, 0), (12, 10), (LENGTH - 4, 1)):
-            told = told_at(tab, drawn, i, j)
+            told = told_at(tab, i, j)
             assert (told["query token"], told["key token"]) == (HOSTILE[i], HOSTILE[j])
             assert page.locator("#vg-tooltip-element td *").count() == 0
-        over_the_text(tab, drawn)
+        over_the_text(tab)
         assert set(HOSTILE) & set(tab.tooltip().values())
         assert page.locator("#vg-tooltip-element td *").count() == 0
         page.mouse.move(0, 0)
@@ -116,9 +115,17 @@ def test_the_page_names_tokens_as_they_are(tab: Explorer, model: str, tmp_path: 
         code_and_picture(tab, tmp_path)
 
 
-def told_at(tab: Explorer, drawn: Panels, i: int, j: int) -> dict[str, str]:
+def pixels(tab: Explorer) -> Panels:
+    """The panels as they stand now, not pointed at."""
+    tab.page.mouse.move(0, 0)
+    tab.settle()
+    return tab.pixels()
+
+
+def told_at(tab: Explorer, i: int, j: int) -> dict[str, str]:
     """The tooltip of a cell of the third panel, once it is there."""
-    for _ in range(20):
+    for _ in range(10):
+        drawn = pixels(tab)  # anew each time: what comes late above or in the panels moves the cell
         tab.point_at(drawn, 2, i, j, LENGTH)
         told = tab.tooltip()
         if (told.get("query i"), told.get("key j")) == (str(i), str(j)):
@@ -126,14 +133,14 @@ def told_at(tab: Explorer, drawn: Panels, i: int, j: int) -> dict[str, str]:
     raise AssertionError(f"Nothing is told of the cell {i}, {j}.")
 
 
-def over_the_text(tab: Explorer, drawn: Panels) -> None:
+def over_the_text(tab: Explorer) -> None:
     """Move the pointer down from the panels until it is over a token of the text."""
-    left, top, side = drawn.place(0)
+    left, top, side = pixels(tab).place(0)
     box = tab.chart("panels").locator("canvas").bounding_box()
     assert box is not None
     for down in range(60, 400, 6):
         tab.page.mouse.move(box["x"] + left + 20, box["y"] + top + side + down)
-        tab.page.wait_for_timeout(100)
+        tab.still(2)
         if tab.tooltip():
             return
     raise AssertionError("There is no text below the panels.")

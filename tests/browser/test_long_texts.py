@@ -54,7 +54,7 @@ def test_after_a_brush_the_tooltip_is_that_of_the_cell_under_the_pointer(explore
     shown = explorer.tooltip()
     x, y = page.evaluate("last")
     page.mouse.move(x + 0.4, y)
-    page.wait_for_timeout(300)
+    explorer.still(5)
     assert explorer.tooltip() == shown != {}
 
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Locator, Page, Response, expect
 from benchmarks.browser import APP
 from components.demo.presets import PRESETS
 from explorer.address import NO_TEXT
-from tests.browser.conftest import Explorer, listening, without_errors
+from tests.browser.conftest import HELD, Explorer, listening, new_tab, without_errors
 
 pytestmark = pytest.mark.browser
 
@@ -79,20 +79,18 @@ def test_where_a_long_prompt_is_not_a_sentence_says_so(explorer: Explorer, brows
     link = explorer.copied_link()
     assert {"text", "window", "query"} <= set(parse_qs(urlsplit(link).query))
     expect(explorer.page.get_by_text("in this browser tab only")).to_be_visible()
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    other = Explorer(context.new_page(), explorer.address)
+    other = Explorer(new_tab(browser), explorer.address)
     other.open(link.removeprefix(explorer.address).lstrip("/"))
     expect(other.page.get_by_text(NO_TEXT)).to_have_count(1)
     expect(prompt(other.page)).to_have_value(PRESETS[0].prompt)
     assert other.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
     assert not {"text", "window"} & set(other.parameters())
     assert other.parameters()["query"] == str(PRESETS[0].query)
-    context.close()
+    other.page.context.close()
 
 
 def test_a_browser_that_keeps_nothing_says_so(browser: Browser, address: str) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    forgetful = Explorer(context.new_page(), address)
+    forgetful = Explorer(new_tab(browser), address)
     forgetful.page.add_init_script(
         "Object.defineProperty(window, 'sessionStorage', { get() { throw new Error('forbidden'); } })"
     )
@@ -101,7 +99,7 @@ def test_a_browser_that_keeps_nothing_says_so(browser: Browser, address: str) ->
         forgetful.type_prompt(LONG)
         reload(forgetful)
         expect(forgetful.page.get_by_text(NO_TEXT)).to_have_count(1)
-    context.close()
+    forgetful.page.context.close()
 
 
 def test_a_full_storage_makes_room_for_the_newest_text(explorer: Explorer) -> None:
@@ -114,8 +112,13 @@ def test_a_full_storage_makes_room_for_the_newest_text(explorer: Explorer) -> No
 def test_a_page_that_never_gets_a_connection_says_so(explorer: Explorer) -> None:
     page = explorer.page.context.new_page()
     page.route_web_socket(re.compile("_stcore/stream"), lambda socket: socket.close())
+    page.clock.install()
     page.goto(explorer.address)
-    expect(page.get_by_role("status").filter(has_text="The server does not answer.")).to_be_visible()
+    expect(page.get_by_test_id("stApp")).to_be_visible()
+    page.clock.run_for(10_000)
+    assert away(page).count() == 0
+    page.clock.run_for(10_000)
+    expect(away(page)).to_be_visible()
     page.close()
 
 
@@ -352,21 +355,39 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -> None:
-    pages: dict[str, Explorer] = {}
+    """The light page rests, with a long prompt; the dark one is in a run."""
+    pages = {
+        scheme: Explorer(new_tab(browser, color_scheme=scheme), server.address)
+        for scheme in ("light", "dark")
+    }
+    prompts = {"light": LONG, "dark": KITE}
     before: dict[str, tuple[str, str]] = {}
-    for scheme in ("light", "dark"):
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-        explorer = pages[scheme] = Explorer(context.new_page(), server.address)
+    for scheme, explorer in pages.items():
         explorer.open()
-        explorer.type_prompt(LONG)
+        explorer.type_prompt(prompts[scheme])
         explorer.click_head(1, 3)
-        explorer.switch("Times dt")
+        if scheme == "light":
+            explorer.switch("Times dt")
+        else:
+            explorer.click_cell(0.1, 0.5)
         before[scheme] = explorer.described("panels"), explorer.page.url
+        explorer.page.evaluate("window.first = true")
+    page = pages["dark"].page
+    prompt(page).fill("the " * 30_000)
+    prompt(page).press("Control+Enter")
+    running = page.get_by_text("Running the prompt")
+    asked = page.get_by_role("button", name="Run the prompt")
+    expect(running.or_(asked).first).to_be_visible()
+    if asked.is_visible():  # on a slow or busy machine the run would take long, and the page asks first
+        pages["dark"].settle()
+        asked.click(delay=HELD)
+    expect(running).to_be_visible()
     server.kill()
+    for explorer in pages.values():
+        expect(away(explorer.page)).to_be_visible()
+    page.wait_for_timeout(2000)  # by now Streamlit would have told of it, too
     for scheme, explorer in pages.items():
         page = explorer.page
-        expect(away(page)).to_be_visible()
-        page.wait_for_timeout(2000)  # by now Streamlit would have told of it, too
         assert page.get_by_role("dialog").count() == 0
         assert "yourscript" not in page.content()
         paper = away(page).evaluate("e => getComputedStyle(e).backgroundColor")
@@ -375,47 +396,17 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
     server.start()
     for scheme, explorer in pages.items():
         page = explorer.page
+        page.wait_for_function("!window.first", timeout=60_000)  # what the dead server drew has given way
         expect(away(page)).not_to_be_attached(timeout=60_000)
-        expect(prompt(page)).to_have_value(LONG)
+        # The text of the run was not in the address yet.
+        expect(prompt(page)).to_have_value(prompts[scheme], timeout=60_000)
         expect(explorer.chart("decay_curves")).to_be_visible(timeout=60_000)
         words, address = before[scheme]
         expect(explorer.chart("panels")).to_have_attribute("aria-label", words, timeout=60_000)
         explorer.settle()
         assert explorer.picked() == "Layer 1, head 3"
         assert page.url == address
+        assert page.get_by_test_id("stException").count() == 0
         explorer.click_head(0, 1)  # and it goes on
         expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
-    for explorer in pages.values():
-        explorer.page.context.close()
-
-
-def test_a_server_killed_during_a_run_comes_back_with_the_picture(browser: Browser, server: Server) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    explorer = Explorer(context.new_page(), server.address)
-    page = explorer.page
-    explorer.open()
-    explorer.type_prompt(KITE)
-    explorer.click_head(1, 3)
-    explorer.click_cell(0.1, 0.5)
-    words, address = explorer.described("panels"), page.url
-    prompt(page).fill("the " * 60_000)
-    prompt(page).press("Control+Enter")
-    stop, asked = (page.get_by_role("button", name=name) for name in ("Stop", "Run the prompt"))
-    expect(stop.or_(asked).first).to_be_visible()
-    if asked.is_visible():  # on a slow or busy machine the run would take long, and the page asks first
-        asked.click()
-    expect(page.get_by_text("Running the prompt")).to_be_visible()
-    server.kill()
-    expect(away(page)).to_be_visible()
-    server.start()
-    expect(away(page)).not_to_be_attached(timeout=60_000)
-    # The text of the run was not in the address yet.
-    expect(prompt(page)).to_have_value(KITE, timeout=60_000)
-    expect(explorer.chart("panels")).to_have_attribute("aria-label", words, timeout=60_000)
-    explorer.settle()
-    assert explorer.picked() == "Layer 1, head 3"
-    assert page.url == address
-    assert page.get_by_test_id("stException").count() == 0
-    explorer.click_head(0, 1)  # and it goes on
-    expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
-    context.close()
+        page.context.close()

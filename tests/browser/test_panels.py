@@ -36,10 +36,10 @@ def becomes(explorer: Explorer, picture: np.ndarray) -> bool:
     return False
 
 
-def test_what_is_pointed_at_goes_with_the_pointer(explorer: Explorer) -> None:
-    kept, drawn = explorer.pixels().image, explorer.pixels()
+def test_what_is_pointed_at_goes_with_the_pointer(sight: Explorer) -> None:
+    kept, drawn = sight.pixels().image, sight.pixels()
     left, top, side = drawn.place(0)
-    canvas = explorer.chart("panels").locator("canvas")
+    canvas = sight.chart("panels").locator("canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None
@@ -53,10 +53,10 @@ def test_what_is_pointed_at_goes_with_the_pointer(explorer: Explorer) -> None:
         "the text": (left + 2, top + side + 110),
     }
     for direction, (x, y) in away.items():
-        explorer.point(0, 0.2, 0.6, drawn)
-        assert (explorer.pixels().image != kept).any(), direction
-        explorer.page.mouse.move(box["x"] + x, box["y"] + y)
-        assert becomes(explorer, kept), direction
+        sight.point(0, 0.2, 0.6, drawn)
+        assert (sight.pixels().image != kept).any(), direction
+        sight.page.mouse.move(box["x"] + x, box["y"] + y)
+        assert becomes(sight, kept), direction
 
 
 def test_a_pointer_that_leaves_leaves_no_mark_on_another_head(explorer: Explorer) -> None:
@@ -107,15 +107,15 @@ def test_what_is_kept_stays_visible_beside_what_is_pointed_at(explorer: Explorer
     assert 0.3 < amber.mean() < 0.9  # dashed
 
 
-def test_a_bar_and_its_cell_point_at_each_other(explorer: Explorer) -> None:
-    before = explorer.pixels()
+def test_a_bar_and_its_cell_point_at_each_other(sight: Explorer) -> None:
+    before = sight.pixels()
     left, _, _ = before.place(0)
-    canvas = explorer.chart("panels").locator("canvas")
+    canvas = sight.chart("panels").locator("canvas")
     box = canvas.bounding_box()
     assert box is not None
     height = before.image.shape[0]
-    explorer.point(0, 0.2, 0.6)
-    pointed = explorer.pixels().image
+    sight.point(0, 0.2, 0.6)
+    pointed = sight.pixels().image
     below = slice(height - 200, height - 90)
     assert (pointed[below] != before.image[below]).any()  # the bars are those of the pointed row
     canvas.scroll_into_view_if_needed()
@@ -124,11 +124,11 @@ def test_a_bar_and_its_cell_point_at_each_other(explorer: Explorer) -> None:
     # Over the first bar's place: its key is marked in the panels.
     bars_width = box["width"] - left - 12
     for step in (0, 1):
-        explorer.page.mouse.move(box["x"] + left + bars_width / 60 + step, box["y"] + height - 130)
-    explorer.page.wait_for_timeout(300)
-    marked = explorer.pixels().image[:ABREAST]
+        sight.page.mouse.move(box["x"] + left + bars_width / 60 + step, box["y"] + height - 130)
+    sight.still(5)
+    marked = sight.pixels().image[:ABREAST]
     assert (marked != before.image[:ABREAST]).any()
-    assert explorer.pixels().pointed_rows(0) == before.pointed_rows(0)
+    assert sight.pixels().pointed_rows(0) == before.pointed_rows(0)
 
 
 def test_logarithmic_colours_show_what_is_weak(explorer: Explorer) -> None:
@@ -161,7 +161,7 @@ def drag_over_the_text(explorer: Explorer, start: int, end: int) -> None:
     explorer.page.mouse.down()
     for x in places[1:]:
         explorer.page.mouse.move(x, box["y"] + y + 4)
-        explorer.page.wait_for_timeout(150)
+        explorer.still(3)
     explorer.page.mouse.up()
     explorer.settle()
 
@@ -207,16 +207,15 @@ def test_what_can_be_done_is_said_until_it_was_done(explorer: Explorer) -> None:
     expect(hint).to_have_count(0)
 
 
-def test_nothing_is_cut_at_any_width(explorer: Explorer) -> None:
-    """Resized; and loaded at the narrowest and at a beamer's."""
-    for width in WIDTHS:
-        explorer.page.set_viewport_size({"width": width, "height": 900})
-        explorer.settle()
-        inside(explorer, width)
-    for width, query in ((360, ""), (640, "?view=large"), (1024, "?view=large"), (1280, "?view=large")):
-        explorer.page.set_viewport_size({"width": width, "height": 900})
-        explorer.open(query)
-        inside(explorer, width)
+def test_nothing_is_cut_at_any_width(tab: Explorer) -> None:
+    """Loaded at the first width, also of a beamer's, and resized to the others."""
+    for query, widths in (("", WIDTHS), ("?view=large", [640, 1024, 1280])):
+        tab.page.set_viewport_size({"width": widths[0], "height": 900})
+        tab.open(query)
+        for width in widths:
+            tab.page.set_viewport_size({"width": width, "height": 900})
+            tab.settle()
+            inside(tab, width)
 
 
 def inside(explorer: Explorer, width: int) -> None:

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, expect
 from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_token_string
 
 from benchmarks.visitor import visiting
-from tests.browser.conftest import Explorer
+from tests.browser.conftest import Explorer, new_tab
 from tests.deploy.containers import DEPLOY, Container, containers, free_port, in_own_loop, wait_for
 
 COOKIE = "explorer_visitor"
@@ -215,8 +215,8 @@ class Load:
 def test_visitors_of_a_replica_that_dies_land_on_the_other_with_their_url(
     site: Site, browser: Browser
 ) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    explorer = Explorer(context.new_page(), site.address)
+    explorer = Explorer(new_tab(browser), site.address)
+    context = explorer.page.context
     explorer.open()
     explorer.click_head(2, 1)
     before = explorer.described("panels"), explorer.page.url

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Explorer, served, without_errors
+from tests.browser.conftest import Explorer, new_tab, served, without_errors
 
 pytestmark = pytest.mark.browser
 
@@ -47,9 +47,9 @@ def two_views(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def views(browser: Browser, two_views: str) -> Iterator[tuple[View, View]]:
-    page = browser.new_context(viewport={"width": 1920, "height": 1000}).new_page()
+    page = new_tab(browser, viewport={"width": 1920, "height": 1000})
     with without_errors(page):
         page.goto(two_views)
         both = View(page, two_views), View(page, two_views)

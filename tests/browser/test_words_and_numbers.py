@@ -19,10 +19,10 @@ pytestmark = pytest.mark.browser
 LONG = "Leo is in the garden. " * 40
 
 
-def test_faithfulness_is_a_verdict_in_words_and_then_a_figure(explorer: Explorer) -> None:
-    verdict = explorer.page.get_by_text(re.compile(r"^.*Faithfulness: exact to \d digits$"))
+def test_faithfulness_is_a_verdict_in_words_and_then_a_figure(sight: Explorer) -> None:
+    verdict = sight.page.get_by_text(re.compile(r"^.*Faithfulness: exact to \d digits$"))
     expect(verdict).to_be_visible()
-    expect(explorer.page.get_by_text(re.compile(r"The largest difference is .*10⁻"))).to_be_visible()
+    expect(sight.page.get_by_text(re.compile(r"The largest difference is .*10⁻"))).to_be_visible()
 
 
 def test_new_panels_stand_beside_no_facts_of_another_head(explorer: Explorer) -> None:
@@ -65,7 +65,7 @@ def test_a_figure_links_to_what_explains_it_and_nothing_is_lost(explorer: Explor
         passage = page.get_by_role("heading", name=heading)
         expect(passage).to_be_visible()
         expect(passage).to_be_in_viewport()
-        page.wait_for_timeout(3500)  # by then all above has grown
+        explorer.still(25)  # all above has grown
         box = passage.bounding_box()
         assert box is not None
         assert 0 <= box["y"] < 250, figure
@@ -111,15 +111,15 @@ def test_a_window_in_which_nothing_is_left_says_so(tab: Explorer) -> None:
     expect(told).to_have_count(0)
 
 
-@pytest.mark.parametrize("explorer", [{"color_scheme": "dark"}, {"color_scheme": "light"}], indirect=True)
-def test_an_export_has_the_colours_of_the_page(explorer: Explorer) -> None:
-    dark = explorer.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+@pytest.mark.parametrize("sight", [{"color_scheme": "dark"}, {"color_scheme": "light"}], indirect=True)
+def test_an_export_has_the_colours_of_the_page(sight: Explorer) -> None:
+    dark = sight.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     paper = {True: "#12151c", False: "#ffffff"}
-    drawn = explorer.download("SVG").read_text()
+    drawn = sight.download("SVG").read_text()
     assert paper[dark] in drawn
     assert paper[not dark] not in drawn
-    assert f"background:{paper[dark]}" in explorer.download("HTML").read_text().replace(" ", "")
-    corner = Image.open(explorer.download("PNG")).convert("RGB").getpixel((0, 0))
+    assert f"background:{paper[dark]}" in sight.download("HTML").read_text().replace(" ", "")
+    corner = Image.open(sight.download("PNG")).convert("RGB").getpixel((0, 0))
     assert corner == ImageColor.getrgb(paper[dark])
 
 
