@@ -5,7 +5,23 @@ Begin with `reference`, which has the formulas as papers write them; the glossar
 
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.edited import EditedRows
-from components.ssd.edits import EDITS, Edit, edit_of, hooks_of
+from components.ssd.edits import EDITS, Edit, Sizes, edit_of, hooks_of
+from components.ssd.head_edits import (
+    CutEdge,
+    CutSource,
+    FreezeDt,
+    HeadEdit,
+    KeepLast,
+    Mute,
+    ScaleDecay,
+    ScaleDt,
+    cut,
+    keep_last,
+    mute,
+    put,
+    scale,
+    take_out,
+)
 from components.ssd.kinds import (
     FORMER_NAMES,
     KINDS,
@@ -30,7 +46,7 @@ from components.ssd.softmax import (
     softmax_attention,
 )
 from components.ssd.state import state_contributions, state_norms, state_shares
-from components.ssd.terms import SSDTerms
+from components.ssd.terms import SSDTerms, log_decay_of
 
 __all__ = [
     "EDITS",
@@ -38,36 +54,51 @@ __all__ = [
     "KINDS",
     "MEASURED_ROWS",
     "MEASURES",
+    "CutEdge",
+    "CutSource",
     "Edit",
     "EditedRows",
     "Estimate",
     "Factor",
+    "FreezeDt",
     "Head",
+    "HeadEdit",
+    "KeepLast",
     "Kind",
     "MatrixTerms",
     "Measure",
     "MixerTerms",
+    "Mute",
     "Place",
     "SSDTerms",
+    "ScaleDecay",
+    "ScaleDt",
+    "Sizes",
     "SoftmaxTerms",
     "Statistic",
     "attention_of",
     "content",
+    "cut",
     "decay",
     "edit_of",
     "effective_attention",
     "half_life",
     "hooks_of",
+    "keep_last",
     "kind_of",
+    "log_decay_of",
     "matrix_entries",
     "mean_distance",
+    "mute",
     "pooled_attention",
     "pooled_content",
     "pooled_decay",
     "pooled_entries",
     "pooled_scores",
     "pooled_softmax",
+    "put",
     "reconstruct",
+    "scale",
     "scores",
     "softmax_attention",
     "ssm_state",
@@ -75,5 +106,6 @@ __all__ = [
     "state_contributions",
     "state_norms",
     "state_shares",
+    "take_out",
     "tile_edges",
 ]

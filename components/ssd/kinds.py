@@ -107,6 +107,8 @@ class Kind:
     """Signs between the factors' pictures."""
     hooks: tuple[str, ...] = ()
     """The layer's hooks that give its terms."""
+    matrix_hook: str = ""
+    """The layer's hook at which an edit of attention takes effect."""
     terms: str = ""
     """The call of the `ActivationCache` method that returns the terms."""
     times_dt: Factor | None = None
@@ -153,6 +155,7 @@ MAMBA2 = Kind(
     ),
     operators=("∘", "="),
     hooks=("mixer.hook_B", "mixer.hook_C", "mixer.hook_dt"),
+    matrix_hook="mixer.hook_attention",
     terms="ssd_terms(layer={layer}, with_x=False)",
     times_dt=Factor(
         "attention_dt",
@@ -179,6 +182,7 @@ SOFTMAX = Kind(
     ),
     operators=("→",),
     hooks=("attn.hook_pattern",),
+    matrix_hook="attn.hook_pattern",
     terms="softmax_terms(layer={layer})",
     separates=False,
     rows_sum_to_one=True,

@@ -29,14 +29,15 @@ class Estimate:
 
 
 def half_life(terms: SSDTerms) -> Float32[Tensor, "batch head"]:
-    """Tokens after which half of what was written is left, ln 2 / (|A| · mean dt).
+    """Tokens after which half of what was written is left, ln 2 / (mean over k of −A·dt[k]).
 
-    From L[i,j] = exp(A·Σ dt) ≈ exp(A · mean dt · (i − j)) = 1/2. Infinite where a head never decays.
-    ValueError where a hook replaced rows of L, which then follow neither A nor dt.
+    From L[i,j] = exp(Σ A·dt) ≈ exp(mean A·dt · (i − j)) = 1/2. Infinite where a head never decays.
+    ValueError where a hook replaced rows of L, which then follow from no A·dt.
     """
     if terms.edited_decay:
-        raise ValueError("A hook replaced rows of L in this run, so no half-life follows from A and dt.")
-    return math.log(2) / (terms.A.abs() * terms.dt.mean(dim=1))
+        raise ValueError("A hook replaced rows of L in this run, so no half-life follows from A·dt.")
+    mean_decay = -terms.cum_log_decay[..., -1] / terms.length
+    return (math.log(2) / mean_decay).to(terms.dt.device, torch.float32)
 
 
 def mean_distance(terms: MixerTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
