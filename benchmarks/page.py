@@ -10,6 +10,7 @@ the result. The candidates take turns; ratios are medians over the rounds of one
 
 import argparse
 import itertools
+import random
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -30,6 +31,13 @@ def text_of_64_tokens(turn: int = 0) -> str:
     start = turn % len(sentences)
     name = list(PLACES)[turn // len(sentences) % len(PLACES)]
     return " ".join([*sentences[start:], *sentences[:start], f"Where is {name}?"])
+
+
+def drawn_text(turn: int, sentences: int) -> str:
+    """Sentences of six tokens, drawn by the turn: no two turns begin alike for long."""
+    drawn = random.Random(turn)
+    names, places = list(PLACES), list(PLACES.values())
+    return " ".join(f"{drawn.choice(names)} is in the {drawn.choice(places)}." for _ in range(sentences))
 
 
 def text_of_tokens(tokens: int) -> str:

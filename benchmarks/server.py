@@ -22,7 +22,7 @@ import torch
 from benchmarks.browser import APP, serving
 from benchmarks.capture import of_130m_shape
 from benchmarks.measure import median_ratio, print_table
-from benchmarks.page import text_of_64_tokens
+from benchmarks.page import drawn_text, text_of_64_tokens
 from benchmarks.visitor import visiting
 from components.bridge import ModelBridge
 from components.demo import MODEL_FOLDER
@@ -77,8 +77,7 @@ async def large(address: str, folder: Path, repeats: int) -> list[list[object]]:
         for tokens in TOKENS:
             alone, page = [], []
             for turn in range(repeats + 1):
-                words = " ".join(text_of_64_tokens(turn * 7 + part) for part in range(-(-tokens // 64)))
-                ids = bridge.to_tokens(words)[:, :tokens]
+                ids = bridge.to_tokens(drawn_text(turn, -(-tokens // 6)))[:, :tokens]
                 text = bridge.tokenizer.decode(ids[0])
                 assert bridge.to_tokens(text).shape[1] == tokens
                 alone.append(await asyncio.to_thread(_forward, bridge, ids))

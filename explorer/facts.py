@@ -12,7 +12,13 @@ from components.charts import exactness, heads_like, in_words, power_of_ten
 from components.ssd import KINDS, MEASURED_ROWS, MEASURES, Head, Measure
 from explorer.captures import Capture
 from explorer.passages import link_to
-from explorer.pictures import faithfulness, has_small_pictures, known_faithfulness, small_pictures
+from explorer.pictures import (
+    SMALL_PICTURES,
+    faithfulness,
+    has_small_pictures,
+    known_faithfulness,
+    small_pictures,
+)
 from explorer.session import session
 from explorer.viewer import Viewer
 from explorer.widgets import chosen, put
@@ -20,9 +26,6 @@ from explorer.widgets import chosen, put
 FEW_CELLS = 150_000
 """Of all heads' matrices. Up to here, small pictures are computed before the panels: 32 heads of 64 tokens
 take 15 ms."""
-
-SMALL_PICTURES = 100_000
-"""Heads times tokens. Up to here, small pictures are computed without a click."""
 
 
 def head_facts(viewer: Viewer, capture: Capture) -> Callable[[], None]:

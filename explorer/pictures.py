@@ -13,11 +13,14 @@ import streamlit as st
 from jaxtyping import Float32
 
 from components.ssd import KINDS, Head, Place, hooks_of
+from explorer import captures
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.captures import PIECE_TOKENS, Capture, layer_of, terms_of
+from explorer.jobs import Report, no_report
 from explorer.models import bridge
+from explorer.selection import nearest_head
 from explorer.subject import BY_KEY, Subject
-from explorer.threads import side_by_side, use_threads
+from explorer.threads import SMALL_WORK, side_by_side, use_threads
 
 if TYPE_CHECKING:
     from components.charts import HeadCells, SpanSums, Window
@@ -29,11 +32,29 @@ CELLS_BYTES = 10**6
 LOCKED_TOKENS = 2048
 """Longest text with one colour scale for all layers, which requires reading all their heads."""
 OVERVIEW_TILES = 64
+SMALL_PICTURES = 100_000
+"""Heads times tokens. Up to here, small pictures are computed without a click."""
 
 _small: WeakKeyDictionary[Capture, Float32[np.ndarray, "head tile tile"]] = WeakKeyDictionary()
 _faithful: WeakKeyDictionary[Capture, dict[int, tuple[float, float]]] = WeakKeyDictionary()
 _cells: WeakKeyDictionary[Capture, CacheByBytes[HeadCells]] = WeakKeyDictionary()
 _survival: WeakKeyDictionary[Capture, dict[Place, pd.DataFrame]] = WeakKeyDictionary()
+
+
+def prepare(subject: Subject, head: Head, report: Report = no_report) -> None:
+    """Run the prompt, and compute what a page with this head shows at once; errors as for `captures.capture`.
+
+    Here, and not when the page is drawn: a page runs in a new thread, whose first large step takes longer.
+    """
+    shown = captures.capture(subject, report)
+    if shown.length * len(shown.measures) > SMALL_PICTURES:
+        return
+    small_pictures(shown)
+    is_small = bridge(subject.model).model.num_parameters() * shown.length <= SMALL_WORK
+    places = shown.places if is_small else [nearest_head(head, shown.heads).place]  # a pick then runs none
+    for place in places:
+        if not KINDS[place.kind].note:
+            faithfulness(shown, place.layer)
 
 
 def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:

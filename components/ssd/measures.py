@@ -29,14 +29,14 @@ class Estimate:
 
 
 def half_life(terms: SSDTerms) -> Float32[Tensor, "batch head"]:
-    """Tokens after which half of what was written is left, ln 2 / (mean over k of −A·dt[k]).
+    """Tokens after which half of what was written is left, ln 2 / (mean over k of abs(A·dt[k])).
 
     From L[i,j] = exp(Σ A·dt) ≈ exp(mean A·dt · (i − j)) = 1/2. Infinite where a head never decays.
     ValueError where a hook replaced rows of L, which then follow from no A·dt.
     """
     if terms.edited_decay:
         raise ValueError("A hook replaced rows of L in this run, so no half-life follows from A·dt.")
-    mean_decay = -terms.cum_log_decay[..., -1] / terms.length
+    mean_decay = terms.cum_log_decay[..., -1].abs() / terms.length
     return (math.log(2) / mean_decay).to(terms.dt.device, torch.float32)
 
 

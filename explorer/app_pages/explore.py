@@ -21,6 +21,7 @@ from explorer.frame import (
     wait_for_model,
 )
 from explorer.head_view import head_view
+from explorer.pictures import prepare
 from explorer.selection import first_selection, fitted
 from explorer.session import session
 from explorer.settings import settings
@@ -172,7 +173,7 @@ with prompt_slot:
                 st.caption(f":material/timer: {decision.words}")
             wait_for(
                 ("prompt", subject),
-                partial(captures.capture, subject),
+                partial(prepare, subject, state.selection.head),
                 "Running the prompt through the model",
                 stop_running,
             )
