@@ -12,6 +12,7 @@ from components.bridge.model_bridge import ModelBridge
 from components.bridge.softmax_attention import SoftmaxAttentionBridge
 from components.bridge.ssm2_mixer import SSM2MixerBridge
 from components.bridge.ssm_block import SSMBlockBridge
+from components.bridge.sweeps import sweep
 
 __all__ = [
     "PIECE_TOKENS",
@@ -31,5 +32,6 @@ __all__ = [
     "family_of",
     "matrix_inputs",
     "ssd_inputs",
+    "sweep",
     "unsupported",
 ]

@@ -31,8 +31,12 @@ def in_short_chunk(model: Model, mixers: Mapping[str, nn.Module], batch: int, le
     shares all else: tensors, hooks, other modules. So nothing of the model changes, and threads with
     different texts do not meet.
     """
-    if not all(_may_be_short(mixer, batch, length) for mixer in mixers.values()):
-        return model
+    alike = all(_may_be_short(mixer, batch, length) for mixer in mixers.values())
+    return short_model(model, mixers, length) if alike else model
+
+
+def short_model(model: Model, mixers: Mapping[str, nn.Module], length: int) -> Model:
+    """The copy of `in_short_chunk`; its results may round otherwise than the model's."""
     copies: dict[str, Any] = {"": _own_modules(model)}
     for path, mixer in mixers.items():
         names = path.split(".")
