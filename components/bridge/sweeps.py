@@ -35,6 +35,9 @@ Report = Callable[[int, int], None]
 ROWS = 16
 """Edits that run as one batch: 8 and 16 are fastest on two cores."""
 
+WHOLE_TOKENS = 512
+"""Longest text of which a sweep holds the matrices of a layer: 25 MB with 24 heads."""
+
 _GROWING = "mamba2"
 """The family whose layers can be called alone."""
 
@@ -110,6 +113,7 @@ class _Clean:
     ids: Tensor
     cache: ActivationCache
     terms: dict[int, SSDTerms]
+    _matrix: tuple[int, Tensor] | None = None
 
     @staticmethod
     def of(bridge: ModelBridge, ids: Tensor, layers: Iterable[int | None]) -> _Clean:
@@ -145,7 +149,10 @@ class _Clean:
                 y[:, _slice(edit.positions), at] = 0
                 return y
             case Mute(what="attention"):
-                rows, keys = _slice(edit.positions), slice(None)
+                y, rows = y.clone(), _slice(edit.positions)
+                skip = self._gated(layer, terms.D[:, None] * terms.x).to(y.dtype)
+                y[:, rows, at] = skip[:, rows, at]
+                return y
             case CutSource(what="reading"):
                 rows, keys = slice(None), _slice(edit.positions)
             case CutEdge():
@@ -158,11 +165,23 @@ class _Clean:
                     fwd_hooks=edit.hooks(),
                 )
                 return alone[f"blocks.{layer}.mixer.hook_scan"]
-        W = effective_attention(terms, heads=at, queries=rows, keys=keys, include_dt_scaling=True)
+        if terms.length <= WHOLE_TOKENS:
+            W = self._whole_matrix(layer)[:, at, rows, keys]
+        else:
+            W = effective_attention(terms, heads=at, queries=rows, keys=keys, include_dt_scaling=True)
         removed = torch.zeros_like(terms.x)
         removed[:, rows, at] = torch.einsum("bhij,bjhp->bihp", W, terms.x[:, keys, at])
-        gate = self.cache._record(layer).gate()
-        return y - gated(removed.flatten(2), gate).view_as(y).to(y.dtype)
+        return y - self._gated(layer, removed).to(y.dtype)
+
+    def _whole_matrix(self, layer: int) -> Float32[Tensor, "1 head query key"]:
+        """M·dt of a layer, of which many edits take a part each."""
+        if self._matrix is None or self._matrix[0] != layer:
+            self._matrix = layer, effective_attention(self.terms[layer], include_dt_scaling=True)
+        return self._matrix[1]
+
+    def _gated(self, layer: int, y: Float32[Tensor, "1 seq head dim"]) -> Float32[Tensor, "1 seq head dim"]:
+        """As hook_scan sees it: times silu(z) in a mixer without a norm."""
+        return gated(y.flatten(2), self.cache._record(layer).gate()).view_as(y)
 
     def _growing(self, scans: Sequence[tuple[int, Tensor]]) -> Float[Tensor, "row vocab"]:
         """Each row joins at its layer, with what the rest of that layer makes of the edited scan."""
