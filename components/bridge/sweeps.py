@@ -51,11 +51,18 @@ def sweep(
     *,
     rows: int = ROWS,
     report: Report | None = None,
+    control: torch.Generator | None = None,
 ) -> Float32[Tensor, "edit ..."]:
     """The metric of the logits after the last position of one text, under each edit alone.
 
     `ids` [s] or [1, s]. To look at an earlier position, give the text up to it: no later token changes it.
-    Memory grows with `rows` and the text. Raises ValueError for several texts, and what a run with one of the
+    Memory grows with `rows` and the text.
+
+    With `control`, none of the edits is made: what it would take from each head at each position is replaced
+    by a random direction of the same size, drawn by this generator. An edit says something of what it takes
+    only where it does more than that. Edits of one mixer, or of one token in all mixers, have such a control.
+
+    Raises ValueError for several texts, and what a run with one of the
     edits raises.
     """
     text = bridge.to_tokens(ids)
@@ -74,19 +81,17 @@ def sweep(
     for start, stop in pairwise([*range(0, len(order), rows), len(order)]):
         numbers = order[start:stop]
         assert clean is not None
-        done(numbers, clean.logits([edits[number] for number in numbers]))
+        done(numbers, clean.logits([edits[number] for number in numbers], control))
     whole = [number for number in range(len(edits)) if number not in found]
     cuts = [number for number in whole if _is_cut_everywhere(edits[number])]
     for start, stop in pairwise([*range(0, len(cuts), rows), len(cuts)]):
         numbers = cuts[start:stop]
-        done(numbers, _with_sources_cut(bridge, text, [edits[number] for number in numbers]))
+        done(numbers, _with_sources_cut(bridge, text, [edits[number] for number in numbers], control))
     for number in whole:
         if number not in found:
-            hooks = edits[number].hooks()
-            done(
-                [number],
-                bridge.run_with_cache(text, names_filter=[], fwd_hooks=hooks, logits_to_keep=1)[0][:, 0],
-            )
+            if control is not None:
+                raise ValueError(f"There is no random control of the size of {edits[number].words!r}.")
+            done([number], _last_logits(bridge, text, edits[number].hooks()))
     if not found:
         return metric(torch.zeros(0, bridge.model.config.vocab_size))
     return torch.stack([found[number] for number in range(len(edits))])
@@ -127,9 +132,15 @@ class _Clean:
         _, cache = bridge.run_with_cache(ids, names_filter=sorted(known), logits_to_keep=1)
         return _Clean(bridge, ids, cache, {layer: cache.ssd_terms(layer) for layer in wanted})
 
-    def logits(self, edits: Sequence[Edit]) -> Float[Tensor, "row vocab"]:
+    def logits(self, edits: Sequence[Edit], control: torch.Generator | None) -> Float[Tensor, "row vocab"]:
         """The logits after the last position under each of these edits, which stand in order of layers."""
         scans = [(_only_layer(edit), self.scan(edit)) for edit in edits]
+        if control is not None:
+            clean = [self.cache[f"blocks.{layer}.mixer.hook_scan"] for layer, _ in scans]
+            scans = [
+                (layer, before - _random_like(before - after, control))
+                for (layer, after), before in zip(scans, clean, strict=True)
+            ]
         if self.bridge.model.config.model_type == _GROWING:
             return self._growing(scans)
         return self._writing(scans)
@@ -254,7 +265,18 @@ def _gate_of(bridge: ModelBridge, layer: int, seen: dict[str, Tensor]) -> Callab
     return look
 
 
-def _with_sources_cut(bridge: ModelBridge, ids: Tensor, edits: Sequence[Edit]) -> Float[Tensor, "row vocab"]:
+def _random_like(
+    taken: Float[Tensor, "row seq head dim"], control: torch.Generator
+) -> Float[Tensor, "row seq head dim"]:
+    """Random directions of the same size, for each head and position."""
+    drawn = torch.randn(taken.shape, generator=control).to(taken)
+    size = taken.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
+    return drawn * size
+
+
+def _with_sources_cut(
+    bridge: ModelBridge, ids: Tensor, edits: Sequence[Edit], control: torch.Generator | None
+) -> Float[Tensor, "row vocab"]:
     """Each row without its token in every mixer: the scan less what the token wrote, without M.
 
     y[i] − L[i,j]·⟨C[i], B[j]⟩·dt[j]·x[j], from what each row's own scan reads.
@@ -276,7 +298,8 @@ def _with_sources_cut(bridge: ModelBridge, ids: Tensor, edits: Sequence[Edit]) -
         match = match.repeat_interleave(left.shape[2] // match.shape[2], dim=2)
         weight = left * match * seen["hook_dt"][row, j][:, None]
         removed = (weight[..., None] * seen["hook_x"][row, j][:, None]).flatten(2)
-        return tensor - gated(removed, seen.get("gate")).view_as(tensor).to(tensor.dtype)
+        taken = gated(removed, seen.get("gate")).view_as(tensor).to(tensor.dtype)
+        return tensor - (taken if control is None else _random_like(taken, control))
 
     hooks: list[Any] = []
     for layer in bridge.ssm_layers():

@@ -102,3 +102,22 @@ def test_a_metric_may_have_several_figures() -> None:
     found = sweep(bridge, IDS[0], edits, lambda logits: logits.log_softmax(-1)[:, [4, 7]])
     assert found.shape == (3, 2)
     assert (found < 0).all()
+
+
+def test_a_control_takes_as_much_as_the_edit_in_a_random_direction() -> None:
+    bridge = ModelBridge(tiny_model())
+    name, edit = "blocks.0.mixer.hook_scan", Mute(range(1), range(2, 3))
+    _, plain = bridge.run_with_cache(IDS)
+    _, edited = bridge.run_with_cache(IDS, fwd_hooks=edit.hooks())
+    taken = plain[name] - edited[name]
+    drawn = torch.randn(taken.shape, generator=torch.Generator().manual_seed(7))
+    drawn *= taken.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
+    truth = bridge.run_with_hooks(IDS, fwd_hooks=[(name, lambda y, hook: y - drawn)])[:, -1]
+    found = sweep(bridge, IDS, [edit], last_logits, control=torch.Generator().manual_seed(7))
+    assert relative(found, truth) <= 1e-4  # rounding of other heads has a direction too
+    everywhere = sweep(
+        bridge, IDS, [CutSource(positions=range(4, 5))], last_logits, control=torch.Generator().manual_seed(7)
+    )
+    assert relative(everywhere, bridge.run_with_hooks(IDS)[:, -1]) > 1e-4
+    with pytest.raises(ValueError, match="There is no random control"):
+        sweep(bridge, IDS, [FreezeDt()], last_logits, control=torch.Generator())
