@@ -270,7 +270,7 @@ def _random_like(
 ) -> Float[Tensor, "row seq head dim"]:
     """Random directions of the same size, for each head and position."""
     drawn = torch.randn(taken.shape, generator=control).to(taken)
-    size = taken.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
+    size: Tensor = taken.norm(dim=-1, keepdim=True) / drawn.norm(dim=-1, keepdim=True)
     return drawn * size
 
 

@@ -116,6 +116,8 @@ class HeadEdit(Edit):
     positions: range | None = None
     kind: str = MAMBA2.name
 
+    title: ClassVar[str]
+    """What it does, in a few words."""
     kinds: ClassVar[tuple[str, ...]] = (MAMBA2.name,)
     """The kinds of heads that it applies to."""
     whole_matrix: ClassVar[bool] = False
@@ -144,6 +146,19 @@ class HeadEdit(Edit):
     @abstractmethod
     def hook(self) -> str:
         """Where it applies, within a layer."""
+
+    @property
+    def sentence(self) -> str:
+        """What it does and where, such as "Cut tokens (reading): layer 2, head 5, positions 7 to 9"."""
+        own = [_words_of(getattr(self, each.name)) for each in fields(self) if each.name not in _FIELDS]
+        where = [
+            _counted("layer", self.layers),
+            *([KINDS[self.kind].words] if KINDS[self.kind].short else []),
+            _counted("head", self.heads),
+            _counted("position", self.positions),
+        ]
+        said = f" ({', '.join(own)})" if own else ""
+        return f"{self.title}{said}: {', '.join(where)}"
 
     def hooks(self) -> Sequence[HookAt]:
         """One function for each of its layers."""
@@ -241,6 +256,7 @@ class Mute(HeadEdit):
     """
 
     name: ClassVar[str] = "mute"
+    title: ClassVar[str] = "Mute heads"
     kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)[:2]
 
     what: Muted = "attention"
@@ -281,6 +297,7 @@ class CutSource(HeadEdit):
     """
 
     name: ClassVar[str] = "cut"
+    title: ClassVar[str] = "Cut tokens"
     kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)[:2]
 
     what: Cut = "reading"
@@ -322,6 +339,7 @@ class CutEdge(HeadEdit):
     """
 
     name: ClassVar[str] = "edge"
+    title: ClassVar[str] = "Cut edges"
     kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)[:2]
     whole_matrix: ClassVar[bool] = True
     _ranges: ClassVar[tuple[str, ...]] = ("keys",)
@@ -347,6 +365,7 @@ class KeepLast(HeadEdit):
     """
 
     name: ClassVar[str] = "window"
+    title: ClassVar[str] = "Keep the last tokens"
     kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)[:2]
     whole_matrix: ClassVar[bool] = True
 
@@ -378,6 +397,7 @@ class ScaleDecay(HeadEdit):
     """
 
     name: ClassVar[str] = "decay"
+    title: ClassVar[str] = "Scale the decay"
 
     factor: float = 0.0
 
@@ -400,6 +420,7 @@ class ScaleDt(HeadEdit):
     """dt times `factor` at these positions: how strongly they write, and what they leave of the rest."""
 
     name: ClassVar[str] = "dt"
+    title: ClassVar[str] = "Scale dt"
 
     factor: float = 0.0
 
@@ -425,6 +446,7 @@ class FreezeDt(HeadEdit):
     """
 
     name: ClassVar[str] = "freeze"
+    title: ClassVar[str] = "Freeze dt at its mean"
 
     @property
     def hook(self) -> str:
@@ -439,6 +461,14 @@ class FreezeDt(HeadEdit):
 EDITS.update(
     {edit.name: edit for edit in (Mute, CutSource, CutEdge, KeepLast, ScaleDecay, ScaleDt, FreezeDt)}
 )
+
+
+def _counted(what: str, indices: range | None) -> str:
+    if indices is None:
+        return f"all {what}s"
+    if len(indices) == 1:
+        return f"{what} {indices[0]}"
+    return f"{what}s {indices[0]} to {indices[-1]}"
 
 
 def _check_factor(factor: float) -> None:
