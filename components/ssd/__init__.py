@@ -4,6 +4,7 @@ Begin with `reference`, which has the formulas as papers write them; the glossar
 """
 
 from components.ssd.attention import content, decay, effective_attention
+from components.ssd.compared import ComparedTerms
 from components.ssd.edited import EditedRows
 from components.ssd.edits import EDITS, Edit, Sizes, edit_of, hooks_of
 from components.ssd.head_edits import (
@@ -28,7 +29,6 @@ from components.ssd.kinds import (
     Factor,
     Head,
     Kind,
-    MixerTerms,
     Place,
     Statistic,
     attention_of,
@@ -36,6 +36,7 @@ from components.ssd.kinds import (
 )
 from components.ssd.matrix import MatrixTerms, matrix_entries, pooled_entries
 from components.ssd.measures import MEASURED_ROWS, MEASURES, Estimate, Measure, half_life, mean_distance
+from components.ssd.mixer_terms import MixerTerms
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
 from components.ssd.softmax import (
@@ -54,6 +55,7 @@ __all__ = [
     "KINDS",
     "MEASURED_ROWS",
     "MEASURES",
+    "ComparedTerms",
     "CutEdge",
     "CutSource",
     "Edit",

@@ -150,7 +150,8 @@ class HeadEdit(Edit):
     @property
     def sentence(self) -> str:
         """What it does and where, such as "Cut tokens (reading): layer 2, head 5, positions 7 to 9"."""
-        own = [_words_of(getattr(self, each.name)) for each in fields(self) if each.name not in _FIELDS]
+        values = [getattr(self, each.name) for each in fields(self) if each.name not in _FIELDS]
+        own = [f"{each:g}" if isinstance(each, float) else _words_of(each) for each in values]
         where = [
             _counted("layer", self.layers),
             *([KINDS[self.kind].words] if KINDS[self.kind].short else []),
