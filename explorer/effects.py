@@ -65,9 +65,10 @@ class Prediction:
         return int((row > row[token]).sum()) + 1
 
     def divergence(self, other: Prediction) -> Float32[np.ndarray, " seq"]:
-        """KL(this ‖ other) after each position, in nats."""
-        found: Float32[np.ndarray, " seq"] = np.sum(np.exp(self.log_p) * (self.log_p - other.log_p), axis=1)
-        return found
+        """KL(this ‖ other) after each position, in nats. Rounding below zero is zero."""
+        mine, others = self.log_p.astype(np.float64), other.log_p.astype(np.float64)
+        found = (np.exp(mine) * (mine - others)).sum(axis=1)
+        return found.clip(min=0).astype(np.float32)
 
 
 @st.cache_resource(show_spinner=False)
