@@ -68,7 +68,8 @@ class Prediction:
         """KL(this ‖ other) after each position, in nats. Rounding below zero is zero."""
         mine, others = self.log_p.astype(np.float64), other.log_p.astype(np.float64)
         found = (np.exp(mine) * (mine - others)).sum(axis=1)
-        return found.clip(min=0).astype(np.float32)
+        nats: Float32[np.ndarray, " seq"] = found.clip(min=0).astype(np.float32)
+        return nats
 
 
 @st.cache_resource(show_spinner=False)
