@@ -4,6 +4,7 @@ Begin with `reference`, which has the formulas as papers write them; the glossar
 """
 
 from components.ssd.attention import content, decay, effective_attention
+from components.ssd.contributions import Contributions, SourceMeasures
 from components.ssd.edited import EditedRows
 from components.ssd.edits import EDITS, Edit, Sizes, edit_of, hooks_of
 from components.ssd.head_edits import (
@@ -54,6 +55,7 @@ __all__ = [
     "KINDS",
     "MEASURED_ROWS",
     "MEASURES",
+    "Contributions",
     "CutEdge",
     "CutSource",
     "Edit",
@@ -75,6 +77,7 @@ __all__ = [
     "ScaleDt",
     "Sizes",
     "SoftmaxTerms",
+    "SourceMeasures",
     "Statistic",
     "attention_of",
     "content",
