@@ -5,6 +5,7 @@ Begin with `reference`, which has the formulas as papers write them; the glossar
 
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.compared import ComparedTerms
+from components.ssd.contributions import Contributions, SourceMeasures
 from components.ssd.edited import EditedRows
 from components.ssd.edits import EDITS, Edit, Sizes, edit_of, hooks_of
 from components.ssd.head_edits import (
@@ -56,6 +57,7 @@ __all__ = [
     "MEASURED_ROWS",
     "MEASURES",
     "ComparedTerms",
+    "Contributions",
     "CutEdge",
     "CutSource",
     "Edit",
@@ -77,6 +79,7 @@ __all__ = [
     "ScaleDt",
     "Sizes",
     "SoftmaxTerms",
+    "SourceMeasures",
     "Statistic",
     "attention_of",
     "content",
