@@ -14,7 +14,14 @@ import pandas as pd
 import streamlit as st
 from jaxtyping import Float32
 
-from components.charts import PICK, effect_map_chart, head_cells, panels_chart, token_bars_chart
+from components.charts import (
+    PICK,
+    effect_map_chart,
+    head_cells,
+    panels_chart,
+    scatter_chart,
+    token_bars_chart,
+)
 from components.ssd import ComparedTerms, Head, Mute, SoftmaxTerms
 from explorer import captures, effects
 from explorer.drawing import draw, plain
@@ -35,6 +42,8 @@ STRONGEST = 3
 """Heads that are muted together."""
 SMALL = 1e-5
 """Sweeps round to about a millionth."""
+REACH = 3
+"""Tokens before it that the usual convolution of four mixes into one."""
 CLEARLY_MORE = 1.5
 """Times as much: then heads are said to stand in for each other."""
 
@@ -52,6 +61,7 @@ CUTS = {"model": "In all Mamba-2 layers", "layer": "In the picked layer", "head"
 
 MAP = "What the answer loses when each head is muted alone."
 BARS = "What the answer loses when each token is cut alone."
+SCATTER = "How the picked head reads each token, against what the answer loses when it is cut there."
 DIVERGENCE = "How far the edited predictions are from the unedited ones, after each token."
 COMPARED = "Attention of the picked head before and after the edits, and the difference."
 """The initial `alt` of each chart; `live_alt` replaces it."""
@@ -94,7 +104,9 @@ def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tupl
         with st.container(horizontal=True, vertical_alignment="bottom"):
             head_lists(viewer, widths=(140, 110))
     with words_column:
-        _tell_heads(question, dict(zip(heads, effect, strict=True)), control, strongest, muting, figure)
+        _tell_heads(
+            question, dict(zip(heads, effect.tolist(), strict=True)), control, strongest, muting, figure
+        )
         _tell_cautions(question, heads, muting)
         st.button(
             "Mute the picked head in the run",
@@ -147,12 +159,12 @@ def _tell_heads(
 ) -> None:
     """Say what the picked head, the strongest one and several together take from the answer."""
     picked = session().selection.head
-    named, mine = plain(str(picked).capitalize()), float(effect[picked])
+    named, mine = plain(str(picked).capitalize()), effect[picked]
     if np.isfinite(mine):
         st.markdown(f"**{named}:** without it the answer loses {in_figures(mine)}.")
     else:
         st.markdown(f"**{named}** has no such edit.")
-    words = f"The answer loses most without **{strongest[0]}**: {in_figures(float(effect[strongest[0]]))}."
+    words = f"The answer loses most without **{strongest[0]}**: {in_figures(effect[strongest[0]])}."
     if np.isfinite(control).any():
         largest = in_figures(float(np.nanmax(np.abs(control))))
         words += f" Random changes of the same size, one for each head, move it by at most {largest}."
@@ -216,6 +228,54 @@ def effects_of_tokens(
     ]
     st.caption(plain(" ".join(filter(None, words))))
     return {"token_effects": f"{BARS} {words[0]}"}
+
+
+def attention_and_effect(
+    viewer: Viewer, question: Question, tokens: Sequence[str], figure: Figure, stop: Callback
+) -> dict[str, str]:
+    """Draw how the picked head reads each token against what cutting it in that head does."""
+    head = viewer.shown.head
+    st.subheader("Is what it reads what matters?", anchor=False)
+    if head.place.kind == SoftmaxTerms.kind:
+        st.caption("This comparison is of Mamba-2 heads. Pick one in the map above.")
+        return {}
+    asked = (question.subject, question.position, question.target, question.foil)
+    work = partial(effects.readings, *asked, head)
+    wait_for(("readings", *asked, head), work, "Reading what the head adds", stop)
+    cut = (*asked, head.place, head.index)
+    wait_for(("cut", *cut), partial(effects.source_effects, *cut), "Cutting each token", stop)
+    readings, (effect, _) = effects.readings(*asked, head), effects.source_effects(*cut).of(figure)
+    name = _choice("Measured by", "measured_by", {each: each for each in readings})
+    found = {each: effects.rank_correlation(values, effect) for each, values in readings.items()}
+    draw(
+        scatter_chart(
+            tokens[: question.position + 1],
+            readings[name],
+            effect,
+            (name, DROPS[figure]),
+            larger=viewer.shown.view.large,
+        ),
+        key="scatter",
+        alt=SCATTER,
+    )
+    if np.abs(effect).max() < SMALL:
+        st.caption(f"No cut in {head} changes this answer by {SMALL:g} or more, whatever the head reads.")
+        return {}
+    most = int(np.argmax(effect))
+    right = [each for each, values in readings.items() if abs(int(np.argmax(np.abs(values))) - most) <= REACH]
+    listed = ", ".join(f"{each} {value:.2f}" for each, value in found.items() if np.isfinite(value))
+    told = (
+        f"Largest within {REACH} tokens of the one whose cut costs most: {', '.join(right)}."
+        if right
+        else f"No measure is largest within {REACH} tokens of the one whose cut costs most."
+    )
+    st.caption(
+        plain(
+            f"Rank correlation of sizes with the effect, here: {listed}. {told} The measures are of what the "
+            f"query at {question.position} reads; the gradient is of every query."
+        )
+    )
+    return {"scatter": f"{SCATTER} {told}"}
 
 
 def before_and_after(

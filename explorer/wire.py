@@ -37,7 +37,7 @@ _KEYS = {
     },
     "string_array_value": {
         *("preset", "measure", "sort", "draws", "alike"),
-        *("muting", "figure", "cut_in"),
+        *("muting", "figure", "cut_in", "measured_by"),
     },
     "bool_value": {
         *("dt", "rms", "locked", "symlog", "read_by", "log", "log_time", "gallery", "large", "table"),

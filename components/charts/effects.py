@@ -29,6 +29,7 @@ from components.ssd import Head
 
 _CELL_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
 _BARS_HEIGHT = 120
+_SCATTER_HEIGHT = 220
 _MAX_NAMES = 80
 """Most tokens whose names stand below their bars."""
 
@@ -265,4 +266,52 @@ def _bars(label: str, has_control: bool, has_names: bool, larger: bool) -> dict[
         )
         .add_params(*map(scene_param, ("count", "low", "high")), read("names", "bars", "name"))
         .properties(height=_BARS_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
+    )
+
+
+def scatter_chart(
+    tokens: Sequence[str],
+    measure: Float32[np.ndarray, " token"],
+    effect: Float32[np.ndarray, " token"],
+    names: tuple[str, str],
+    *,
+    larger: bool = False,
+) -> Figure:
+    """A point for each token: a measure of how it is read, against what cutting it does.
+
+    `names` of the measure and of the effect title the axes.
+    """
+    tables: dict[str, Table] = {
+        "scene": scene(count=len(tokens)),
+        "points": {
+            "position": np.arange(len(tokens)),
+            "token": list(tokens),
+            "measure": measure,
+            "effect": effect,
+        },
+    }
+    return Figure(_scatter(*names, larger), tables)
+
+
+@cache
+def _scatter(measure: str, effect: str, larger: bool) -> dict[str, Any]:
+    scale = type_scale(larger)
+    points = (
+        rows_of("points")
+        .mark_point(filled=True, size=60 * scale, opacity=0.8, color=POSITIVE.scheme()[0])
+        .encode(
+            x=alt.X("measure:Q", axis=readable_axis(measure, scale, tickCount=5)),
+            y=alt.Y("effect:Q", axis=readable_axis(effect, scale, tickCount=5)),
+            tooltip=[
+                alt.Tooltip("position:O"),
+                alt.Tooltip("token:N"),
+                alt.Tooltip("measure:Q", title=measure, format=".3~r"),
+                alt.Tooltip("effect:Q", title=effect, format=".3~r"),
+            ],
+        )
+    )
+    return built(
+        alt.LayerChart(layer=[points, data_only("scene")]).properties(
+            height=_SCATTER_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE
+        )
     )
