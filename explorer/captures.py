@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import pandas as pd
 import streamlit as st
 from jaxtyping import Float32
 
-from components.ssd import Head, Place, hooks_of
+from components.ssd import Head, HeadEdit, Place, hooks_of
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.costs import Cost, Footprint, measured_rate, remember_run
 from explorer.jobs import Report, no_report
@@ -46,6 +47,8 @@ PIECE_TOKENS = 2048
 RATE_TOKENS, MORE_RATE_TOKENS = 256, 2048
 """Tokens of the shortest run that measures speed, and of a second if the first was quick."""
 SLOW_SECONDS = 1.0
+EDITED_TOKENS = 512
+"""Longest text of a run whose edits change whole matrices: 25 MB for each layer with 24 heads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +65,10 @@ class Layer:
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        tensors = [each for each in vars(self.terms).values() if hasattr(each, "nbytes")]
-        return sum(each.nbytes for each in [*tensors, self.given] if each is not None)
+        parts = [each for each in vars(self.terms).values() if hasattr(each, "nbytes")]
+        edited = [each for each in vars(self.terms).values() if isinstance(each, tuple)]
+        parts += [rows.matrix for rows in chain(*edited)]
+        return sum(each.nbytes for each in [*parts, self.given] if each is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +151,7 @@ def capture(subject: Subject, _report: Report = no_report) -> Capture:
 
     model = subject.model
     ids, texts = encoded(model, subject.prompt, _report)
+    check_edits(subject, len(texts))
     every = places(model)
     at_once = _footprint(model).layers_at_once(len(texts), HELD_BYTES)
     pictures = None
@@ -178,6 +184,17 @@ def capture(subject: Subject, _report: Report = no_report) -> Capture:
         notes=tuple(notes),
         small=pictures,
     )
+
+
+def check_edits(subject: Subject, tokens: int) -> None:
+    """Raise ValueError if a text is too long for its edits."""
+    whole = [edit for edit in subject.edits if isinstance(edit, HeadEdit) and edit.whole_matrix]
+    if whole and tokens > EDITED_TOKENS:
+        raise ValueError(
+            f'"{whole[0].sentence}" changes whole matrices, which takes memory for each pair of tokens. It '
+            f"can be applied to at most {EDITED_TOKENS} tokens; this text has {tokens:,}. Shorten the text, "
+            "or remove the edit."
+        )
 
 
 def places(model: str) -> tuple[Place, ...]:

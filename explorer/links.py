@@ -22,7 +22,7 @@ LONGEST_LINK = 2_000
 FRAME_HEIGHT = 900
 """Pixels: room for the panels of an article 1,200 wide; in a narrower frame they scroll."""
 
-OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span")
+OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span", "target", "foil")
 """Parameters that make sense only for one text."""
 
 
@@ -45,6 +45,8 @@ def query_of(selection: Selection) -> dict[str, str]:
         "query": "" if selection.query is None else str(selection.query),
         "window": "_".join(map(_window_words, selection.windows)),
         "span": "" if selection.span is None else f"{selection.span[0]}-{selection.span[-1]}",
+        "target": "" if selection.target is None else str(selection.target),
+        "foil": "" if selection.foil is None else str(selection.foil),
         "measure": "" if selection.view.measure == View.measure else selection.view.measure,
         "sort": selection.view.sort,
         "view": ",".join(switched_on),
@@ -116,7 +118,7 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
         unread.append("edits")
         subject = start.subject
     positions: dict[str, int] = {}
-    for name in ("layer", "head", "query"):
+    for name in ("layer", "head", "query", "target", "foil"):
         given = parameters.get(name)
         if given is None:
             continue
@@ -150,7 +152,8 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
     if not set(switches) <= set(SWITCHES):
         unread.append("view")
     view: dict[str, Any] = columns | {name: name in switches for name in SWITCHES}
-    return Selection(subject, head, query, View(**view), windows, span), unread
+    target, foil = positions.get("target"), positions.get("foil")
+    return Selection(subject, head, query, View(**view), windows, span, target, foil), unread
 
 
 def _window_words(window: Window) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from components.charts import Window
 from components.demo import PRESETS, Preset
 from components.models import DEMO
-from components.ssd import MEASURES, Head, Place
+from components.ssd import MEASURES, Edit, Head, Place
 from explorer.subject import Subject
 
 
@@ -49,7 +49,8 @@ class Selection:
     """What was run, the head, the query position whose row is shown (None: the last), the view.
 
     `windows` are opened one within the other; the page shows the last, or the whole text if there is none.
-    `span` are positions read as one row.
+    `span` are positions read as one row. `target` and `foil` are the ids of the token whose prediction is
+    looked at and of the one that it is compared with (None: the two most probable).
     """
 
     subject: Subject
@@ -58,6 +59,8 @@ class Selection:
     view: View = View()
     windows: tuple[Window, ...] = ()
     span: range | None = None
+    target: int | None = None
+    foil: int | None = None
 
     @property
     def preset(self) -> Preset | None:
@@ -77,8 +80,10 @@ class Selection:
         return replace(self, subject=subject)
 
     def with_model(self, model: str) -> Selection:
-        """The same prompt and head in another model."""
-        return self.with_subject(self.subject.with_model(model))
+        """The same prompt and head in another model; its tokens have other ids."""
+        if model == self.subject.model:
+            return self
+        return replace(self, subject=self.subject.with_model(model), target=None, foil=None)
 
     def with_preset(self, preset: Preset) -> Selection:
         """The preset's prompt, with the same model; in the embedded one, also where to look in it."""
@@ -90,7 +95,7 @@ class Selection:
     def with_prompt(self, prompt: str) -> Selection:
         """Another prompt, seen through the same head; query, span and windows belong to the old text."""
         subject = self.subject.with_prompt(prompt)
-        return replace(self, subject=subject, query=None, span=None, windows=())
+        return replace(self, subject=subject, query=None, span=None, windows=(), target=None, foil=None)
 
     def with_head(self, head: Head) -> Selection:
         """Another head on the same text."""
@@ -99,6 +104,14 @@ class Selection:
     def with_query(self, query: int | None) -> Selection:
         """Another row of the same picture; None for the last."""
         return replace(self, query=query, span=None)
+
+    def with_edits(self, edits: tuple[Edit, ...]) -> Selection:
+        """The same picture in a run with these edits."""
+        return self.with_subject(replace(self.subject, edits=edits))
+
+    def with_tokens(self, target: int | None, foil: int | None) -> Selection:
+        """The same picture, with another answer or another token to compare it with."""
+        return replace(self, target=target, foil=foil)
 
     def with_span(self, span: range) -> Selection:
         """Several positions, read as one row."""

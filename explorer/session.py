@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from components.ssd import Head
+from components.ssd import Edit, Head
 from explorer.sampling import Value, default_settings
 from explorer.selection import Selection, first_selection
 from explorer.settings import settings
@@ -36,6 +36,15 @@ class Session:
     """The last one that the page Explore drew."""
     agreed: Subject | None = None
     """A long run that the reader has agreed to."""
+
+    switched_off: list[Edit] = field(default_factory=list)
+    """Edits that the reader has added and switched off."""
+    edit_error: str = ""
+    """Why the last edit was not added."""
+    edit_of: Head | None = None
+    """The head that the form of an edit names."""
+    token_error: str = ""
+    """Why a typed answer was not taken."""
 
     # The text that the page Generate continues
 

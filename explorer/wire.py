@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from streamlit.proto.ClientState_pb2 import ClientState
 
-CHARTS = frozenset({"head_map", "gallery_of_heads", "panels"})
+CHARTS = frozenset({"head_map", "gallery_of_heads", "panels", "effect_map", "compared"})
 """The keys of charts to click; they send selections as JSON."""
 
 _KEYS = {
@@ -32,8 +32,13 @@ _KEYS = {
         *CHARTS,
         *("model", "prompt", "layer", "head", "query"),
         *("continued_prompt", "pace"),
+        *("asked_prompt", "asked_position", "target", "foil"),
+        *("edit_kind", "edit_what", "edit_layers", "edit_heads", "edit_positions", "edit_keys"),
     },
-    "string_array_value": {"preset", "measure", "sort", "draws", "alike"},
+    "string_array_value": {
+        *("preset", "measure", "sort", "draws", "alike"),
+        *("muting", "figure", "cut_in", "measured_by"),
+    },
     "bool_value": {
         *("dt", "rms", "locked", "symlog", "read_by", "log", "log_time", "gallery", "large", "table"),
         *("lists", "copy_link", "export", "upload_menu"),
@@ -47,6 +52,8 @@ _KEYS = {
         "last_of_span",
         "new_tokens",
         "seed",
+        "edit_width",
+        "edit_factor",
     },
     "double_array_value": {"time", "time_so_far", "temperature", "top_p"},
     "file_uploader_state_value": {"upload"},
@@ -78,7 +85,7 @@ LONGEST_QUERY = 65_536
 MOST_HASHES = 1_000
 """Messages that a browser says it has kept. Those that the server does not know of are sent again."""
 
-_TEXTS = frozenset({"prompt", "continued_prompt"})
+_TEXTS = frozenset({"prompt", "continued_prompt", "asked_prompt"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HALF_IN_BYTES = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 """Three bytes, as many as of what replaces it, so lengths in the message stay true."""

@@ -1,6 +1,7 @@
 """Reads and edits a running Hugging Face model without changing it."""
 
 from components.bridge.activation_cache import ActivationCache, matrix_inputs, ssd_inputs
+from components.bridge.contributions import contribution_inputs, contributions_of, logit_direction
 from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.families import SUPPORTED, family_of, unsupported
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
@@ -12,6 +13,7 @@ from components.bridge.model_bridge import ModelBridge
 from components.bridge.softmax_attention import SoftmaxAttentionBridge
 from components.bridge.ssm2_mixer import SSM2MixerBridge
 from components.bridge.ssm_block import SSMBlockBridge
+from components.bridge.sweeps import sweep
 
 __all__ = [
     "PIECE_TOKENS",
@@ -28,8 +30,12 @@ __all__ = [
     "SSMBlockBridge",
     "SoftmaxAttentionBridge",
     "Step",
+    "contribution_inputs",
+    "contributions_of",
     "family_of",
+    "logit_direction",
     "matrix_inputs",
     "ssd_inputs",
+    "sweep",
     "unsupported",
 ]

@@ -18,7 +18,9 @@ class Family:
 
     `embed`, `layers` and `ln_final` are paths in the model; `norm`, `mixer` and `attention` are paths in a
     layer: the first that exists counts; there may be none. `projection_scale` is the attribute of a mixer
-    that multiplies the output of `in_proj`.
+    that multiplies the output of `in_proj`; `output_scale` that of a layer that multiplies what the mixer
+    returns, before it is added to the residual stream. `logit_scale` and `logit_divisor` are paths of the
+    model's attributes that multiply and divide the logits.
     """
 
     model_type: str
@@ -29,6 +31,9 @@ class Family:
     mixer: tuple[str, ...]
     attention: tuple[str, ...] = ()
     projection_scale: str | None = None
+    output_scale: str | None = None
+    logit_scale: str | None = None
+    logit_divisor: str | None = None
     example: str = ""
     """A public checkpoint, small where possible."""
 
@@ -61,6 +66,8 @@ FAMILIES = (
         norm=("input_layernorm",),
         mixer=("mamba",),
         attention=("self_attn",),
+        output_scale="residual_multiplier",
+        logit_divisor="config.logits_scaling",
         example="ibm-granite/granite-4.0-h-350m",
     ),
     Family(
@@ -94,6 +101,8 @@ FAMILIES = (
         mixer=("mamba",),
         attention=("self_attn",),
         projection_scale="mup_vector",
+        output_scale="ssm_out_multiplier",
+        logit_scale="model.lm_head_multiplier",
         example="tiiuae/Falcon-H1-0.5B-Base",
     ),
 )

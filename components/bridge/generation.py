@@ -101,6 +101,7 @@ class Generation(Iterator[Step]):
         self._ends = {ends} if isinstance(ends, int) else set(ends or ())
         self._state = DynamicCache(config=bridge.model.config)
         self._run = bridge._run(fwd_hooks, bridge._names(names_filter))
+        self._run.prompt = range(self.prompt_length)
         self._broken = ""
         self._fed: list[_Fed] = []
         self._last_logits = torch.empty(1, 0)

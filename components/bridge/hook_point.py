@@ -47,6 +47,9 @@ class HookPoint:
     dimension `position_dim`: in pieces and in generation, a part of the text. A matrix
     [b, heads, queries, keys] holds the rows of these positions, and its keys begin at position 0. In a padded
     batch, pads count as positions.
+
+    `prompt` are the positions of the prompt, and `mask` is 1 at the real ones of a padded batch. At the
+    convolution, whose channels begin with those of x, `values_of` are the heads and their dimension.
     """
 
     def __init__(self, name: str, conversion: Conversion | None = None, position_dim: int = 1) -> None:
@@ -54,6 +57,9 @@ class HookPoint:
         self.conversion = conversion
         self.position_dim = position_dim
         self.positions: range = range(0)
+        self.prompt: range = range(0)
+        self.mask: Tensor | None = None
+        self.values_of: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
         return f"HookPoint({self.name!r})"
@@ -63,10 +69,10 @@ class HookPoint:
         run = run_at(self)
         return tensor if run is None or self.name not in run.live else run.fire(self, tensor)
 
-    def at(self, positions: range) -> HookPoint:
-        """A copy of the point, with these positions."""
+    def at(self, positions: range, prompt: range = range(0), mask: Tensor | None = None) -> HookPoint:
+        """A copy of the point, with these positions, prompt and mask."""
         here = copy.copy(self)
-        here.positions = positions
+        here.positions, here.prompt, here.mask = positions, prompt, mask
         return here
 
     def convert(self, tensor: Tensor) -> Tensor:
@@ -89,8 +95,9 @@ class Run:
     `points`: the hook points of the bridge that runs; those of others on the same model do not fire. `hooks`:
     functions by hook name. `keeps`: names of the hooks whose tensors it keeps. `live`: both. `mixers`,
     `attentions`: the records to fill, by component name. `mask`: 1 at the real positions of a padded batch,
-    up to the end of its prompt. `grad`: whether autograd records the run. `positions`: those that the model
-    is being fed now. `ids`: of all texts, as far as they have been fed.
+    up to the end of its prompt. `prompt`: the positions of the prompt. `grad`: whether autograd records the
+    run. `positions`: those that the model is being fed now. `ids`: of all texts, as far as they have been
+    fed.
     """
 
     points: Mapping[str, HookPoint]
@@ -99,6 +106,7 @@ class Run:
     mixers: Mapping[str, MixerRecord] = field(default_factory=dict)
     attentions: Mapping[str, AttentionRecord] = field(default_factory=dict)
     mask: Tensor | None = None
+    prompt: range = range(0)
     grad: bool = False
     positions: range = range(0)
     ids: Tensor | None = None
@@ -129,7 +137,7 @@ class Run:
         """
         edited = False
         # With logits_to_keep, the LM head sees the last positions alone.
-        here = point.at(self.positions[-tensor.shape[point.position_dim] :])
+        here = point.at(self.positions[-tensor.shape[point.position_dim] :], self.prompt, self.mask)
         for function in self.hooks.get(point.name, ()):
             before, shown = point.convert(tensor), point.convert(tensor.clone())
             returned = function(shown, hook=here)

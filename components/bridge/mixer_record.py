@@ -15,12 +15,12 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.bridge.scan_parameters import ScanParameters
-from components.ssd import EditedRows, SSDTerms, decay, effective_attention
+from components.ssd import EditedRows, SSDTerms, decay, effective_attention, log_decay_of
 
 # Between the projection and the scan: no module of the model fires these; the bridge derives them.
 DERIVED_HOOKS = (
@@ -30,20 +30,21 @@ DERIVED_HOOKS = (
     "hook_B",
     "hook_C",
     "hook_dt",
+    "hook_log_decay",
     "hook_decay",
     "hook_attention",
 )
 # Hooks for which a run keeps the projection; in_proj.hook_out gives all DERIVED_HOOKS too.
 RECORDED_HOOKS = ("in_proj.hook_out", *DERIVED_HOOKS)
 # Derived from the projection without the channels of x, which are most of it.
-HOOKS_WITHOUT_X = ("hook_B", "hook_C", "hook_dt", "hook_decay", "hook_attention")
+HOOKS_WITHOUT_X = ("hook_B", "hook_C", "hook_dt", "hook_log_decay", "hook_decay", "hook_attention")
 
 Edit = Callable[[str, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Interior:
-    """What one forward step computed between projection and scan; x, B, C and dt in float32.
+    """What one forward step computed between projection and scan: x, B, C and dt in float32, A·dt in float64.
 
     In a record without x, the channels are those of B and C, and x is empty: [batch, seq, head, 0].
     """
@@ -54,6 +55,7 @@ class Interior:
     B: Float32[Tensor, "batch seq group state"]
     C: Float32[Tensor, "batch seq group state"]
     dt: Float32[Tensor, "batch seq head"]
+    log_decay: Float64[Tensor, "batch seq head"]
 
 
 @dataclass
@@ -164,13 +166,18 @@ class MixerRecord:
         dt = self._unclamped_dt(step)
         if not step.recurrent:
             dt = dt.clamp(*scan.dt_limit)
+        x = edit("hook_x", x.reshape(batch, seq, scan.heads, head_dim))
+        B = edit("hook_B", B.reshape(batch, seq, scan.groups, scan.state))
+        C = edit("hook_C", C.reshape(batch, seq, scan.groups, scan.state))
+        dt = edit("hook_dt", dt.float())
         return Interior(
             conv_in=conv_in,
             conv_out=conv_out,
-            x=edit("hook_x", x.reshape(batch, seq, scan.heads, head_dim)),
-            B=edit("hook_B", B.reshape(batch, seq, scan.groups, scan.state)),
-            C=edit("hook_C", C.reshape(batch, seq, scan.groups, scan.state)),
-            dt=edit("hook_dt", dt.float()),
+            x=x,
+            B=B,
+            C=C,
+            dt=dt,
+            log_decay=edit("hook_log_decay", log_decay_of(dt, scan.A)),
         )
 
     def _unclamped_dt(self, step: MixerStep) -> Float[Tensor, "batch seq head"]:
@@ -186,8 +193,9 @@ class MixerRecord:
             B=_joined([i.B for i in interiors], dim=1),
             C=_joined([i.C for i in interiors], dim=1),
             dt=_joined([i.dt for i in interiors], dim=1),
-            A=-torch.exp(self.scan.A_log.float()),
+            A=self.scan.A,
             D=self.scan.D.float(),
+            log_decay=_joined([i.log_decay for i in interiors], dim=1),
         )
         starts = accumulate((step.projected.shape[1] for step in self.steps), initial=0)
         steps = list(zip(starts, self.steps, strict=False))

@@ -125,6 +125,7 @@ class ModelBridge(Passes):
         inside = f"blocks.{layer}.mixer."
         run = self._run(fwd_hooks, {name for name in self._names(names_filter) if name.startswith(inside)})
         run.hooks = {name: each for name, each in run.hooks.items() if name != f"{inside}hook_in"}
+        run.mask, run.prompt = attention_mask, range(hidden.shape[1])
         pieces = pieces_of(hidden.shape[1], piece_tokens, attention_mask)
         state, mask = (
             (DynamicCache(config=self.model.config), None) if len(pieces) > 1 else (None, attention_mask)
@@ -165,6 +166,7 @@ class ModelBridge(Passes):
         run = self._run(fwd_hooks, self._names(names_filter) if with_cache else set())
         continuations = settings.num_return_sequences or 1
         run.mask = None if mask is None else mask.repeat_interleave(continuations, dim=0)
+        run.prompt = range(ids.shape[1])
         # A shallow copy of the model, with generation settings of its own.
         twin = copy.copy(self.model)
         twin.generation_config = settings

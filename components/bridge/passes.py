@@ -158,7 +158,7 @@ class Passes:
         logits_to_keep: int = 0,
     ) -> Float[Tensor, "batch kept vocab"]:
         ids, mask = self._inputs(prompt, mask)
-        run.ids, run.mask = ids, mask
+        run.ids, run.mask, run.prompt = ids, mask, range(ids.shape[1])
         pieces = pieces_of(ids.shape[1], piece_tokens, mask)
         kept = ids.shape[1] - logits_to_keep if logits_to_keep else 0
         with self._running(run):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 
@@ -57,6 +57,11 @@ class ScanParameters:
             has_norm=has_norm(mixer),
             **copies,
         )
+
+    @property
+    def A(self) -> Float32[Tensor, " head"]:
+        """The decay rates, −exp(A_log)."""
+        return -torch.exp(self.A_log.float())
 
     def are_still_of(self, mixer: Any, projection_scale: str | None = None) -> bool:
         """Whether the mixer, in its forward pass, reads the same numbers. (Versions miss `.data`.)"""

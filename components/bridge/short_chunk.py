@@ -31,8 +31,12 @@ def in_short_chunk(model: Model, mixers: Mapping[str, nn.Module], batch: int, le
     shares all else: tensors, hooks, other modules. So nothing of the model changes, and threads with
     different texts do not meet.
     """
-    if not all(_may_be_short(mixer, batch, length) for mixer in mixers.values()):
-        return model
+    alike = all(_may_be_short(mixer, batch, length) for mixer in mixers.values())
+    return short_model(model, mixers, length + 1) if alike else model
+
+
+def short_model(model: Model, mixers: Mapping[str, nn.Module], positions: int) -> Model:
+    """The copy of `in_short_chunk`, with chunks of so many positions; it may round otherwise."""
     copies: dict[str, Any] = {"": _own_modules(model)}
     for path, mixer in mixers.items():
         names = path.split(".")
@@ -41,7 +45,7 @@ def in_short_chunk(model: Model, mixers: Mapping[str, nn.Module], batch: int, le
             if here not in copies:
                 copies[here] = _own_modules(copies[above].get_submodule(name))
                 setattr(copies[above], name, copies[here])
-        copies[path].chunk_size = _short(mixer, length)
+        copies[path].chunk_size = _short(mixer, positions)
     twin: Model = copies[""]
     return twin
 
@@ -53,17 +57,18 @@ def _own_modules(module: nn.Module) -> nn.Module:
     return twin
 
 
-def _short(mixer: Any, length: int) -> int:
-    """The shortest chunk for a text, with at least one position of padding.
-
-    Without any, as without a need to copy, tensors would be laid out otherwise and products add up otherwise.
-    """
-    return min((length // STEP + 1) * STEP, int(mixer.chunk_size))
+def _short(mixer: Any, positions: int) -> int:
+    """The shortest chunk with so many positions."""
+    return min(-(-positions // STEP) * STEP, int(mixer.chunk_size))
 
 
 def _may_be_short(mixer: Any, batch: int, length: int) -> bool:
-    """Whether a short chunk gives this mixer's scan the same bits; checked on a CPU alone."""
-    chunk = _short(mixer, length)
+    """Whether a short chunk gives this mixer's scan the same bits; checked on a CPU alone.
+
+    It has one position of padding at least. Without any, as without a need to copy, tensors would be laid out
+    otherwise and products add up otherwise.
+    """
+    chunk = _short(mixer, length + 1)
     if chunk == mixer.chunk_size or mixer.A_log.device.type != "cpu":
         return False
     shape = mixer.num_heads, mixer.head_dim, mixer.n_groups, mixer.ssm_state_size, mixer.chunk_size

@@ -32,7 +32,8 @@ class SSM2MixerBridge(HeadsBridge):
 
     `in_proj`, `out_proj`, the inner norm and the mixer itself run as modules, and their hooks are PyTorch's.
     Hooks between are derived from `in_proj`'s output: hook_x [b,s,h,p], hook_B and hook_C [b,s,g,n],
-    hook_dt [b,s,h], hook_decay and hook_attention [b,h,queries,keys], all float32. Only if a hook edits one
+    hook_dt [b,s,h], hook_decay and hook_attention [b,h,queries,keys], all float32, and hook_log_decay
+    [b,s,h], A·dt in float64. Only if a hook edits one
     of them, in place or by returning another, does the bridge recompute the scan's output, y = M·dt·x + D·x,
     which replaces the model's own at the norm's input, where hook_scan [b,s,h,p] sees it. Entries above the
     diagonal are ignored: no query reads a later key. The model's recurrent state lacks such edits, so a run
@@ -71,6 +72,7 @@ class SSM2MixerBridge(HeadsBridge):
         self.hook_B = HookPoint(f"{name}.hook_B")
         self.hook_C = HookPoint(f"{name}.hook_C")
         self.hook_dt = HookPoint(f"{name}.hook_dt")
+        self.hook_log_decay = HookPoint(f"{name}.hook_log_decay")
         self.hook_decay = HookPoint(f"{name}.hook_decay", position_dim=2)
         self.hook_attention = HookPoint(f"{name}.hook_attention", position_dim=2)
         self.hook_scan = HookPoint(f"{name}.hook_scan")
@@ -133,6 +135,7 @@ class SSM2MixerBridge(HeadsBridge):
             self.submodules.pop("inner_norm", None)
             self.aliases.pop("hook_inner_norm", None)
         super().set_original_component(module)
+        self.conv1d.hook_in.values_of = self.heads, int(self.head_dim)
 
     def _attach(self, module: nn.Module) -> list[Removable]:
         scan_output = show_input(self._pass_scan_output)

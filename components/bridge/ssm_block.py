@@ -36,6 +36,13 @@ class SSMBlockBridge(GeneralizedComponent):
         if attention := path_of(layer, family.attention, is_softmax_attention):
             inside["attn"] = SoftmaxAttentionBridge(attention, config)
         super().__init__(name, config, inside)
+        # Read when asked: a user may change it on the model.
+        self._output_scale = family.output_scale
+
+    @property
+    def output_scale(self) -> float:
+        """What the layer multiplies its mixer's output by before adding it to the residual stream."""
+        return float(getattr(self._wrapped(), self._output_scale)) if self._output_scale else 1.0
 
     @property
     def with_heads(self) -> list[HeadsBridge]:

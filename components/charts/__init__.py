@@ -5,6 +5,7 @@ from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.cells import HeadCells, head_cells, row_table
 from components.charts.colours import ACCENT, FAINT, INK, NEGATIVE, POSITIVE, QUIET
 from components.charts.decay_curves import LONG_TIME, decay_curves_chart, survival_table
+from components.charts.effects import effect_map_chart, scatter_chart, token_bars_chart
 from components.charts.figure import Figure, Table
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
 from components.charts.head_map import PICK, head_map_chart
@@ -60,6 +61,7 @@ __all__ = [
     "attention_tiles",
     "column_in_words",
     "decay_curves_chart",
+    "effect_map_chart",
     "exactness",
     "gallery_chart",
     "gallery_tiles",
@@ -80,6 +82,7 @@ __all__ = [
     "readable_axis",
     "row_table",
     "rows_in_words",
+    "scatter_chart",
     "span_in_words",
     "span_sums",
     "spans_of",
@@ -90,6 +93,7 @@ __all__ = [
     "strongest_tile",
     "survival_table",
     "tiles_of",
+    "token_bars_chart",
     "visible_tokens",
     "what_is_left",
 ]

@@ -4,15 +4,32 @@ Begin with `reference`, which has the formulas as papers write them; the glossar
 """
 
 from components.ssd.attention import content, decay, effective_attention
+from components.ssd.compared import ComparedTerms
+from components.ssd.contributions import Contributions, SourceMeasures
 from components.ssd.edited import EditedRows
-from components.ssd.edits import EDITS, Edit, edit_of, hooks_of
+from components.ssd.edits import EDITS, Edit, Sizes, edit_of, hooks_of
+from components.ssd.head_edits import (
+    CutEdge,
+    CutSource,
+    FreezeDt,
+    HeadEdit,
+    KeepLast,
+    Mute,
+    ScaleDecay,
+    ScaleDt,
+    cut,
+    keep_last,
+    mute,
+    put,
+    scale,
+    take_out,
+)
 from components.ssd.kinds import (
     FORMER_NAMES,
     KINDS,
     Factor,
     Head,
     Kind,
-    MixerTerms,
     Place,
     Statistic,
     attention_of,
@@ -20,6 +37,7 @@ from components.ssd.kinds import (
 )
 from components.ssd.matrix import MatrixTerms, matrix_entries, pooled_entries
 from components.ssd.measures import MEASURED_ROWS, MEASURES, Estimate, Measure, half_life, mean_distance
+from components.ssd.mixer_terms import MixerTerms
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
 from components.ssd.softmax import (
@@ -30,7 +48,7 @@ from components.ssd.softmax import (
     softmax_attention,
 )
 from components.ssd.state import state_contributions, state_norms, state_shares
-from components.ssd.terms import SSDTerms
+from components.ssd.terms import SSDTerms, log_decay_of
 
 __all__ = [
     "EDITS",
@@ -38,36 +56,54 @@ __all__ = [
     "KINDS",
     "MEASURED_ROWS",
     "MEASURES",
+    "ComparedTerms",
+    "Contributions",
+    "CutEdge",
+    "CutSource",
     "Edit",
     "EditedRows",
     "Estimate",
     "Factor",
+    "FreezeDt",
     "Head",
+    "HeadEdit",
+    "KeepLast",
     "Kind",
     "MatrixTerms",
     "Measure",
     "MixerTerms",
+    "Mute",
     "Place",
     "SSDTerms",
+    "ScaleDecay",
+    "ScaleDt",
+    "Sizes",
     "SoftmaxTerms",
+    "SourceMeasures",
     "Statistic",
     "attention_of",
     "content",
+    "cut",
     "decay",
     "edit_of",
     "effective_attention",
     "half_life",
     "hooks_of",
+    "keep_last",
     "kind_of",
+    "log_decay_of",
     "matrix_entries",
     "mean_distance",
+    "mute",
     "pooled_attention",
     "pooled_content",
     "pooled_decay",
     "pooled_entries",
     "pooled_scores",
     "pooled_softmax",
+    "put",
     "reconstruct",
+    "scale",
     "scores",
     "softmax_attention",
     "ssm_state",
@@ -75,5 +111,6 @@ __all__ = [
     "state_contributions",
     "state_norms",
     "state_shares",
+    "take_out",
     "tile_edges",
 ]

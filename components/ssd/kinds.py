@@ -8,47 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float32
 from torch import Tensor
 
 from components.ssd.attention import content, decay, effective_attention
+from components.ssd.compared import ComparedTerms
 from components.ssd.matrix import MatrixTerms, matrix_entries, pooled_entries
+from components.ssd.mixer_terms import MixerTerms
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay
 from components.ssd.softmax import SoftmaxTerms, pooled_scores, pooled_softmax, scores, softmax_attention
 from components.ssd.terms import SSDTerms
 
 Statistic = Literal["mean", "rms"]
 Indices = slice | Sequence[int] | None
-
-
-@runtime_checkable
-class MixerTerms(Protocol):
-    """The terms of one layer over texts, whatever the kind. `SSDTerms` and `SoftmaxTerms` implement it."""
-
-    @property
-    def kind(self) -> str:
-        """Its name in `KINDS`."""
-
-    @property
-    def batch(self) -> int:
-        """Number of texts."""
-
-    @property
-    def length(self) -> int:
-        """Number of positions."""
-
-    @property
-    def heads(self) -> int:
-        """Number of heads."""
-
-    @property
-    def heads_per_group(self) -> int:
-        """Number of heads that share a group."""
-
-    def lengthened(self, length: int) -> MixerTerms:
-        """The terms with the text padded to `length` by tokens that write and read nothing."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +81,8 @@ class Kind:
     """Signs between the factors' pictures."""
     hooks: tuple[str, ...] = ()
     """The layer's hooks that give its terms."""
+    matrix_hook: str = ""
+    """The layer's hook at which an edit of attention takes effect."""
     terms: str = ""
     """The call of the `ActivationCache` method that returns the terms."""
     times_dt: Factor | None = None
@@ -153,6 +129,7 @@ MAMBA2 = Kind(
     ),
     operators=("∘", "="),
     hooks=("mixer.hook_B", "mixer.hook_C", "mixer.hook_dt"),
+    matrix_hook="mixer.hook_attention",
     terms="ssd_terms(layer={layer}, with_x=False)",
     times_dt=Factor(
         "attention_dt",
@@ -179,6 +156,7 @@ SOFTMAX = Kind(
     ),
     operators=("→",),
     hooks=("attn.hook_pattern",),
+    matrix_hook="attn.hook_pattern",
     terms="softmax_terms(layer={layer})",
     separates=False,
     rows_sum_to_one=True,
@@ -203,7 +181,35 @@ MATRIX = Kind(
     operators=(),
 )
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (MAMBA2, SOFTMAX, MATRIX)}
+
+def _before(terms: ComparedTerms, **at: Any) -> Float32[Tensor, "batch heads queries keys"]:
+    """The attention of the first run over a window, or over its tiles."""
+    return kind_of(terms.before).attention.of(terms.before, **at)
+
+
+def _after(terms: ComparedTerms, **at: Any) -> Float32[Tensor, "batch heads queries keys"]:
+    """The attention of the second."""
+    return kind_of(terms.after).attention.of(terms.after, **at)
+
+
+def _difference(terms: ComparedTerms, **at: Any) -> Float32[Tensor, "batch heads queries keys"]:
+    """After less before; the mean over a tile is the difference of the means."""
+    return _after(terms, **at) - _before(terms, **at)
+
+
+COMPARED = Kind(
+    name=ComparedTerms.kind,
+    words="two runs compared",
+    short="compared",
+    factors=(
+        Factor("before", "before", _before, _before),
+        Factor("after", "after", _after, _after),
+        Factor("attention", "after − before", _difference, _difference, label="difference"),
+    ),
+    operators=("→", "⇒"),
+)
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (MAMBA2, SOFTMAX, MATRIX, COMPARED)}
 """By name, in the order within a layer that holds several."""
 
 

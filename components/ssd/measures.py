@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from components.ssd.kinds import MixerTerms, attention_of
+from components.ssd.kinds import attention_of
+from components.ssd.mixer_terms import MixerTerms
 from components.ssd.terms import SSDTerms
 
 MEASURED_ROWS = 256

@@ -63,8 +63,11 @@ class SSDTerms:
         dt: Float[Tensor, "batch seq head"],
         A: Float[Tensor, " head"],
         D: Float[Tensor, " head"],
+        log_decay: Float64[Tensor, "batch seq head"] | None = None,
     ) -> SSDTerms:
         """Terms from raw tensors of any floating type; A is negative, dt is final (softplus and clamp done).
+
+        `log_decay` is what a hook put in the place of A·dt, if one did.
 
         Raises ValueError when the shapes do not fit each other or the heads do not divide into the groups.
         """
@@ -83,8 +86,7 @@ class SSDTerms:
             raise ValueError(
                 f"{heads} heads do not divide into {B.shape[2]} groups; every group serves as many heads."
             )
-        wide = torch.device("cpu") if dt.device.type == "mps" else dt.device
-        log_decay = dt.to(wide, torch.float64) * A.to(wide, torch.float64)
+        log_decay = log_decay_of(dt, A) if log_decay is None else log_decay
         return SSDTerms(
             x=x.float(),
             B=B.float(),
@@ -110,15 +112,15 @@ class SSDTerms:
     def lengthened(self, length: int) -> SSDTerms:
         """The terms, without x, with the text padded to `length` by tokens that write and read nothing."""
         more = length - self.length
-        longer = SSDTerms.from_parts(
+        still = self.cum_log_decay[..., -1:].expand(-1, -1, more)
+        return replace(
+            self,
             x=F.pad(self.x[..., :0], (0, 0, 0, 0, 0, more)),
             B=F.pad(self.B, (0, 0, 0, 0, 0, more)),
             C=F.pad(self.C, (0, 0, 0, 0, 0, more)),
             dt=F.pad(self.dt, (0, 0, 0, more)),
-            A=self.A,
-            D=self.D,
+            cum_log_decay=torch.cat([self.cum_log_decay, still], dim=-1),
         )
-        return replace(longer, edited_decay=self.edited_decay, edited_attention=self.edited_attention)
 
     def check_state(self) -> None:
         """Raise ValueError if a hook replaced rows of M, so that no state gave the output."""
@@ -147,3 +149,11 @@ class SSDTerms:
     def heads_per_group(self) -> int:
         """How many heads share one B and C."""
         return self.heads // self.B.shape[2]
+
+
+def log_decay_of(
+    dt: Float[Tensor, "batch seq head"], A: Float[Tensor, " head"]
+) -> Float64[Tensor, "batch seq head"]:
+    """A·dt, the logarithm of what a step leaves of the state; on the CPU where the device has no float64."""
+    wide = torch.device("cpu") if dt.device.type == "mps" else dt.device
+    return dt.to(wide, torch.float64) * A.to(wide, torch.float64)

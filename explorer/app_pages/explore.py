@@ -11,6 +11,7 @@ from components.models import CATALOGUE, DEMO, ModelLoadError
 from explorer import captures
 from explorer.address import tell, write_address
 from explorer.costs import Ask, Refuse, decide
+from explorer.edit_stack import tell_edits
 from explorer.frame import (
     main_viewer,
     pick,
@@ -204,6 +205,7 @@ with prompt_slot:
 
 # Figures
 
+tell_edits()
 capture = captures.capture(state.selection.subject)
 state.selection, beyond = fitted(state.selection, capture.heads, capture.length)
 state.drawn = state.selection

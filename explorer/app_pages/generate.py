@@ -6,6 +6,7 @@ import streamlit as st
 
 from explorer import models
 from explorer.address import tell, write_address
+from explorer.edit_stack import tell_edits
 from explorer.frame import (
     main_viewer,
     pick,
@@ -70,6 +71,7 @@ prompt_box(
     "The prompt of the page Explore. The model continues it below.",
     partial(take_prompt, PROMPT),
 )
+tell_edits()
 with st.container(horizontal=True, vertical_alignment="bottom"):
     buttons = st.container(horizontal=True, width="content")
     st.segmented_control(

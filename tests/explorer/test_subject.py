@@ -71,10 +71,6 @@ def edits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EDITS, "halve", Halve)
 
 
-def test_none_is_offered_that_is_not_there() -> None:
-    assert set(EDITS) == {"scale", "halve"}
-
-
 @pytest.mark.parametrize("stack", [(), (Scale(0, 2),), (Halve(1, 2), Scale(0, 3), Halve(1, 2))])
 def test_a_stack_of_edits_survives_its_link(stack: tuple[Edit, ...]) -> None:
     selection = selected("demo", PROMPT, 1, 2)

@@ -1,0 +1,317 @@
+"""What edits do to a prediction: by head as a map, by token as bars. Blue is above zero, red below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
+
+from components.charts.axes import (
+    CANVAS,
+    EDGE,
+    FILL_WIDTH,
+    LABEL_SIZE,
+    LEGIBLE,
+    TITLE_SIZE,
+    readable_axis,
+    type_scale,
+)
+from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, NEGATIVE, POSITIVE, QUIET, diverging
+from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
+from components.charts.head_map import PICK, is_named, named_kinds, rows_are, told
+from components.charts.heads_table import row_labels
+from components.ssd import Head
+
+_CELL_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
+_BARS_HEIGHT = 120
+_SCATTER_HEIGHT = 220
+_MAX_NAMES = 80
+"""Most tokens whose names stand below their bars."""
+
+
+def largest_effect(*effects: Float32[np.ndarray, "*shape"]) -> float:
+    """The end of a colour scale round zero; 1 where nothing has an effect."""
+    found = [float(np.nanmax(np.abs(each))) for each in effects if np.isfinite(each).any()]
+    return max([0.0, *found]) or 1.0
+
+
+def effect_map_chart(
+    heads: pd.DataFrame,
+    effects: Float32[np.ndarray, " head"],
+    control: Float32[np.ndarray, " head"],
+    picked: Head,
+    label: str,
+    *,
+    larger: bool = False,
+) -> Figure:
+    """Layers down, heads across, as in the head map: colours are the effect of each head, round zero.
+
+    `heads` has the columns `layer`, `kind` and `head` of a `measure_table`. `control` is the effect of a
+    random change of the same size, which the tooltip tells; NaN where there is none. A head without an effect
+    (NaN) is hollow. `label` names the effect.
+    """
+    row, labels = row_labels(heads)
+    (layer, kind), head = picked.place, picked.index
+    at = row[((heads["layer"] == layer) & (heads["kind"] == kind)).to_numpy()][:1]
+    tables: dict[str, Table] = {
+        "scene": scene(limit=largest_effect(effects)),
+        "heads": {
+            **{name: heads[name].to_numpy() for name in ("layer", "kind", "head")},
+            "row": row,
+            "effect": effects,
+            "control": control,
+        },
+        "rows": {"label": labels},
+        "picked": {"row": at, "head": [head] * len(at)},
+    }
+    return Figure(_map(label, len(labels), named_kinds(heads), larger), tables)
+
+
+@cache
+def _map(label: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[str, Any]:
+    scale = type_scale(larger)
+    pick = alt.selection_point(
+        name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
+    )
+    cell = {
+        "x": alt.X("head:O", axis=readable_axis("head", scale, labelAngle=0)),
+        "y": alt.Y("row:O", axis=readable_axis(rows_are(named), scale, labelExpr="labels[datum.value]")),
+    }
+    tooltip = [
+        alt.Tooltip("layer:O"),
+        alt.Tooltip("what:N", title="kind"),
+        alt.Tooltip("head:O"),
+        alt.Tooltip("effect_told:N", title=label),
+        alt.Tooltip("control_told:N", title="random change of that size"),
+    ]
+    figures = {
+        f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '+.3~r') : 'none'"
+        for name in ("effect", "control")
+    }
+    heads = rows_of("heads").transform_calculate(what=told()["what"], **figures)
+    hollow = (
+        heads.transform_filter("!isValid(datum.effect)")
+        .mark_rect(cursor="pointer", fill="transparent", stroke=FAINT, strokeWidth=1)
+        .encode(**cell, tooltip=tooltip)
+    )
+    cells = (
+        heads.transform_filter("isValid(datum.effect)")
+        .mark_rect(cursor="pointer", stroke=FAINT, strokeWidth=0.5)
+        .encode(
+            **cell,
+            color=alt.Color(
+                "effect:Q",
+                scale=diverging("limit"),
+                legend=alt.Legend(
+                    title=label,
+                    orient="top",
+                    direction="horizontal",
+                    gradientLength=180,
+                    gradientThickness=10,
+                    values=alt.ExprRef("[-limit, 0, limit]"),
+                    labelExpr="format(datum.value, '+.2~r')",
+                    labelFontSize=LABEL_SIZE * scale,
+                    titleFontSize=TITLE_SIZE * scale,
+                    titleLimit=400,
+                    titlePadding=4,
+                    labelPadding=2,
+                    offset=4,
+                    padding=0,
+                    **LEGIBLE,
+                ),
+            ),
+            tooltip=tooltip,
+        )
+        .add_params(pick)
+    )
+    rings = (
+        heads.transform_filter(is_named())
+        .mark_point(
+            size=alt.ExprRef("min(60, 0.16 * pow(min(bandwidth('x'), bandwidth('y')), 2))"),
+            fill=BACKGROUND,
+            stroke=INK,
+            strokeWidth=1,
+            opacity=1,
+            cursor="pointer",
+        )
+        .encode(**cell, tooltip=tooltip)
+    )
+    frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**cell)
+    return built(
+        alt.LayerChart(layer=[cells, hollow, rings, frame, *map(data_only, ("rows", "scene"))])
+        .add_params(scene_param("limit"), read("labels", "rows", "label"))
+        .properties(
+            height=min(max(rows * _CELL_HEIGHT * scale, _MIN_HEIGHT), _MAX_HEIGHT),
+            autosize=FILL_WIDTH,
+            padding=EDGE,
+        )
+    )
+
+
+def token_bars_chart(
+    tokens: Sequence[str],
+    values: Float32[np.ndarray, " token"],
+    label: str,
+    *,
+    control: Float32[np.ndarray, " token"] | None = None,
+    marked: int | None = None,
+    larger: bool = False,
+) -> Figure:
+    """A bar for each token of a text, up for positive values and down for negative.
+
+    `control` are marks of a random change of the same size. `marked` is a position to point out. Of a long
+    text, the names of tokens are in the tooltip alone.
+    """
+    count = len(tokens)
+    names = list(tokens) if count <= _MAX_NAMES else [""] * count
+    drawn = control if control is not None else np.full(count, np.nan, np.float32)
+    both = np.concatenate([values, drawn])
+    ends = float(np.nanmin(both)), float(np.nanmax(both))
+    tables: dict[str, Table] = {
+        "scene": scene(count=count, low=min(0.0, *ends), high=max(0.0, *ends) or 1.0),
+        "bars": {
+            "position": np.arange(count),
+            "token": list(tokens),
+            "name": names,
+            "value": values,
+            "control": drawn,
+            "marked": [position == marked for position in range(count)],
+        },
+    }
+    return Figure(_bars(label, control is not None, count <= _MAX_NAMES, larger), tables)
+
+
+@cache
+def _bars(label: str, has_control: bool, has_names: bool, larger: bool) -> dict[str, Any]:
+    scale = type_scale(larger)
+    across = alt.Scale(domain=[0, alt.ExprRef("count")], nice=False, zero=False)
+    named = {
+        "values": alt.ExprRef("sequence(0.5, count)"),
+        "labelExpr": "names[floor(datum.value)]",
+        "labelAngle": -90,
+        "labelFont": "monospace",
+        "labelLimit": 90 * scale,
+        "labelOverlap": False,
+        "ticks": False,
+    }
+    axis = readable_axis("" if has_names else "position", scale, grid=False, **(named if has_names else {}))
+    height = alt.Scale(domain=[alt.ExprRef("low"), alt.ExprRef("high")], nice=True, zero=True)
+    tooltip = [
+        alt.Tooltip("position:O"),
+        alt.Tooltip("token:N"),
+        alt.Tooltip("value_told:N", title=label),
+        *([alt.Tooltip("control_told:N", title="random change of that size")] if has_control else []),
+    ]
+    figures = {
+        f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '.3~r') : 'none'"
+        for name in ("value", "control")
+    }
+    bars = rows_of("bars").transform_calculate(
+        left="datum.position + 0.1",
+        right="datum.position + 0.9",
+        first="datum.position",
+        after="datum.position + 1",
+        nothing="0",
+        bottom="low",
+        top="high",
+        **figures,
+    )
+    value_axis = readable_axis(label, scale, tickCount=4, titleLimit=220 * scale)
+    colour = (
+        alt.when("datum.value < 0")
+        .then(alt.value(NEGATIVE.scheme()[0]))
+        .otherwise(alt.value(POSITIVE.scheme()[0]))
+    )
+    drawn = bars.mark_rect(tooltip=None).encode(
+        x=alt.X("left:Q", scale=across, axis=axis),
+        x2="right",
+        y=alt.Y("value:Q", scale=height, axis=value_axis),
+        y2="nothing:Q",
+        color=colour,
+    )
+    controls = (
+        bars.transform_filter("isValid(datum.control)")
+        .mark_rule(stroke=QUIET, strokeWidth=2, tooltip=None)
+        .encode(
+            x=alt.X("left:Q", scale=across, axis=axis),
+            x2="right",
+            y=alt.Y("control:Q", scale=height, axis=value_axis),
+        )
+    )
+    marked = (
+        bars.transform_filter("datum.marked")
+        .mark_rect(fill=None, stroke=ACCENT, strokeWidth=2, tooltip=None, clip=True)
+        .encode(
+            x=alt.X("first:Q", scale=across, axis=axis),
+            x2="after",
+            y=alt.Y("bottom:Q", scale=height, axis=value_axis),
+            y2="top:Q",
+        )
+    )
+    pointed = bars.mark_rect(opacity=0, clip=True).encode(
+        x=alt.X("first:Q", scale=across, axis=axis),
+        x2="after",
+        y=alt.Y("bottom:Q", scale=height, axis=value_axis),
+        y2="top:Q",
+        tooltip=tooltip,
+    )
+    return built(
+        alt.LayerChart(
+            layer=[drawn, *([controls] if has_control else []), marked, pointed, data_only("scene")]
+        )
+        .add_params(*map(scene_param, ("count", "low", "high")), read("names", "bars", "name"))
+        .properties(height=_BARS_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
+    )
+
+
+def scatter_chart(
+    tokens: Sequence[str],
+    measure: Float32[np.ndarray, " token"],
+    effect: Float32[np.ndarray, " token"],
+    names: tuple[str, str],
+    *,
+    larger: bool = False,
+) -> Figure:
+    """A point for each token: a measure of how it is read, against what cutting it does.
+
+    `names` of the measure and of the effect title the axes.
+    """
+    tables: dict[str, Table] = {
+        "scene": scene(count=len(tokens)),
+        "points": {
+            "position": np.arange(len(tokens)),
+            "token": list(tokens),
+            "measure": measure,
+            "effect": effect,
+        },
+    }
+    return Figure(_scatter(*names, larger), tables)
+
+
+@cache
+def _scatter(measure: str, effect: str, larger: bool) -> dict[str, Any]:
+    scale = type_scale(larger)
+    points = (
+        rows_of("points")
+        .mark_point(filled=True, size=60 * scale, opacity=0.8, color=POSITIVE.scheme()[0])
+        .encode(
+            x=alt.X("measure:Q", axis=readable_axis(measure, scale, tickCount=5)),
+            y=alt.Y("effect:Q", axis=readable_axis(effect, scale, tickCount=5)),
+            tooltip=[
+                alt.Tooltip("position:O"),
+                alt.Tooltip("token:N"),
+                alt.Tooltip("measure:Q", title=measure, format=".3~r"),
+                alt.Tooltip("effect:Q", title=effect, format=".3~r"),
+            ],
+        )
+    )
+    return built(
+        alt.LayerChart(layer=[points, data_only("scene")]).properties(
+            height=_SCATTER_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE
+        )
+    )

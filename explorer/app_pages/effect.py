@@ -1,0 +1,94 @@
+"""The page "Does it matter?": edit a run, watch the prediction, find the heads and tokens that carry it."""
+
+from functools import partial
+
+import streamlit as st
+
+from components.charts import visible_tokens
+from components.models import ModelLoadError
+from explorer import effects, models
+from explorer.address import tell, write_address
+from explorer.edit_stack import add_form, edit_list
+from explorer.effect_views import (
+    attention_and_effect,
+    before_and_after,
+    effects_of_heads,
+    effects_of_tokens,
+)
+from explorer.frame import (
+    main_viewer,
+    pick,
+    prompt_box,
+    take_prompt,
+    tell_limits,
+    tell_refused,
+    wait_for_model,
+)
+from explorer.live_alt import live_alt
+from explorer.question import ask, tell_prediction
+from explorer.selection import fitted
+from explorer.session import session
+from explorer.subject import Subject
+from explorer.switches import larger_type
+from explorer.waiting import wait_for
+from explorer.widgets import put
+
+PROMPT = "asked_prompt"  # the key of its box
+
+state = session()
+notice = st.empty()
+tell_refused()
+tell_limits()
+put(PROMPT, state.selection.subject.prompt)
+prompt_box(PROMPT, "The prompt of the page Explore.", partial(take_prompt, PROMPT))
+
+
+def stop() -> None:
+    """Leave the edits, so that the page does not start the same work again."""
+    pick(state.selection.with_edits(()))
+
+
+# The prediction, without edits and with them
+
+subject = state.selection.subject
+clean = Subject(subject.model, subject.prompt)
+if error := wait_for_model(subject.model, stop):
+    st.error("This model cannot be opened. Choose another on the page Explore.", icon=":material/error:")
+    st.text(error)
+    write_address()
+    st.stop()
+try:
+    for run in (clean, subject):
+        wait_for(("predicted", run), partial(effects.prediction, run), "Running the prompt", stop)
+    before, after = effects.prediction(clean), effects.prediction(subject)
+except (ModelLoadError, ValueError) as error:
+    st.warning("There is nothing to show for this prompt and these edits.", icon=":material/edit:")
+    st.text(str(error))
+    if subject.edits:
+        st.button("Run without edits", key="without_edits", icon=":material/undo:", on_click=stop)
+    write_address()
+    st.stop()
+tokens = visible_tokens(models.encoded(subject.model, subject.prompt)[1])
+state.selection, beyond = fitted(state.selection, models.bridge(subject.model).heads, len(tokens))
+with notice:
+    tell(beyond)
+viewer = main_viewer(models.bridge(subject.model).heads, len(tokens))
+larger_type(viewer)
+question = ask(clean, tokens, before)
+tell_prediction(question, before, after, edited=bool(subject.edits))
+
+# What carries it
+
+figure, words = effects_of_heads(viewer, question, stop)
+words |= effects_of_tokens(viewer, question, tokens, figure, stop)
+words |= attention_and_effect(viewer, question, tokens, figure, stop)
+
+# Edits
+
+st.subheader("Edit the run", anchor=False)
+edit_list(after.sizes)
+add_form(viewer.shown.head, len(tokens))
+if subject.edits:
+    words |= before_and_after(viewer, question, subject, tokens, before, after, stop)
+live_alt(viewer, words)
+write_address()

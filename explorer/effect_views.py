@@ -1,0 +1,354 @@
+"""What carries an answer: the effects of heads and of tokens, and a run before and after its edits.
+
+Each view returns what its charts show in words, for `live_alt`, which a page calls once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from jaxtyping import Float32
+
+from components.charts import (
+    PICK,
+    effect_map_chart,
+    head_cells,
+    panels_chart,
+    scatter_chart,
+    token_bars_chart,
+)
+from components.ssd import ComparedTerms, Head, Mute, SoftmaxTerms
+from explorer import captures, effects
+from explorer.drawing import draw, plain
+from explorer.effects import Figure, Muting, Prediction, Question
+from explorer.frame import pick
+from explorer.jobs import Callback
+from explorer.maps import head_lists
+from explorer.models import bridge
+from explorer.picks import head_of
+from explorer.question import name_of
+from explorer.session import session
+from explorer.subject import Subject
+from explorer.viewer import Viewer
+from explorer.waiting import wait_for
+from explorer.widgets import pressed
+
+STRONGEST = 3
+"""Heads that are muted together."""
+SMALL = 1e-5
+"""Sweeps round to about a millionth."""
+REACH = 3
+"""Tokens before it that the usual convolution of four mixes into one."""
+CLEARLY_MORE = 1.5
+"""Times as much: then heads are said to stand in for each other."""
+
+MUTING: dict[Muting, str] = {
+    "attention": "Attention alone",
+    "all": "With the skip D·x",
+    "mean": "To its mean over the text",
+}
+FIGURES: dict[Figure, str] = {
+    "log_p": "Log probability of the answer",
+    "difference": "Logit difference",
+}
+DROPS: dict[Figure, str] = {"log_p": "drop of log p", "difference": "drop of the logit difference"}
+CUTS = {"model": "In all Mamba-2 layers", "layer": "In the picked layer", "head": "In the picked head"}
+
+MAP = "What the answer loses when each head is muted alone."
+BARS = "What the answer loses when each token is cut alone."
+SCATTER = "How the picked head reads each token, against what the answer loses when it is cut there."
+DIVERGENCE = "How far the edited predictions are from the unedited ones, after each token."
+COMPARED = "Attention of the picked head before and after the edits, and the difference."
+"""The initial `alt` of each chart; `live_alt` replaces it."""
+
+
+def in_figures(effect: float) -> str:
+    """An effect; one that may be rounding alone is called small."""
+    return f"{effect:.3g}" if abs(effect) >= SMALL else f"less than {SMALL:g}"
+
+
+def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tuple[Figure, dict[str, str]]:
+    """Draw what muting each head takes from the answer. Returns also the figure that is chosen."""
+    st.subheader("Which heads carry this answer?", anchor=False)
+    with st.container(horizontal=True):
+        muting = _choice("Mute each head alone", "muting", MUTING)
+        figure: Figure = _choice("What the answer loses", "figure", FIGURES)
+    asked = (question.subject, question.position, question.target, question.foil, muting)
+    wait_for(("muted", *asked), partial(effects.head_effects, *asked), "Muting each head", stop)
+    heads = effects.heads_of(question.subject.model)
+    effect, control = effects.head_effects(*asked).of(figure)
+    known = np.flatnonzero(np.isfinite(effect))
+    strongest = [heads[at] for at in known[np.argsort(-effect[known], kind="stable")][:STRONGEST]]
+    shown = viewer.shown
+    map_column, words_column = st.columns([3, 2], gap="large")
+    with map_column:
+        table = pd.DataFrame(
+            {
+                "layer": [each.place.layer for each in heads],
+                "kind": [each.place.kind for each in heads],
+                "head": [each.index for each in heads],
+            }
+        )
+        draw(
+            effect_map_chart(table, effect, control, shown.head, DROPS[figure], larger=shown.view.large),
+            key="effect_map",
+            on_select=partial(_pick_head, viewer),
+            selection_mode=PICK,
+            alt=MAP,
+        )
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            head_lists(viewer, widths=(140, 110))
+    with words_column:
+        _tell_heads(
+            question, dict(zip(heads, effect.tolist(), strict=True)), control, strongest, muting, figure
+        )
+        _tell_cautions(question, heads, muting)
+        st.button(
+            "Mute the picked head in the run",
+            key="mute_picked",
+            icon=":material/volume_off:",
+            on_click=_mute,
+            args=(shown.head, muting),
+        )
+        st.page_link("app_pages/explore.py", label="See what it reads, in Explore", icon=":material/grid_on:")
+    most = float(effect[heads.index(strongest[0])])
+    words = f"{MAP} Most without {strongest[0]}: {in_figures(most)}. Picked: {shown.head}."
+    return figure, {"effect_map": words}
+
+
+def _choice(label: str, key: str, options: dict[Any, str]) -> Any:
+    """The chosen one of some options; the first, before anything is chosen."""
+    first = next(iter(options))
+    given = st.segmented_control(
+        label, list(options), key=key, format_func=options.__getitem__, default=first, required=True
+    )
+    return first if given is None else given
+
+
+def _pick_head(viewer: Viewer) -> None:
+    """Pick the head that was clicked in the map."""
+    if head := head_of(pressed("effect_map", PICK)):
+        viewer.on_pick(viewer.shown.with_head(head))
+
+
+def _mute_edit(head: Head, muting: Muting) -> Mute:
+    way = "attention" if head.place.kind == SoftmaxTerms.kind else muting
+    layers = range(head.place.layer, head.place.layer + 1)
+    return Mute(layers, range(head.index, head.index + 1), None, head.place.kind, way)
+
+
+def _mute(head: Head, muting: Muting) -> None:
+    """Add the edit that mutes a head, unless it is there."""
+    selection, edit = session().selection, _mute_edit(head, muting)
+    if edit not in selection.subject.edits:
+        pick(selection.with_edits((*selection.subject.edits, edit)))
+
+
+def _tell_heads(
+    question: Question,
+    effect: dict[Head, float],
+    control: Float32[np.ndarray, " head"],
+    strongest: Sequence[Head],
+    muting: Muting,
+    figure: Figure,
+) -> None:
+    """Say what the picked head, the strongest one and several together take from the answer."""
+    picked = session().selection.head
+    named, mine = plain(str(picked).capitalize()), effect[picked]
+    if np.isfinite(mine):
+        st.markdown(f"**{named}:** without it the answer loses {in_figures(mine)}.")
+    else:
+        st.markdown(f"**{named}** has no such edit.")
+    words = f"The answer loses most without **{strongest[0]}**: {in_figures(effect[strongest[0]])}."
+    if np.isfinite(control).any():
+        largest = in_figures(float(np.nanmax(np.abs(control))))
+        words += f" Random changes of the same size, one for each head, move it by at most {largest}."
+    st.markdown(words)
+    edits = tuple(_mute_edit(each, muting) for each in strongest)
+    joint = float(effects.together(question, edits)[0 if figure == "log_p" else 1])
+    singly = float(sum(effect[each] for each in strongest))
+    words = (
+        f"The {len(strongest)} strongest heads take {in_figures(singly)} if their effects are added, and "
+        f"{in_figures(joint)} when they are muted together."
+    )
+    if joint > CLEARLY_MORE * max(singly, SMALL):
+        words += " So they stand in for each other: one alone seems to matter less than it does."
+    st.markdown(words)
+
+
+def _tell_cautions(question: Question, heads: Sequence[Head], muting: Muting) -> None:
+    """Say what can mislead here."""
+    cautions = ["This holds for this text and this answer."]
+    if any(name.endswith("inner_norm.hook_in") for name in bridge(question.subject.model).hook_points):
+        cautions.append("A muted head also changes the norm after the scan, which rescales the other heads.")
+    if muting != "mean":
+        cautions.append("Zero is not neutral: the layers above expect the head's mean. Compare both.")
+    if muting != "attention" and any(each.place.kind == SoftmaxTerms.kind for each in heads):
+        cautions.append("Softmax heads have no skip, so only their attention can be muted.")
+    st.caption(" ".join(cautions))
+
+
+def effects_of_tokens(
+    viewer: Viewer, question: Question, tokens: Sequence[str], figure: Figure, stop: Callback
+) -> dict[str, str]:
+    """Draw what cutting each token takes from the answer."""
+    st.subheader("Which tokens carry it?", anchor=False)
+    cut_in = _choice("Cut each token alone", "cut_in", CUTS)
+    head = viewer.shown.head
+    place, index = {"model": (None, None), "layer": (head.place, None)}.get(cut_in, (head.place, head.index))
+    asked = (question.subject, question.position, question.target, question.foil, place, index)
+    wait_for(("cut", *asked), partial(effects.source_effects, *asked), "Cutting each token", stop)
+    effect, control = effects.source_effects(*asked).of(figure)
+    draw(
+        token_bars_chart(
+            tokens[: question.position + 1],
+            effect,
+            DROPS[figure],
+            control=control if np.isfinite(control).any() else None,
+            larger=viewer.shown.view.large,
+        ),
+        key="token_effects",
+        alt=BARS,
+    )
+    most = int(np.argmax(effect))
+    words = [
+        f"The answer loses most without '{tokens[most]}' at {most}: {in_figures(float(effect[most]))}.",
+        "Lines mark a random change of the same size." if np.isfinite(control).any() else "",
+        "Cut means: no query reads what this token wrote.",
+        "Its own skip D·x, the convolution and the decay stay.",
+        "The convolution mixes neighbours, so a fact may stand some tokens later.",
+        "Softmax layers still read it."
+        if cut_in == "model" and bridge(question.subject.model).attention_layers()
+        else "",
+    ]
+    st.caption(plain(" ".join(filter(None, words))))
+    return {"token_effects": f"{BARS} {words[0]}"}
+
+
+def attention_and_effect(
+    viewer: Viewer, question: Question, tokens: Sequence[str], figure: Figure, stop: Callback
+) -> dict[str, str]:
+    """Draw how the picked head reads each token against what cutting it in that head does."""
+    head = viewer.shown.head
+    st.subheader("Is what it reads what matters?", anchor=False)
+    if head.place.kind == SoftmaxTerms.kind:
+        st.caption("This comparison is of Mamba-2 heads. Pick one in the map above.")
+        return {}
+    asked = (question.subject, question.position, question.target, question.foil)
+    work = partial(effects.readings, *asked, head)
+    wait_for(("readings", *asked, head), work, "Reading what the head adds", stop)
+    cut = (*asked, head.place, head.index)
+    wait_for(("cut", *cut), partial(effects.source_effects, *cut), "Cutting each token", stop)
+    readings, (effect, _) = effects.readings(*asked, head), effects.source_effects(*cut).of(figure)
+    name = _choice("Measured by", "measured_by", {each: each for each in readings})
+    found = {each: effects.rank_correlation(values, effect) for each, values in readings.items()}
+    draw(
+        scatter_chart(
+            tokens[: question.position + 1],
+            readings[name],
+            effect,
+            (name, DROPS[figure]),
+            larger=viewer.shown.view.large,
+        ),
+        key="scatter",
+        alt=SCATTER,
+    )
+    if np.abs(effect).max() < SMALL:
+        st.caption(f"No cut in {head} changes this answer by {SMALL:g} or more, whatever the head reads.")
+        return {}
+    most = int(np.argmax(effect))
+    right = [each for each, values in readings.items() if abs(int(np.argmax(np.abs(values))) - most) <= REACH]
+    listed = ", ".join(f"{each} {value:.2f}" for each, value in found.items() if np.isfinite(value))
+    told = (
+        f"Largest within {REACH} tokens of the one whose cut costs most: {', '.join(right)}."
+        if right
+        else f"No measure is largest within {REACH} tokens of the one whose cut costs most."
+    )
+    st.caption(
+        plain(
+            f"Rank correlation of sizes with the effect, here: {listed}. {told} The measures are of what the "
+            f"query at {question.position} reads; the gradient is of every query."
+        )
+    )
+    return {"scatter": f"{SCATTER} {told}"}
+
+
+def before_and_after(
+    viewer: Viewer,
+    question: Question,
+    edited: Subject,
+    tokens: Sequence[str],
+    before: Prediction,
+    after: Prediction,
+    stop: Callback,
+) -> dict[str, str]:
+    """Draw the most probable tokens, the divergence along the text, and the picked head, in both runs."""
+    st.subheader("Before and after", anchor=False)
+    position, large = question.position, viewer.shown.view.large
+    list_column, text_column = st.columns(2, gap="large")
+    with list_column:
+        both = list(dict.fromkeys([*before.likely(position), *after.likely(position)]))
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "token": [name_of(edited.model, token) for token in both],
+                    "id": both,
+                    "before": [f"{np.exp(before.log_p[position, token]):.3%}" for token in both],
+                    "after": [f"{np.exp(after.log_p[position, token]):.3%}" for token in both],
+                    "rank before": [before.rank(position, token) for token in both],
+                    "rank after": [after.rank(position, token) for token in both],
+                }
+            ),
+            hide_index=True,
+            alt="The most probable tokens before and after the edits.",
+        )
+    divergence = before.divergence(after)
+    with text_column:
+        draw(
+            token_bars_chart(tokens, divergence, "KL divergence, nats", marked=position, larger=large),
+            key="divergence",
+            alt=DIVERGENCE,
+        )
+        st.caption("KL(before ‖ after) after each token: where in the text the edits change the prediction.")
+    words = f"{DIVERGENCE} After {position}, the position asked about: {divergence[position]:.3g} nats."
+    return {"divergence": words, "compared": _compared(viewer, question, edited, tokens, stop)}
+
+
+def _compared(
+    viewer: Viewer, question: Question, edited: Subject, tokens: Sequence[str], stop: Callback
+) -> str:
+    """Draw the picked head's attention before, after, and the difference, on one scale."""
+    head, view = viewer.shown.head, viewer.shown.view
+    runs = question.subject, edited
+    try:
+        for run in runs:
+            work = partial(captures.capture, run)
+            wait_for(("prompt", run), work, "Running the prompt through the model", stop)
+        terms = ComparedTerms(*(captures.layer_of(run, head.place).terms for run in runs))
+    except ValueError as error:
+        st.text(str(error))
+        return COMPARED
+    cells = head_cells(terms, head.index, tokens)
+    limit = max(float(cells.cells[name].abs().max()) for name in ("before", "after")) or 1.0
+    most = float(cells.cells["attention"].abs().max())
+    st.markdown(f"**{str(head).capitalize()}: attention before, after, and the difference**, on one scale.")
+    query = int(cells.queries["start"].iloc[cells.row_of(question.position)])
+    draw(
+        panels_chart(
+            cells,
+            pointed=(query, cells.most_read(question.position)),
+            limits={"before": limit, "after": limit, "attention": limit},
+            logarithmic=view.symlog,
+            larger=view.large,
+            with_brushes=False,
+        ),
+        key="compared",
+        on_select="ignore",
+        alt=COMPARED,
+    )
+    return f"{COMPARED} {str(head).capitalize()}: the largest difference is {most:.3g}."

@@ -1,0 +1,174 @@
+"""The page "Does it matter?": its figures are those of runs; its edits stack up, undo and travel in links."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from components.ssd import CutSource, Head, KeepLast, Mute, Place
+from explorer import captures, effects, models
+from explorer.effects import Question
+from explorer.links import query_of, selection_of
+from explorer.selection import first_selection
+from explorer.subject import Subject
+from tests.explorer.conftest import ROOT
+
+PROMPT = "Mia has the key. Leo has the map. What does Mia have?"
+CLEAN = Subject("demo", PROMPT)
+
+
+def opened(**parameters: str) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=120)
+    page.query_params.update({"model": "demo", "prompt": PROMPT} | parameters)
+    page.run()
+    page.switch_page("app_pages/effect.py").run()
+    assert not page.exception
+    return page
+
+
+def log_p(edits: tuple[object, ...] = (), position: int = -1) -> torch.Tensor:
+    bridge = models.bridge("demo")
+    hooks = [hook for edit in edits for hook in edit.hooks()]  # type: ignore[attr-defined]
+    return bridge.run_with_hooks(PROMPT, fwd_hooks=hooks)[0, position].log_softmax(dim=-1)
+
+
+def test_effects_are_those_of_runs_one_by_one() -> None:
+    last = len(models.encoded("demo", PROMPT)[1]) - 1
+    target, foil = effects.prediction(CLEAN).likely(last)[:2]
+    found = effects.head_effects(CLEAN, last, target, foil, "attention")
+    before = log_p()
+    heads = effects.heads_of("demo")
+    for at in (0, 3, len(heads) - 1):
+        place, index = heads[at].place, heads[at].index
+        after = log_p((Mute(range(place.layer, place.layer + 1), range(index, index + 1)),))
+        assert found.log_p[at] == pytest.approx(float(before[target] - after[target]), abs=2e-5)
+        difference = (before[target] - before[foil]) - (after[target] - after[foil])
+        assert found.difference[at] == pytest.approx(float(difference), abs=2e-5)
+    assert np.isfinite(found.control_log_p).all()
+    by_token = effects.source_effects(CLEAN, last, target, foil, None, None)
+    after = log_p((CutSource(positions=range(3, 4)),))
+    assert by_token.log_p[3] == pytest.approx(float(before[target] - after[target]), abs=2e-5)
+    assert len(by_token.log_p) == last + 1
+    both = (Mute(range(1), range(1)), Mute(range(1), range(2, 3)))
+    joint = effects.together(Question(CLEAN, last, target, foil), both)
+    assert joint[0] == pytest.approx(float(before[target] - log_p(both)[target]), abs=2e-5)
+
+
+def test_readings_of_a_head_are_those_of_its_row() -> None:
+    last = len(models.encoded("demo", PROMPT)[1]) - 1
+    found = effects.readings(CLEAN, last, 3, 5, Head(Place(1), 2))
+    _, cache = models.bridge("demo").run_with_cache(PROMPT)
+    M = cache.compute_ssm_effective_attention(1)[0, 2, last]
+    np.testing.assert_allclose(found["|M|"], M.abs(), rtol=1e-4, atol=1e-6)
+    assert all(len(values) == last + 1 for values in found.values())
+    assert effects.rank_correlation(np.float32([1, -2, 3]), np.float32([2, 4, -6])) == pytest.approx(1)
+    assert np.isnan(effects.rank_correlation(np.float32([1, 1]), np.float32([2, 4])))
+
+
+def test_the_gradient_is_the_slope_of_the_cut() -> None:
+    """Of a cut made smaller and smaller, the logit difference falls by the gradient times its size."""
+    last = len(models.encoded("demo", PROMPT)[1]) - 1
+    layer, head, source, part = 1, 2, 4, 1e-2
+    found = effects.readings(CLEAN, last, 3, 5, Head(Place(layer), head))["gradient"][source]
+    bridge = models.bridge("demo")
+
+    def weaker(M: torch.Tensor, hook: object) -> torch.Tensor:
+        M[:, head, :, source] *= 1 - part
+        return M
+
+    def difference(hooks: list[tuple[str, Callable[..., torch.Tensor]]]) -> float:
+        logits = bridge.run_with_hooks(PROMPT, fwd_hooks=hooks)[0, last].double()
+        return float(logits[3] - logits[5])
+
+    fallen = difference([]) - difference([(f"blocks.{layer}.mixer.hook_attention", weaker)])
+    assert fallen / part == pytest.approx(float(found), rel=0.05, abs=2e-4)
+
+
+def test_the_page_opens_with_effects_and_no_edit() -> None:
+    page = opened()
+    headings = [each.value for each in page.subheader]
+    assert headings[:3] == [
+        "Which heads carry this answer?",
+        "Which tokens carry it?",
+        "Is what it reads what matters?",
+    ]
+    assert "Before and after" not in headings
+    assert any("No edit" in each.value for each in page.caption)
+
+
+def test_edits_stack_up_are_undone_and_are_in_the_address() -> None:
+    page = opened()
+    page.button(key="mute_picked").click().run()
+    page.selectbox(key="edit_kind").select("window").run()
+    page.button(key="add_edit").click().run()
+    assert not page.exception
+    stack = page.session_state.session.selection.subject.edits
+    assert [type(edit) for edit in stack] == [Mute, KeepLast]
+    assert page.query_params["edits"] in (
+        ",".join(edit.words for edit in stack),
+        [",".join(edit.words for edit in stack)],
+    )
+    assert "Before and after" in [each.value for each in page.subheader]
+    page.button(key="off_0").click().run()
+    assert page.session_state.session.selection.subject.edits == stack[1:]
+    page.button(key="on_0").click().run()
+    assert page.session_state.session.selection.subject.edits == stack[::-1]
+    page.button(key="undo_edit").click().run()
+    assert page.session_state.session.selection.subject.edits == stack[1:]
+    page.button(key="remove_0").click().run()
+    assert page.session_state.session.selection.subject.edits == ()
+    assert not page.exception
+
+
+def test_an_edited_link_opens_the_edited_run_here_and_in_explore() -> None:
+    words = "cut.0.1.2-3.reading,window.all.all.all.0"
+    page = opened(edits=words, layer="0", head="1")
+    assert ",".join(edit.words for edit in page.session_state.session.selection.subject.edits) == words
+    page.switch_page("app_pages/explore.py").run()
+    assert not page.exception
+    assert any("This run is edited" in each.value for each in page.text)
+    page.button(key="without_edits").click().run()
+    assert page.session_state.session.selection.subject == CLEAN
+    assert not page.exception
+
+
+@pytest.mark.parametrize(
+    "words", ["dt.all.all.all.0e0", "dt.all.all.all.1e6", "mute.all.all.all.all", "window.all.all.all.0"]
+)
+def test_extremes_show_numbers(words: str) -> None:
+    page = opened(edits=words)
+    shown = [each.value for each in page.metric] + [each.value for each in page.markdown]
+    assert not any("nan" in each.lower() for each in shown)
+    after = effects.prediction(page.session_state.session.selection.subject)
+    assert np.isfinite(after.log_p).all()
+
+
+def test_bad_input_is_told_and_changes_nothing() -> None:
+    page = opened()
+    page.text_input(key="edit_layers").set_value("first").run()
+    page.button(key="add_edit").click().run()
+    assert any('"first" names no layers' in each.value for each in page.text)
+    assert page.session_state.session.selection.subject.edits == ()
+    page = opened(edits="mute.9.0.all.attention")
+    assert any("There is no hook" in each.value for each in page.text)
+    page.button(key="without_edits").click().run()
+    assert not page.exception
+    assert "Which heads carry this answer?" in [each.value for each in page.subheader]
+
+
+def test_a_text_too_long_for_its_edits_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captures, "EDITED_TOKENS", 8)
+    with pytest.raises(ValueError, match="can be applied to at most 8 tokens; this text has"):
+        captures.capture(Subject("demo", PROMPT, (KeepLast(width=2),)))
+    monkeypatch.setattr(effects, "MAX_TOKENS", 8)
+    with pytest.raises(ValueError, match="at most 8 tokens"):
+        effects.prediction(CLEAN)
+
+
+def test_answer_and_foil_travel_in_the_link() -> None:
+    selection = first_selection("demo").with_prompt(PROMPT).with_tokens(7, 9)
+    assert selection_of(query_of(selection), "demo") == (selection, [])
+    assert selection.with_prompt("Another").target is None
+    assert selection.with_model("other").foil is None
