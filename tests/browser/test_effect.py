@@ -1,0 +1,97 @@
+"""The page "Does it matter?" in a real browser: heads are picked, edits stack up, and travel in the link."""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import HELD, Explorer, picture_of
+
+pytestmark = pytest.mark.browser
+
+MAP, BARS, SCATTER = range(3)
+
+
+@pytest.fixture
+def page(tab: Explorer) -> Iterator[Page]:
+    """The page with the first preset, opened by its address."""
+    tab.page.goto(f"{tab.address}/effect")
+    expect(tab.page.get_by_role("heading", name="Edit the run")).to_be_visible(timeout=60_000)
+    expect(chart(tab.page, SCATTER).locator("svg")).to_be_visible()
+    yield tab.page
+    assert tab.page.get_by_test_id("stException").count() == 0
+
+
+def chart(page: Page, place: int) -> Locator:
+    return page.get_by_test_id("stVegaLiteChart").nth(place)
+
+
+def probability(page: Page) -> float:
+    shown = page.get_by_test_id("stMetric").filter(has_text="Probability of the answer")
+    return float(re.findall(r"([\d.]+)%", shown.inner_text())[0])
+
+
+def click_head(page: Page, layer: int, head: int) -> None:
+    """Click a cell of the map of effects."""
+    for cell in chart(page, MAP).locator("g.mark-rect.role-mark").first.locator("path").all():
+        label = cell.get_attribute("aria-label") or ""
+        if f"head: {head};" in label and f"layer: {layer};" in label:
+            box = cell.bounding_box()
+            assert box is not None
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=HELD)
+            return
+    raise AssertionError(f"The map has no cell for layer {layer}, head {head}.")
+
+
+def test_a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
+    before = probability(page)
+    click_head(page, 2, 0)
+    expect(page.get_by_text("Layer 2, head 0: without it the answer loses")).to_be_visible()
+    page.get_by_role("button", name="Mute the picked head in the run").click()
+    heading = page.get_by_role("heading", name="Before and after")
+    expect(heading).to_be_visible()
+    expect(page.get_by_text("Mute heads (attention): layer 2, head 0, all positions")).to_be_visible()
+    assert probability(page) < before
+    assert "mute.2.0.all.attention" in page.url
+    compared = page.locator(".st-key-compared canvas")
+    expect(compared).to_be_visible()
+    assert len(np.unique(np.asarray(picture_of(compared)).reshape(-1, 3), axis=0)) > 20
+    page.reload()  # the address has the edits
+    expect(heading).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Undo the last").click()
+    expect(heading).to_have_count(0)
+    assert probability(page) == before
+    page.go_back()
+    expect(heading).to_be_visible()
+
+
+def test_an_edit_is_added_by_the_form_and_explore_says_so(page: Page) -> None:
+    page.get_by_label("Positions", exact=True).fill("7-10")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_text("Mute heads (attention): layer 2, head 2, positions 7 to 10")).to_be_visible()
+    page.get_by_role("link", name="Explore", exact=True).click()
+    expect(page.get_by_text("This run is edited.")).to_be_visible()
+    page.get_by_role("button", name="Run without edits").click()
+    expect(page.get_by_text("This run is edited.")).to_have_count(0)
+
+
+def test_bars_have_a_frame_of_reference_and_words(page: Page) -> None:
+    expect(page.locator(".st-key-token_effects canvas")).to_be_visible()
+    words = chart(page, BARS).locator("[role=graphics-document]").get_attribute("aria-label")
+    assert words is not None
+    assert re.search(r"The answer loses most without '.+' at \d+: [\d.]+", words)
+    expect(page.get_by_text("Lines mark a random change of the same size.")).to_be_visible()
+    page.get_by_test_id("stButtonGroup").get_by_text("In the picked head").click()
+    told = page.get_by_text("Rank correlation of sizes with the effect").or_(page.get_by_text("No cut in"))
+    expect(told).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [390, 1920])
+def test_nothing_scrolls_sideways(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function("document.querySelector('.st-key-token_effects canvas') !== null")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
