@@ -9,6 +9,7 @@ import streamlit as st
 
 from components.ssd import (
     EDITS,
+    KINDS,
     CutEdge,
     CutSource,
     Edit,
@@ -96,7 +97,7 @@ def add_form(head: Head, length: int) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.selectbox("Edit", list(names), key="edit_kind", format_func=names.__getitem__, width=220)
         ways = WHAT.get(kind or "", {})
-        if head.place.kind != "mamba2":
+        if not KINDS[head.place.kind].has_state:
             ways = dict(list(ways.items())[:1])
         if ways:
             if chosen("edit_what", str) not in ways:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+import torch
 from jaxtyping import Float32
 
+from components.bridge import rank_correlation
 from components.charts import (
     PICK,
     effect_map_chart,
@@ -246,7 +248,10 @@ def attention_and_effect(
     wait_for(("cut", *cut), partial(effects.source_effects, *cut), "Cutting each token", stop)
     readings, (effect, _) = effects.readings(*asked, head), effects.source_effects(*cut).of(figure)
     name = _choice("Measured by", "measured_by", {each: each for each in readings})
-    found = {each: effects.rank_correlation(values, effect) for each, values in readings.items()}
+    found = {
+        each: rank_correlation(torch.from_numpy(values), torch.from_numpy(effect))
+        for each, values in readings.items()
+    }
     draw(
         scatter_chart(
             tokens[: question.position + 1],
@@ -316,7 +321,7 @@ def before_and_after(
         )
         st.caption("KL(before ‖ after) after each token: where in the text the edits change the prediction.")
     words = f"{DIVERGENCE} After {position}, the position asked about: {divergence[position]:.3g} nats."
-    return {"divergence": words, "compared": _compared(viewer, question, edited, tokens, stop)}
+    return {"divergence": words, "two_runs": _compared(viewer, question, edited, tokens, stop)}
 
 
 def _compared(
@@ -347,7 +352,7 @@ def _compared(
             larger=view.large,
             with_brushes=False,
         ),
-        key="compared",
+        key="two_runs",
         on_select="ignore",
         alt=COMPARED,
     )

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 import torch
 from jaxtyping import Float32
 
-from components.ssd import CutSource, Head, HeadEdit, Mute, Place, Sizes, SoftmaxTerms, effective_attention
+from components.ssd import CutSource, Head, HeadEdit, Mute, Place, Sizes, SoftmaxTerms
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.captures import PIECE_TOKENS, check_edits, places
 from explorer.jobs import Report, no_report
@@ -210,55 +209,14 @@ def _effects(question: Question, edits: list[HeadEdit | None], what: str, report
 def readings(
     subject: Subject, position: int, target: int, foil: int, head: Head, _report: Report = no_report
 ) -> dict[str, Float32[np.ndarray, " token"]]:
-    """How a head of a mixer reads each token at a position, by several measures.
-
-    Of what the query at the position reads: |M|; |M|·dt·‖x‖; the norm of what it adds to the residual stream;
-    and that, along the logit difference. The gradient is that of the logit difference along all that the
-    token wrote, for every query: what the cut would do if the model were linear.
-    """
-    from components.bridge import contribution_inputs, contributions_of, logit_direction
+    """How a head of a mixer reads each token up to a position, from `components.bridge.readings`."""
+    from components import bridge as reading
 
     model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, _report)
-    beginning, layer = ids[:, : position + 1], head.place.layer
-    mixer, index = f"blocks.{layer}.mixer", head.index
-    scan = f"{mixer}.hook_scan"
     with line().admitted(_report):
-        use_threads(model.model.num_parameters() * beginning.shape[1])
-        names = [
-            name
-            for name in model.hook_points
-            if contribution_inputs(name) and (name.startswith(f"{mixer}.") or "blocks" not in name)
-        ]
-        _, cache = model.run_with_cache(beginning, names_filter=names)
-        parts = contributions_of(model, cache, layer)
-        direction = logit_direction(model, cache, target, foil)[:, position]
-        found = parts.measures(position, direction)
-        logits, graph = model.run_with_cache(beginning, names_filter=scan, logits_to_keep=1, grad=True)
-        score = logits[0, -1, target] - logits[0, -1, foil]
-        slope = graph.gradients(score, scan)[scan][0, :, index].float()
-    terms = parts.terms
-    W = effective_attention(terms, heads=[index], include_dt_scaling=True)[0, 0]
-    gate = cache._record(layer).gate()
-    if gate is not None:  # the scan's output is then seen times silu(z)
-        dim = slope.shape[1]
-        slope = slope * torch.nn.functional.silu(gate[0, :, index * dim : (index + 1) * dim].float())
-    gradient = torch.einsum("ij,ip,jp->j", W, slope, terms.x[0, :, index])
-    row = {
-        "|M|": found.attention,
-        "|M|·dt·‖x‖": found.written,
-        "contribution norm": found.contribution,
-        "direct logit": found.direct,
-    }
-    measures = {name: each[0, index].cpu().numpy() for name, each in row.items()}
-    return measures | {"gradient": gradient.cpu().numpy()}
-
-
-def rank_correlation(one: Float32[np.ndarray, " token"], other: Float32[np.ndarray, " token"]) -> float:
-    """Spearman's, of the sizes of two figures; NaN where one is the same for all."""
-    ranks = [pd.Series(np.abs(each)).rank() for each in (one, other)]
-    if min(each.std() for each in ranks) == 0 or len(one) < 2:
-        return float("nan")
-    return float(ranks[0].corr(ranks[1]))
+        use_threads(model.model.num_parameters() * (position + 1))
+        found = reading.readings(model, ids[:, : position + 1], head.place.layer, head.index, target, foil)
+    return {name: values.cpu().numpy() for name, values in found.items()}
 
 
 def together(question: Question, edits: tuple[HeadEdit, ...]) -> Float32[np.ndarray, " figure"]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from streamlit.proto.ClientState_pb2 import ClientState
 
-CHARTS = frozenset({"head_map", "gallery_of_heads", "panels", "effect_map", "compared"})
+CHARTS = frozenset({"head_map", "gallery_of_heads", "panels", "effect_map"})
 """The keys of charts to click; they send selections as JSON."""
 
 _KEYS = {

@@ -7,6 +7,7 @@ from components.bridge.families import SUPPORTED, family_of, unsupported
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.generation import PIECE_TOKENS, Generation, Step
+from components.bridge.head_readings import READINGS, rank_correlation, readings
 from components.bridge.heads import HeadsBridge
 from components.bridge.hook_point import HookPoint
 from components.bridge.model_bridge import ModelBridge
@@ -17,6 +18,7 @@ from components.bridge.sweeps import sweep
 
 __all__ = [
     "PIECE_TOKENS",
+    "READINGS",
     "SUPPORTED",
     "ActivationCache",
     "DepthwiseConv1DBridge",
@@ -35,6 +37,8 @@ __all__ = [
     "family_of",
     "logit_direction",
     "matrix_inputs",
+    "rank_correlation",
+    "readings",
     "ssd_inputs",
     "sweep",
     "unsupported",

@@ -30,6 +30,7 @@ MIXER_HOOKS = {
     "hook_B",
     "hook_C",
     "hook_dt",
+    "hook_log_decay",
     "hook_decay",
     "hook_attention",
     "hook_scan",

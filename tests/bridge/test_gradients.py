@@ -15,8 +15,8 @@ from tests.families import FAMILY_CASES, FamilyCase
 from tests.tiny import random_ids, tiny_model
 
 IDS = random_ids(0, 1, 14)
-DERIVED = ["conv1d.hook_in", "conv1d.hook_out", "hook_x", "hook_B", "hook_C", "hook_dt", "hook_decay"]
-DERIVED += ["hook_attention"]
+DERIVED = ["conv1d.hook_in", "conv1d.hook_out", "hook_x", "hook_B", "hook_C", "hook_dt", "hook_log_decay"]
+DERIVED += ["hook_decay", "hook_attention"]
 CASES = [
     next(case for case in FAMILY_CASES if case.family == family)
     for family in ("mamba2", "bamba", "zamba2", "falcon_h1")

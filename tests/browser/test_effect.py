@@ -55,7 +55,7 @@ def test_a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
     expect(page.get_by_text("Mute heads (attention): layer 2, head 0, all positions")).to_be_visible()
     assert probability(page) < before
     assert "mute.2.0.all.attention" in page.url
-    compared = page.locator(".st-key-compared canvas")
+    compared = page.locator(".st-key-two_runs canvas")
     expect(compared).to_be_visible()
     assert len(np.unique(np.asarray(picture_of(compared)).reshape(-1, 3), axis=0)) > 20
     page.reload()  # the address has the edits

@@ -7,6 +7,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from components.bridge import rank_correlation
 from components.ssd import CutSource, Head, KeepLast, Mute, Place
 from explorer import captures, effects, models
 from explorer.effects import Question
@@ -63,8 +64,10 @@ def test_readings_of_a_head_are_those_of_its_row() -> None:
     M = cache.compute_ssm_effective_attention(1)[0, 2, last]
     np.testing.assert_allclose(found["|M|"], M.abs(), rtol=1e-4, atol=1e-6)
     assert all(len(values) == last + 1 for values in found.values())
-    assert effects.rank_correlation(np.float32([1, -2, 3]), np.float32([2, 4, -6])) == pytest.approx(1)
-    assert np.isnan(effects.rank_correlation(np.float32([1, 1]), np.float32([2, 4])))
+    one, other = torch.tensor([1.0, -2, 3, 3]), torch.tensor([2.0, 4, -6, 6])
+    assert rank_correlation(one, other) == pytest.approx(1)
+    assert rank_correlation(one, torch.tensor([9.0, 5, 1, 2])) == pytest.approx(-0.9487, abs=1e-4)
+    assert np.isnan(rank_correlation(torch.ones(3), torch.arange(3.0)))
 
 
 def test_the_gradient_is_the_slope_of_the_cut() -> None:

@@ -357,6 +357,11 @@ def test_the_form_of_every_widget_is_known(page: AppTest) -> None:
     page.button(key="generate").click().run()
     page.session_state.session.continuation._thread.join()
     found |= registered(page.run())
+    page.session_state.session.selection = page.session_state.session.selection.with_prompt("Mia has a key")
+    page.switch_page("app_pages/effect.py").run()
+    for kind in ("mute", "edge", "window", "decay"):
+        page.selectbox(key="edit_kind").set_value(kind)
+        found |= registered(page.run())
     # Of a component only what it tells as an event is read, and nothing of these, which tell none.
     silent = ("live_alt", "passage")
     ours = {
