@@ -245,7 +245,8 @@ def attention_and_effect(
     work = partial(effects.readings, *asked, head)
     wait_for(("readings", *asked, head), work, "Reading what the head adds", stop)
     cut = (*asked, head.place, head.index)
-    wait_for(("cut", *cut), partial(effects.source_effects, *cut), "Cutting each token", stop)
+    work = partial(effects.source_effects, *cut)
+    wait_for(("cut", *cut), work, "Cutting each token", stop, button="stop_cut_in_head")
     readings, (effect, _) = effects.readings(*asked, head), effects.source_effects(*cut).of(figure)
     name = _choice("Measured by", "measured_by", {each: each for each in readings})
     found = {
@@ -333,7 +334,8 @@ def _compared(
     try:
         for run in runs:
             work = partial(captures.capture, run)
-            wait_for(("prompt", run), work, "Running the prompt through the model", stop)
+            words = "Running the prompt through the model"
+            wait_for(("prompt", run), work, words, stop, button=f"stop_run_{len(run.edits)}")
         terms = ComparedTerms(*(captures.layer_of(run, head.place).terms for run in runs))
     except ValueError as error:
         st.text(str(error))

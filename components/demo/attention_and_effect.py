@@ -113,7 +113,8 @@ def main() -> None:
             f"{found.first[name] / found.asked:.0%}, {fmean(found.correlations[name]):.2f}"
             for found in every.values()
         ]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        escaped = name.replace("|", "\\|")  # a bar would end the cell
+        print(f"| {escaped} | " + " | ".join(cells) + " |")
     print()
     print("| task | heads that matter most (layer, head: times) | drop | random change | farthest |")
     print("|---|---|---|---|---|")

@@ -59,7 +59,9 @@ if error := wait_for_model(subject.model, stop):
     st.stop()
 try:
     for run in (clean, subject):
-        wait_for(("predicted", run), partial(effects.prediction, run), "Running the prompt", stop)
+        work = partial(effects.prediction, run)
+        button = f"stop_predicting_{len(run.edits)}"
+        wait_for(("predicted", run), work, "Running the prompt", stop, button=button)
     before, after = effects.prediction(clean), effects.prediction(subject)
 except (ModelLoadError, ValueError) as error:
     st.warning("There is nothing to show for this prompt and these edits.", icon=":material/edit:")
