@@ -245,8 +245,8 @@ def attention_and_effect(
     work = partial(effects.readings, *asked, head)
     wait_for(("readings", *asked, head), work, "Reading what the head adds", stop)
     cut = (*asked, head.place, head.index)
-    work = partial(effects.source_effects, *cut)
-    wait_for(("cut", *cut), work, "Cutting each token", stop, button="stop_cut_in_head")
+    cutting = partial(effects.source_effects, *cut)
+    wait_for(("cut", *cut), cutting, "Cutting each token", stop, button="stop_cut_in_head")
     readings, (effect, _) = effects.readings(*asked, head), effects.source_effects(*cut).of(figure)
     name = _choice("Measured by", "measured_by", {each: each for each in readings})
     found = {
