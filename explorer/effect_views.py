@@ -186,6 +186,8 @@ def _tell_heads(
 def _tell_cautions(question: Question, heads: Sequence[Head], muting: Muting) -> None:
     """Say what can mislead here."""
     cautions = ["This holds for this text and this answer."]
+    if session().selection.subject.edits:
+        cautions.append("Heads and tokens are tried in the run without your edits.")
     if any(name.endswith("inner_norm.hook_in") for name in bridge(question.subject.model).hook_points):
         cautions.append("A muted head also changes the norm after the scan, which rescales the other heads.")
     if muting != "mean":
@@ -355,7 +357,6 @@ def _compared(
             with_brushes=False,
         ),
         key="two_runs",
-        on_select="ignore",
         alt=COMPARED,
     )
     return f"{COMPARED} {str(head).capitalize()}: the largest difference is {most:.3g}."
