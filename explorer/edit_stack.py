@@ -144,7 +144,7 @@ def _sentence(edit: Edit) -> str:
 def _size(part: float) -> str:
     """How much an edit changed."""
     if part == 0:
-        return "Changed nothing: what it takes away was zero or is taken already."
+        return "Changed nothing in this run."
     return f"Changed its tensors by {part:.2g} of their size."
 
 
@@ -166,7 +166,8 @@ def _add(name: str, head: Head) -> None:
             given["width"] = int(number("edit_width") or 0)
         if name in (ScaleDecay.name, ScaleDt.name):
             given["factor"] = float(number("edit_factor") or 0)
-        edit: Edit = EDITS[name](kind=head.place.kind, **given)  # type: ignore[call-arg]
+        kind_of_edit: Any = EDITS[name]
+        edit: Edit = kind_of_edit(kind=head.place.kind, **given)
     except ValueError as error:
         state.edit_error = str(error)
         return

@@ -120,9 +120,6 @@ class HeadEdit(Edit):
     """What it does, in a few words."""
     kinds: ClassVar[tuple[str, ...]] = (MAMBA2.name,)
     """The kinds of heads that it applies to."""
-    whole_matrix: ClassVar[bool] = False
-    """Whether a run with it computes whole matrices, in memory that grows with the square of the text."""
-
     _ranges: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -146,6 +143,11 @@ class HeadEdit(Edit):
     @abstractmethod
     def hook(self) -> str:
         """Where it applies, within a layer."""
+
+    @property
+    def whole_matrix(self) -> bool:
+        """Whether a run with it computes whole matrices, in memory that grows with the square of the text."""
+        return self.hook == KINDS[self.kind].matrix_hook
 
     @property
     def sentence(self) -> str:
@@ -268,11 +270,6 @@ class Mute(HeadEdit):
             raise ValueError("A head of softmax attention has no skip: mute its attention.")
 
     @property
-    def whole_matrix(self) -> bool:  # type: ignore[override]
-        """Whether it changes M."""
-        return self.what == "attention"
-
-    @property
     def hook(self) -> str:
         """M, or the output of the scan."""
         return KINDS[self.kind].matrix_hook if self.what == "attention" else "mixer.hook_scan"
@@ -309,11 +306,6 @@ class CutSource(HeadEdit):
             raise ValueError("Softmax attention has neither a skip nor a convolution: cut the reading.")
 
     @property
-    def whole_matrix(self) -> bool:  # type: ignore[override]
-        """Whether it changes M."""
-        return self.what == "reading"
-
-    @property
     def hook(self) -> str:
         """M, x, or the channels before the convolution."""
         places = {"skip": "mixer.hook_x", "token": "mixer.conv1d.hook_in"}
@@ -342,7 +334,6 @@ class CutEdge(HeadEdit):
     name: ClassVar[str] = "edge"
     title: ClassVar[str] = "Cut edges"
     kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)[:2]
-    whole_matrix: ClassVar[bool] = True
     _ranges: ClassVar[tuple[str, ...]] = ("keys",)
 
     keys: range | None = None
@@ -368,7 +359,6 @@ class KeepLast(HeadEdit):
     name: ClassVar[str] = "window"
     title: ClassVar[str] = "Keep the last tokens"
     kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)[:2]
-    whole_matrix: ClassVar[bool] = True
 
     width: int = 1
 
@@ -391,7 +381,23 @@ class KeepLast(HeadEdit):
 
 
 @dataclass(frozen=True)
-class ScaleDecay(HeadEdit):
+class _Scale(HeadEdit):
+    """One number per head and position, times a finite `factor` from 0 on."""
+
+    factor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.factor < math.inf:
+            raise ValueError(f"The factor is {self.factor}; give a finite number from 0 on.")
+
+    def applied(self, tensor: Tensor, at: _At) -> Tensor:
+        """Times the factor."""
+        return scale(tensor, self.factor, at.heads(tensor.shape[2]), at.positions)
+
+
+@dataclass(frozen=True)
+class ScaleDecay(_Scale):
     """A·dt times `factor` at these positions: 0 is perfect memory, L = 1; a large one forgets there.
 
     How strongly tokens are written, dt, stays.
@@ -400,43 +406,23 @@ class ScaleDecay(HeadEdit):
     name: ClassVar[str] = "decay"
     title: ClassVar[str] = "Scale the decay"
 
-    factor: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_factor(self.factor)
-
     @property
     def hook(self) -> str:
         """A·dt."""
         return "mixer.hook_log_decay"
 
-    def applied(self, tensor: Tensor, at: _At) -> Tensor:
-        """With this decay."""
-        return scale(tensor, self.factor, at.heads(tensor.shape[2]), at.positions)
-
 
 @dataclass(frozen=True)
-class ScaleDt(HeadEdit):
+class ScaleDt(_Scale):
     """dt times `factor` at these positions: how strongly they write, and what they leave of the rest."""
 
     name: ClassVar[str] = "dt"
     title: ClassVar[str] = "Scale dt"
 
-    factor: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_factor(self.factor)
-
     @property
     def hook(self) -> str:
         """The step sizes."""
         return "mixer.hook_dt"
-
-    def applied(self, tensor: Tensor, at: _At) -> Tensor:
-        """With these step sizes."""
-        return scale(tensor, self.factor, at.heads(tensor.shape[2]), at.positions)
 
 
 @dataclass(frozen=True)
@@ -470,11 +456,6 @@ def _counted(what: str, indices: range | None) -> str:
     if len(indices) == 1:
         return f"{what} {indices[0]}"
     return f"{what}s {indices[0]} to {indices[-1]}"
-
-
-def _check_factor(factor: float) -> None:
-    if not 0 <= factor < math.inf:
-        raise ValueError(f"The factor is {factor}; give a finite number from 0 on.")
 
 
 def _rescaled(M: Float[Tensor, "batch head query key"], kind: str) -> Float[Tensor, "batch head query key"]:
