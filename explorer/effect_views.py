@@ -71,7 +71,7 @@ COMPARED = "Attention of the picked head before and after the edits, and the dif
 
 def in_figures(effect: float) -> str:
     """An effect; one that may be rounding alone is called small."""
-    return f"{effect:.3g}" if abs(effect) >= SMALL else f"less than {SMALL:g}"
+    return f"{effect:.3g}" if abs(effect) >= SMALL else f"less than {SMALL:.5f}"
 
 
 def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tuple[Figure, dict[str, str]]:
@@ -167,6 +167,9 @@ def _tell_heads(
     else:
         st.markdown(f"**{named}** has no such edit.")
     words = f"The answer loses most without **{strongest[0]}**: {in_figures(effect[strongest[0]])}."
+    if max(map(abs, filter(np.isfinite, effect.values()))) < SMALL:
+        st.markdown(f"No head alone changes this answer by {SMALL:.5f} or more.")
+        return
     if np.isfinite(control).any():
         largest = in_figures(float(np.nanmax(np.abs(control))))
         words += f" Random changes of the same size, one for each head, move it by at most {largest}."
@@ -267,7 +270,7 @@ def attention_and_effect(
         alt=SCATTER,
     )
     if np.abs(effect).max() < SMALL:
-        st.caption(f"No cut in {head} changes this answer by {SMALL:g} or more, whatever the head reads.")
+        st.caption(f"No cut in {head} changes this answer by {SMALL:.5f} or more, whatever the head reads.")
         return {}
     most = int(np.argmax(effect))
     right = [each for each, values in readings.items() if abs(int(np.argmax(np.abs(values))) - most) <= REACH]

@@ -47,11 +47,12 @@ def head_facts(viewer: Viewer, capture: Capture) -> Callable[[], None]:
     cells = capture.length**2 * len(capture.measures)
     at_once = has_small_pictures(capture) or cells <= FEW_CELLS
     known = known_faithfulness(capture, place.layer)
+    over = " as the edited run computes it" if capture.subject.edits else ""
     if kind.note:
         faithful.caption(kind.note)
     elif known is not None:
         with faithful.container():
-            tell_faithfulness(*known, place.layer)
+            tell_faithfulness(*known, place.layer, over)
     else:
         faithful.markdown(
             ":material/hourglass: **Faithfulness: being computed.** :small[Running the mixer of layer "
@@ -70,7 +71,7 @@ def head_facts(viewer: Viewer, capture: Capture) -> Callable[[], None]:
         if not kind.note and known is None:  # this runs the mixer again
             error, tolerance = faithfulness(capture, place.layer)
             with faithful.container():
-                tell_faithfulness(error, tolerance, place.layer)
+                tell_faithfulness(error, tolerance, place.layer, over)
 
     return compute
 

@@ -28,6 +28,8 @@ from components.charts.heads_table import row_labels
 from components.ssd import Head
 
 _CELL_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
+MIN_EFFECT = 1e-3
+"""Least end of a scale: effects are differences of logits, which round to about a millionth."""
 _BARS_HEIGHT = 120
 _SCATTER_HEIGHT = 220
 _MAX_NAMES = 80
@@ -35,9 +37,9 @@ _MAX_NAMES = 80
 
 
 def largest_effect(*effects: Float32[np.ndarray, "*shape"]) -> float:
-    """The end of a colour scale round zero; 1 where nothing has an effect."""
+    """The end of a scale round zero; never so small that rounding would be drawn as an effect."""
     found = [float(np.nanmax(np.abs(each))) for each in effects if np.isfinite(each).any()]
-    return max([0.0, *found]) or 1.0
+    return max([MIN_EFFECT, *found])
 
 
 def effect_map_chart(
@@ -173,7 +175,7 @@ def token_bars_chart(
     both = np.concatenate([values, drawn])
     ends = float(np.nanmin(both)), float(np.nanmax(both))
     tables: dict[str, Table] = {
-        "scene": scene(count=count, low=min(0.0, *ends), high=max(0.0, *ends) or 1.0),
+        "scene": scene(count=count, low=min(0.0, *ends), high=max(MIN_EFFECT, *ends)),
         "bars": {
             "position": np.arange(count),
             "token": list(tokens),

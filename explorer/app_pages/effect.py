@@ -64,7 +64,7 @@ try:
         wait_for(("predicted", run), work, "Running the prompt", stop, button=button)
     before, after = effects.prediction(clean), effects.prediction(subject)
 except (ModelLoadError, ValueError) as error:
-    st.warning("There is nothing to show for this prompt and these edits.", icon=":material/edit:")
+    st.warning("There is nothing to show for this prompt.", icon=":material/edit:")
     st.text(str(error))
     if subject.edits:
         st.button("Run without edits", key="without_edits", icon=":material/undo:", on_click=stop)
