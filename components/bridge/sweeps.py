@@ -24,7 +24,7 @@ from components.bridge.model_bridge import ModelBridge
 from components.bridge.passes import ForwardHooks
 from components.bridge.prompts import Ids
 from components.bridge.short_chunk import short_model
-from components.ssd import CutEdge, CutSource, Edit, HeadEdit, Mute, SSDTerms, effective_attention
+from components.ssd import CutEdge, CutSource, Edit, HeadEdit, Mute, SSDTerms, effective_attention, slice_of
 
 Metric = Callable[[Float[Tensor, "row vocab"]], Float[Tensor, "row ..."]]
 """From the logits after the last position of each row, its figures."""
@@ -152,22 +152,22 @@ class _Clean:
         terms, y = self.terms[layer], self.cache[f"blocks.{layer}.mixer.hook_scan"]
         if edit.heads is not None and edit.heads.stop > terms.heads:
             raise ValueError(f"Layer {layer} has {terms.heads} heads; the edit names {edit.heads}.")
-        heads = range(terms.heads)[_slice(edit.heads)]
+        heads = range(terms.heads)[slice_of(edit.heads)]
         at = slice(heads.start, heads.stop)
         match edit:
             case Mute(what="all"):
                 y = y.clone()
-                y[:, _slice(edit.positions), at] = 0
+                y[:, slice_of(edit.positions), at] = 0
                 return y
             case Mute(what="attention"):
-                y, rows = y.clone(), _slice(edit.positions)
+                y, rows = y.clone(), slice_of(edit.positions)
                 skip = self._gated(layer, terms.D[:, None] * terms.x).to(y.dtype)
                 y[:, rows, at] = skip[:, rows, at]
                 return y
             case CutSource(what="reading"):
-                rows, keys = slice(None), _slice(edit.positions)
+                rows, keys = slice(None), slice_of(edit.positions)
             case CutEdge():
-                rows, keys = _slice(edit.positions), _slice(edit.keys)
+                rows, keys = slice_of(edit.positions), slice_of(edit.keys)
             case _:  # the mixer itself, with the edit's hooks
                 _, alone = self.bridge.run_mixer(
                     layer,
@@ -236,10 +236,6 @@ def _only_layer(edit: Edit) -> int:
     layer = _layer_of(edit)
     assert layer is not None
     return layer
-
-
-def _slice(positions: range | None) -> slice:
-    return slice(None) if positions is None else slice(positions.start, positions.stop)
 
 
 def _is_cut_everywhere(edit: Edit) -> bool:

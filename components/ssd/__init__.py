@@ -4,25 +4,20 @@ Begin with `reference`, which has the formulas as papers write them; the glossar
 """
 
 from components.ssd.attention import content, decay, effective_attention
+from components.ssd.changes import cut, keep_last, mute, put, scale, take_out
 from components.ssd.compared import ComparedTerms
 from components.ssd.contributions import Contributions, SourceMeasures
 from components.ssd.edited import EditedRows
 from components.ssd.edits import EDITS, Edit, Sizes, edit_of, hooks_of
+from components.ssd.head_edit import HeadEdit, slice_of
 from components.ssd.head_edits import (
     CutEdge,
     CutSource,
     FreezeDt,
-    HeadEdit,
     KeepLast,
     Mute,
     ScaleDecay,
     ScaleDt,
-    cut,
-    keep_last,
-    mute,
-    put,
-    scale,
-    take_out,
 )
 from components.ssd.kinds import (
     FORMER_NAMES,
@@ -105,6 +100,7 @@ __all__ = [
     "reconstruct",
     "scale",
     "scores",
+    "slice_of",
     "softmax_attention",
     "ssm_state",
     "ssm_states",
