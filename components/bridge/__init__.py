@@ -11,6 +11,7 @@ from components.bridge.head_readings import READINGS, rank_correlation, readings
 from components.bridge.heads import HeadsBridge
 from components.bridge.hook_point import HookPoint
 from components.bridge.model_bridge import ModelBridge
+from components.bridge.patching import Patching, attribution_patch, part_at, patch, patched
 from components.bridge.softmax_attention import SoftmaxAttentionBridge
 from components.bridge.ssm2_mixer import SSM2MixerBridge
 from components.bridge.ssm_block import SSMBlockBridge
@@ -28,15 +29,20 @@ __all__ = [
     "HeadsBridge",
     "HookPoint",
     "ModelBridge",
+    "Patching",
     "SSM2MixerBridge",
     "SSMBlockBridge",
     "SoftmaxAttentionBridge",
     "Step",
+    "attribution_patch",
     "contribution_inputs",
     "contributions_of",
     "family_of",
     "logit_direction",
     "matrix_inputs",
+    "part_at",
+    "patch",
+    "patched",
     "rank_correlation",
     "readings",
     "ssd_inputs",

@@ -1,9 +1,8 @@
 """Sweeps: what each of many edits does to a prediction, exactly, for less than as many runs.
 
 The input of an edited layer is that of the unedited run. So what its scan returns under the edit follows from
-one capture, in closed form, and only the rest of the model has to run: many edits as the rows of one batch,
-each joining at its layer. In models of other families than mamba2 the layers below run too, since only the
-model itself can call its layers; an edit of several layers needs them as well.
+one capture, in closed form, and only the rest of the model has to run: many edits as the rows of one batch.
+An edit of several layers needs a run of the whole model.
 """
 
 from __future__ import annotations
@@ -21,25 +20,21 @@ from components.bridge.activation_cache import ActivationCache
 from components.bridge.hook_point import HookPoint
 from components.bridge.mixer_record import gated
 from components.bridge.model_bridge import ModelBridge
-from components.bridge.passes import ForwardHooks
 from components.bridge.prompts import Ids
-from components.bridge.short_chunk import short_model
+from components.bridge.rows import (
+    ROWS,
+    SCAN,
+    Metric,
+    Report,
+    Row,
+    last_logits,
+    logits_of_rows,
+    needed_for,
+)
 from components.ssd import CutEdge, CutSource, Edit, HeadEdit, Mute, SSDTerms, effective_attention, slice_of
-
-Metric = Callable[[Float[Tensor, "row vocab"]], Float[Tensor, "row ..."]]
-"""From the logits after the last position of each row, its figures."""
-
-Report = Callable[[int, int], None]
-"""Takes how many edits are done, and of how many. An error that it raises ends the sweep."""
-
-ROWS = 16
-"""Edits that run as one batch: 8 and 16 are fastest on two cores."""
 
 WHOLE_TOKENS = 512
 """Longest text of which a sweep holds the matrices of a layer: 25 MB with 24 heads."""
-
-_GROWING = "mamba2"
-"""The family whose layers can be called alone."""
 
 
 @torch.no_grad()
@@ -91,7 +86,7 @@ def sweep(
         if number not in found:
             if control is not None:
                 raise ValueError(f"There is no random control of the size of {edits[number].words!r}.")
-            done([number], _last_logits(bridge, text, edits[number].hooks()))
+            done([number], last_logits(bridge, text, edits[number].hooks()))
     if not found:
         return metric(torch.zeros(0, bridge.model.config.vocab_size))
     return torch.stack([found[number] for number in range(len(edits))])
@@ -123,9 +118,9 @@ class _Clean:
     @staticmethod
     def of(bridge: ModelBridge, ids: Tensor, layers: Iterable[int | None]) -> _Clean:
         wanted = {layer for layer in layers if layer is not None}
-        inside = ("hook_x", "hook_B", "hook_C", "hook_dt", "hook_in", "hook_scan", "inner_norm.hook_gate")
+        inside = ("hook_x", "hook_B", "hook_C", "hook_dt", "hook_in", "hook_scan")
         names = {f"blocks.{layer}.mixer.{name}" for layer in wanted for name in inside}
-        names |= {f"blocks.{layer}.hook_in" for layer in wanted}
+        names |= needed_for(bridge, SCAN, wanted)
         known = names & set(bridge.hook_points)
         for layer in wanted - set(bridge.ssm_layers()):
             bridge._hook_name(f"blocks.{layer}.mixer.hook_scan")  # says that there is none
@@ -141,9 +136,8 @@ class _Clean:
                 (layer, before - _random_like(before - after, control))
                 for (layer, after), before in zip(scans, clean, strict=True)
             ]
-        if self.bridge.model.config.model_type == _GROWING:
-            return self._growing(scans)
-        return self._writing(scans)
+        rows = [Row(layer, SCAN, y) for layer, y in scans]
+        return logits_of_rows(self.bridge, self.cache, self.ids, rows)
 
     def scan(self, edit: Edit) -> Float[Tensor, "1 seq head dim"]:
         """What hook_scan sees under an edit of one layer."""
@@ -193,43 +187,6 @@ class _Clean:
     def _gated(self, layer: int, y: Float32[Tensor, "1 seq head dim"]) -> Float32[Tensor, "1 seq head dim"]:
         """As hook_scan sees it: times silu(z) in a mixer without a norm."""
         return gated(y.flatten(2), self.cache._record(layer).gate()).view_as(y)
-
-    def _growing(self, scans: Sequence[tuple[int, Tensor]]) -> Float[Tensor, "row vocab"]:
-        """Each row joins at its layer, with what the rest of that layer makes of the edited scan."""
-        bridge, cache = self.bridge, self.cache
-        hidden: Tensor | None = None
-        layers = sorted({layer for layer, _ in scans})
-        last = len(bridge.blocks) - 1
-        model = short_model(bridge.model, bridge._mixers, self.ids.shape[1])
-        for layer in range(layers[0], last + 1):
-            block: Any = model.get_submodule(bridge.blocks[layer].name)
-            positions = slice(-1, None) if layer == last else slice(None)
-            if hidden is not None:
-                hidden = block(hidden)[:, positions]
-            joining = [y for of, y in scans if of == layer]
-            if joining:
-                gate = cache[f"blocks.{layer}.mixer.inner_norm.hook_gate"][:, positions]
-                y = torch.cat([each[:, positions] for each in joining]).flatten(2)
-                residual = cache[f"blocks.{layer}.hook_in"][:, positions]
-                residual = residual.float() if block.residual_in_fp32 else residual
-                joined = residual + block.mixer.out_proj(block.mixer.norm(y, gate))
-                hidden = joined if hidden is None else torch.cat([hidden, joined])
-        assert hidden is not None
-        logits: Tensor = bridge.unembed(bridge.ln_final(hidden[:, -1:]).to(bridge.model.lm_head.weight.dtype))
-        return logits[:, 0]
-
-    def _writing(self, scans: Sequence[tuple[int, Tensor]]) -> Float[Tensor, "row vocab"]:
-        """The whole model runs, and each row gets its edited scan."""
-
-        def write(tensor: Tensor, hook: HookPoint) -> Tensor:
-            for row, (layer, y) in enumerate(scans):
-                if hook.name == f"blocks.{layer}.mixer.hook_scan":
-                    tensor[row] = y[0]
-            return tensor
-
-        hooks = [(f"blocks.{layer}.mixer.hook_scan", write) for layer in sorted({of for of, _ in scans})]
-        ids = self.ids.expand(len(scans), -1)
-        return _last_logits(self.bridge, ids, hooks)
 
 
 def _only_layer(edit: Edit) -> int:
@@ -305,10 +262,4 @@ def _with_sources_cut(
         if f"{mixer}.inner_norm.hook_in" not in bridge.hook_points:  # hook_scan then sees y times silu(z)
             hooks.append((f"{mixer}.in_proj.hook_out", _gate_of(bridge, layer, seen)))
         hooks.append((f"{mixer}.hook_scan", write))
-    return _last_logits(bridge, ids.expand(len(edits), -1), hooks)
-
-
-def _last_logits(bridge: ModelBridge, ids: Tensor, hooks: ForwardHooks) -> Float[Tensor, "row vocab"]:
-    """Those after the last position of each row, in a run with these hooks."""
-    logits, _ = bridge.run_with_cache(ids, names_filter=[], fwd_hooks=hooks, logits_to_keep=1)
-    return logits[:, 0]
+    return last_logits(bridge, ids.expand(len(edits), -1), hooks)
