@@ -3,6 +3,7 @@
 from components.bridge.activation_cache import ActivationCache, matrix_inputs, ssd_inputs
 from components.bridge.contributions import contribution_inputs, contributions_of, logit_direction
 from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
+from components.bridge.estimates import estimate
 from components.bridge.families import SUPPORTED, family_of, unsupported
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
 from components.bridge.generalized_component import GeneralizedComponent
@@ -11,6 +12,7 @@ from components.bridge.head_readings import READINGS, rank_correlation, readings
 from components.bridge.heads import HeadsBridge
 from components.bridge.hook_point import HookPoint
 from components.bridge.model_bridge import ModelBridge
+from components.bridge.norms import frozen_norms, norm_divisors
 from components.bridge.patching import Patching, attribution_patch, part_at, patch, patched
 from components.bridge.softmax_attention import SoftmaxAttentionBridge
 from components.bridge.ssm2_mixer import SSM2MixerBridge
@@ -37,9 +39,12 @@ __all__ = [
     "attribution_patch",
     "contribution_inputs",
     "contributions_of",
+    "estimate",
     "family_of",
+    "frozen_norms",
     "logit_direction",
     "matrix_inputs",
+    "norm_divisors",
     "part_at",
     "patch",
     "patched",

@@ -18,6 +18,7 @@ from components.bridge.activation_cache import ActivationCache, ssd_inputs
 from components.bridge.families import SUPPORTED
 from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.model_bridge import ModelBridge
+from components.bridge.norms import groups_of, multiple, same, weight_of
 from components.bridge.offload import turn_of
 from components.ssd import Contributions
 
@@ -59,23 +60,23 @@ def contributions_of(bridge: ModelBridge, cache: ActivationCache, layer: int) ->
         if not torch.equal(y, scanned):
             raise ValueError(_REPLACED.format(layer=layer))
         factor = _gate(_kept(cache, f"{inside}inner_norm.hook_gate"), terms.x)
-        factor = factor * _weight(bridge, mixer.inner_norm).to(factor)
-        y, groups = y.to(factor), _groups(mixer.inner_norm.original_component)
-        multiple = _multiple(
+        factor = factor * weight_of(bridge, mixer.inner_norm).to(factor)
+        y, groups = y.to(factor), groups_of(mixer.inner_norm.original_component)
+        divided = multiple(
             (factor * y).unflatten(-1, (groups, -1)), given.to(factor).unflatten(-1, (groups, -1))
         )
-        factor = (factor.unflatten(-1, (groups, -1)) * multiple).flatten(2)
+        factor = (factor.unflatten(-1, (groups, -1)) * divided).flatten(2)
         passed_on = factor * y
     else:
         factor, passed_on = _gate(gate.detach(), terms.x), scanned
-    if not _same(passed_on, given):
+    if not same(passed_on, given):
         raise ValueError(
             f"The input of out_proj in layer {layer} is not the scan's output times gate and norm: a hook "
             "changed it, or the weights of the norm changed since the run. Contributions need a run without."
         )
     W, bias = _linear(bridge, mixer.out_proj, terms.x)
     output = _kept(cache, f"{inside}hook_out")
-    if not _same(F.linear(given.to(W), W, bias), output):
+    if not same(F.linear(given.to(W), W, bias), output):
         raise ValueError(
             f"The output of the mixer in layer {layer} is not what out_proj makes of its input: a hook "
             "changed it, or the weights changed since the run. Contributions need a run without."
@@ -102,9 +103,9 @@ def logit_direction(
     """
     x, normed = (_kept(cache, name) for name in _OF_MODEL)
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    w = _weight(bridge, bridge.ln_final).to(x)
-    divided = _multiple(w * x, normed.to(x))
-    if not _same(divided * w * x, normed):
+    w = weight_of(bridge, bridge.ln_final).to(x)
+    divided = multiple(w * x, normed.to(x))
+    if not same(divided * w * x, normed):
         raise ValueError(
             "The final norm's output is not its input times its weights, divided by one number: a hook "
             "changed it, or the weights changed since the run. A logit's direction needs a run without."
@@ -132,40 +133,6 @@ def _kept(cache: ActivationCache, name: str) -> Tensor:
 def _gate(gate: Float[Tensor, "batch seq inner"], like: Tensor) -> Float[Tensor, "batch seq inner"]:
     """silu(z)."""
     return F.silu(gate.to(like))
-
-
-def _groups(norm: Any) -> int:
-    """The groups of channels that an inner norm divides by a number each."""
-    size = getattr(norm, "group_size", None)
-    return int(len(norm.weight) // size) if size else int(getattr(norm, "n_groups", 1))
-
-
-def _multiple(
-    before: Float[Tensor, "*shape channel"], after: Float[Tensor, "*shape channel"]
-) -> Float[Tensor, "*shape 1"]:
-    """The number r for which after = r·before, over the last dimension; zero where `before` is.
-
-    By least squares, so that the rounding of single channels in half precision averages out.
-    """
-    largest = before.abs().amax(dim=-1, keepdim=True)
-    unit = before / torch.where(largest > 0, largest, 1)  # whose squares neither vanish nor overflow
-    square = unit.square().sum(dim=-1, keepdim=True)
-    along = (unit * after).sum(dim=-1, keepdim=True)
-    return along / torch.where(square > 0, square * largest, 1)
-
-
-def _same(found: Float[Tensor, "*shape channel"], given: Float[Tensor, "*shape channel"]) -> bool:
-    """Whether two tensors differ by rounding alone, at every position for itself."""
-    tolerance = max(1e-4, 4 * torch.finfo(given.dtype).eps)
-    error = (found - given.to(found)).abs().amax(dim=-1)
-    return bool((error <= tolerance * given.to(found).abs().amax(dim=-1)).all())
-
-
-def _weight(bridge: ModelBridge, component: GeneralizedComponent) -> Float[Tensor, " channel"]:
-    """The weight of a norm, from where accelerate keeps it."""
-    module = component._wrapped()
-    with turn_of(bridge.model, bridge.model.modules()), align_module_device(module):
-        return module.get_parameter("weight").detach().clone()
 
 
 def _linear(

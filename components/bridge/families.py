@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 class Family:
     """Where a causal language model of one `model_type` keeps what the bridge reads.
 
-    `embed`, `layers` and `ln_final` are paths in the model; `norm`, `mixer` and `attention` are paths in a
-    layer: the first that exists counts; there may be none. `projection_scale` is the attribute of a mixer
+    `embed`, `layers` and `ln_final` are paths in the model; `norm`, `mixer`, `attention` and the norms that
+    attention or an MLP has of its own are paths in a layer: the first that exists counts; there may be none.
+    `projection_scale` is the attribute of a mixer
     that multiplies the output of `in_proj`; `output_scale` that of a layer that multiplies what the mixer
     returns, before it is added to the residual stream. `logit_scale` and `logit_divisor` are paths of the
     model's attributes that multiply and divide the logits.
@@ -30,6 +31,8 @@ class Family:
     norm: tuple[str, ...]
     mixer: tuple[str, ...]
     attention: tuple[str, ...] = ()
+    attention_norm: tuple[str, ...] = ()
+    mlp_norm: tuple[str, ...] = ()
     projection_scale: str | None = None
     output_scale: str | None = None
     logit_scale: str | None = None
@@ -56,6 +59,7 @@ FAMILIES = (
         norm=("input_layernorm",),
         mixer=("mamba",),
         attention=("self_attn",),
+        mlp_norm=("pre_ff_layernorm",),
         example="ibm-ai-platform/Bamba-9B-v2",
     ),
     Family(
@@ -66,6 +70,7 @@ FAMILIES = (
         norm=("input_layernorm",),
         mixer=("mamba",),
         attention=("self_attn",),
+        mlp_norm=("post_attention_layernorm",),
         output_scale="residual_multiplier",
         logit_divisor="config.logits_scaling",
         example="ibm-granite/granite-4.0-h-350m",
@@ -79,6 +84,8 @@ FAMILIES = (
         norm=("input_layernorm", "mamba_decoder.input_layernorm"),
         mixer=("mamba", "mamba_decoder.mamba"),
         attention=("shared_transformer.self_attn",),
+        attention_norm=("shared_transformer.input_layernorm",),
+        mlp_norm=("shared_transformer.pre_ff_layernorm",),
         example="Zyphra/Zamba2-1.2B",
     ),
     Family(
@@ -100,6 +107,7 @@ FAMILIES = (
         norm=("input_layernorm",),
         mixer=("mamba",),
         attention=("self_attn",),
+        mlp_norm=("pre_ff_layernorm",),
         projection_scale="mup_vector",
         output_scale="ssm_out_multiplier",
         logit_scale="model.lm_head_multiplier",

@@ -18,7 +18,8 @@ class SSMBlockBridge(GeneralizedComponent):
     Their aliases are those of TransformerLens, hook_resid_pre and hook_resid_post.
 
     It has a `mixer` if the layer holds a Mamba-2 mixer, `attn` if it holds softmax attention. A layer of a
-    hybrid holds one of them, both, or neither. `norm` is the norm before them.
+    hybrid holds one of them, both, or neither. `norm` is the norm before them; where softmax attention or an
+    MLP reads through a norm of its own, these are `attn_norm` and `mlp_norm`.
     """
 
     hook_aliases: ClassVar[Mapping[str, str]] = {"hook_resid_pre": "hook_in", "hook_resid_post": "hook_out"}
@@ -28,8 +29,10 @@ class SSMBlockBridge(GeneralizedComponent):
 
     def __init__(self, name: str, layer: nn.Module, family: Family, config: Any = None) -> None:
         inside: dict[str, GeneralizedComponent] = {}
-        if norm := path_of(layer, family.norm):
-            inside["norm"] = GeneralizedComponent(norm)
+        norms = {"norm": family.norm, "attn_norm": family.attention_norm, "mlp_norm": family.mlp_norm}
+        for key, paths in norms.items():
+            if norm := path_of(layer, paths):
+                inside[key] = GeneralizedComponent(norm)
         if mixer := path_of(layer, family.mixer, is_mamba2_mixer):
             inside["mixer"] = mixer_bridge = SSM2MixerBridge(mixer, config)
             mixer_bridge.projection_scale = family.projection_scale

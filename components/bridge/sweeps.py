@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -31,10 +32,24 @@ from components.bridge.rows import (
     logits_of_rows,
     needed_for,
 )
-from components.ssd import CutEdge, CutSource, Edit, HeadEdit, Mute, SSDTerms, effective_attention, slice_of
+from components.ssd import (
+    CutEdge,
+    CutSource,
+    Edit,
+    HeadEdit,
+    KeepLast,
+    Mute,
+    SSDTerms,
+    effective_attention,
+    slice_of,
+)
 
 WHOLE_TOKENS = 512
 """Longest text of which a sweep holds the matrices of a layer: 25 MB with 24 heads."""
+
+
+MATRIX_BYTES = 2**27
+"""Of the matrices of a layer in all rows of a batch."""
 
 
 @torch.no_grad()
@@ -63,9 +78,9 @@ def sweep(
     text = bridge.to_tokens(ids)
     if len(text) != 1:
         raise ValueError(f"These are {len(text)} texts; sweep them one by one.")
-    alone = [number for number, edit in enumerate(edits) if _layer_of(edit) is not None]
-    order = sorted(alone, key=lambda number: (_layer_of(edits[number]), _alike(edits[number]), number))
-    clean = _Clean.of(bridge, text, {_layer_of(edits[number]) for number in order}) if order else None
+    alone = [number for number, edit in enumerate(edits) if layer_of(edit) is not None]
+    order = sorted(alone, key=lambda number: (layer_of(edits[number]), _alike(edits[number]), number))
+    clean = CleanRun.of(bridge, text, {layer_of(edits[number]) for number in order}) if order else None
     found: dict[int, Tensor] = {}
 
     def done(numbers: Iterable[int], logits: Float[Tensor, "row vocab"]) -> None:
@@ -78,10 +93,15 @@ def sweep(
         assert clean is not None
         done(numbers, clean.logits([edits[number] for number in numbers], control))
     whole = [number for number in range(len(edits)) if number not in found]
-    cuts = [number for number in whole if _is_cut_everywhere(edits[number])]
-    for start, stop in pairwise([*range(0, len(cuts), rows), len(cuts)]):
-        numbers = cuts[start:stop]
-        done(numbers, _with_sources_cut(bridge, text, [edits[number] for number in numbers], control))
+    for belongs, taken, most in (
+        (_is_cut_everywhere, _of_sources, rows),
+        (_is_window_everywhere, _beyond_windows, _rows_of_matrices(bridge, text.shape[1], rows)),
+    ):
+        alike = [number for number in whole if belongs(edits[number])]
+        for start, stop in pairwise([*range(0, len(alike), most), len(alike)]):
+            numbers = alike[start:stop]
+            made = [edits[number] for number in numbers]
+            done(numbers, _everywhere(bridge, text, partial(taken, made), len(made), control))
     for number in whole:
         if number not in found:
             if control is not None:
@@ -92,7 +112,7 @@ def sweep(
     return torch.stack([found[number] for number in range(len(edits))])
 
 
-def _layer_of(edit: Edit) -> int | None:
+def layer_of(edit: Edit) -> int | None:
     """The only layer that an edit changes, if it is a mixer and the scan's output shows it all."""
     if not isinstance(edit, HeadEdit) or edit.layers is None or len(edit.layers) != 1:
         return None
@@ -106,7 +126,7 @@ def _alike(edit: Edit) -> tuple[str, str]:
 
 
 @dataclass
-class _Clean:
+class CleanRun:
     """One unedited run: what the scans of some layers were given and returned."""
 
     bridge: ModelBridge
@@ -116,7 +136,8 @@ class _Clean:
     _matrix: tuple[int, Tensor] | None = None
 
     @staticmethod
-    def of(bridge: ModelBridge, ids: Tensor, layers: Iterable[int | None]) -> _Clean:
+    def of(bridge: ModelBridge, ids: Tensor, layers: Iterable[int | None]) -> CleanRun:
+        """The run of one text that keeps what edits of these layers need."""
         wanted = {layer for layer in layers if layer is not None}
         inside = ("hook_x", "hook_B", "hook_C", "hook_dt", "hook_in", "hook_scan")
         names = {f"blocks.{layer}.mixer.{name}" for layer in wanted for name in inside}
@@ -125,7 +146,7 @@ class _Clean:
         for layer in wanted - set(bridge.ssm_layers()):
             bridge._hook_name(f"blocks.{layer}.mixer.hook_scan")  # says that there is none
         _, cache = bridge.run_with_cache(ids, names_filter=sorted(known), logits_to_keep=1)
-        return _Clean(bridge, ids, cache, {layer: cache.ssd_terms(layer) for layer in wanted})
+        return CleanRun(bridge, ids, cache, {layer: cache.ssd_terms(layer) for layer in wanted})
 
     def logits(self, edits: Sequence[Edit], control: torch.Generator | None) -> Float[Tensor, "row vocab"]:
         """The logits after the last position under each of these edits, which stand in order of layers."""
@@ -149,9 +170,9 @@ class _Clean:
         heads = range(terms.heads)[slice_of(edit.heads)]
         at = slice(heads.start, heads.stop)
         match edit:
-            case Mute(what="all"):
-                y = y.clone()
-                y[:, slice_of(edit.positions), at] = 0
+            case Mute(what="all" | "mean"):
+                y, rows = y.clone(), slice_of(edit.positions)
+                y[:, rows, at] = y[:, :, at].mean(dim=1, keepdim=True) if edit.what == "mean" else 0
                 return y
             case Mute(what="attention"):
                 y, rows = y.clone(), slice_of(edit.positions)
@@ -190,7 +211,7 @@ class _Clean:
 
 
 def _only_layer(edit: Edit) -> int:
-    layer = _layer_of(edit)
+    layer = layer_of(edit)
     assert layer is not None
     return layer
 
@@ -206,6 +227,17 @@ def _is_cut_everywhere(edit: Edit) -> bool:
     )
 
 
+def _is_window_everywhere(edit: Edit) -> bool:
+    """Whether an edit gives every head of all mixers the same window at every query."""
+    return isinstance(edit, KeepLast) and edit == KeepLast(width=edit.width)
+
+
+def _rows_of_matrices(bridge: ModelBridge, tokens: int, rows: int) -> int:
+    """Rows of a batch in which the matrices of a layer take no more than MATRIX_BYTES."""
+    heads = max(bridge.blocks[layer].mixer.heads for layer in bridge.ssm_layers())
+    return min(max(MATRIX_BYTES // (heads * tokens**2 * 4), 1), rows)
+
+
 def _gate_of(bridge: ModelBridge, layer: int, seen: dict[str, Tensor]) -> Callable[..., None]:
     """A look at the gate z, the first channels of what a mixer projects."""
     mixer: Any = bridge.blocks[layer].mixer
@@ -218,6 +250,10 @@ def _gate_of(bridge: ModelBridge, layer: int, seen: dict[str, Tensor]) -> Callab
     return look
 
 
+_Taken = Callable[[dict[str, Tensor]], Float[Tensor, "row seq head dim"]]
+"""From what the hooks of a mixer saw, by their last names: what an edit takes out of its scan's output."""
+
+
 def _random_like(
     taken: Float[Tensor, "row seq head dim"], control: torch.Generator
 ) -> Float[Tensor, "row seq head dim"]:
@@ -227,32 +263,22 @@ def _random_like(
     return drawn * size
 
 
-def _with_sources_cut(
-    bridge: ModelBridge, ids: Tensor, edits: Sequence[Edit], control: torch.Generator | None
+def _everywhere(
+    bridge: ModelBridge, ids: Tensor, taken: _Taken, rows: int, control: torch.Generator | None
 ) -> Float[Tensor, "row vocab"]:
-    """Each row without its token in every mixer: the scan less what the token wrote, without M.
+    """Each row with an edit of its own of every mixer: the scan less what is `taken` from it.
 
-    y[i] − L[i,j]·⟨C[i], B[j]⟩·dt[j]·x[j], from what each row's own scan reads.
+    It follows from what each row's own scan reads, so a run keeps no matrices.
     """
-    cuts = [edit for edit in edits if isinstance(edit, CutSource)]
-    sources = torch.tensor([cut.positions[0] for cut in cuts if cut.positions is not None])
     seen: dict[str, Tensor] = {}
 
     def look(tensor: Tensor, hook: HookPoint) -> None:
         seen[hook.name.rpartition(".")[2]] = tensor
 
     def write(tensor: Tensor, hook: HookPoint) -> Tensor:
-        cum = seen["hook_log_decay"].cumsum(dim=1)
-        row, j = torch.arange(len(sources)), sources
-        left = (cum - cum[row, j][:, None]).exp()  # what is left at i of j: [row, i, head]
-        later = torch.arange(cum.shape[1]) < j[:, None]
-        left = left.masked_fill(later[..., None].to(left.device), 0).to(tensor.device, torch.float32)
-        match = torch.einsum("rign,rgn->rig", seen["hook_C"], seen["hook_B"][row, j])
-        match = match.repeat_interleave(left.shape[2] // match.shape[2], dim=2)
-        weight = left * match * seen["hook_dt"][row, j][:, None]
-        removed = (weight[..., None] * seen["hook_x"][row, j][:, None]).flatten(2)
-        taken = gated(removed, seen.get("gate")).view_as(tensor).to(tensor.dtype)
-        return tensor - (taken if control is None else _random_like(taken, control))
+        removed = taken(seen).flatten(2).to(tensor.device, torch.float32)
+        part = gated(removed, seen.get("gate")).view_as(tensor).to(tensor.dtype)
+        return tensor - (part if control is None else _random_like(part, control))
 
     hooks: list[Any] = []
     for layer in bridge.ssm_layers():
@@ -262,4 +288,37 @@ def _with_sources_cut(
         if f"{mixer}.inner_norm.hook_in" not in bridge.hook_points:  # hook_scan then sees y times silu(z)
             hooks.append((f"{mixer}.in_proj.hook_out", _gate_of(bridge, layer, seen)))
         hooks.append((f"{mixer}.hook_scan", write))
-    return last_logits(bridge, ids.expand(len(edits), -1), hooks)
+    return last_logits(bridge, ids.expand(rows, -1), hooks)
+
+
+def _of_sources(edits: Sequence[Edit], seen: dict[str, Tensor]) -> Float[Tensor, "row seq head dim"]:
+    """What a token wrote, one for each row, without M: L[i,j]·⟨C[i], B[j]⟩·dt[j]·x[j]."""
+    cuts = [edit for edit in edits if isinstance(edit, CutSource)]
+    j = torch.tensor([cut.positions[0] for cut in cuts if cut.positions is not None])
+    cum, row = seen["hook_log_decay"].cumsum(dim=1), torch.arange(len(j))
+    left = (cum - cum[row, j][:, None]).exp()  # what is left at i of j: [row, i, head]
+    later = torch.arange(cum.shape[1]) < j[:, None]
+    left = left.masked_fill(later[..., None].to(left.device), 0).float()
+    match = torch.einsum("rign,rgn->rig", seen["hook_C"], seen["hook_B"][row, j])
+    match = match.repeat_interleave(left.shape[2] // match.shape[2], dim=2)
+    weight = left * match * seen["hook_dt"][row, j][:, None]
+    return weight[..., None] * seen["hook_x"][row, j][:, None]
+
+
+def _beyond_windows(edits: Sequence[Edit], seen: dict[str, Tensor]) -> Float[Tensor, "row seq head dim"]:
+    """What lies further back than a window, one for each row: Σ M[i,j]·dt[j]·x[j] over i − j ≥ width."""
+    widths = torch.tensor([edit.width for edit in edits if isinstance(edit, KeepLast)])
+    x, dt, none = seen["hook_x"], seen["hook_dt"], seen["hook_dt"].new_zeros(seen["hook_dt"].shape[2])
+    terms = SSDTerms.from_parts(
+        x=x,
+        B=seen["hook_B"],
+        C=seen["hook_C"],
+        dt=dt,
+        A=none,
+        D=none,
+        log_decay=seen["hook_log_decay"],
+    )
+    W = effective_attention(terms, include_dt_scaling=True)
+    i = torch.arange(x.shape[1])
+    near = (i[:, None] - i)[None] < widths[:, None, None]
+    return torch.einsum("rhij,rjhp->rihp", W.masked_fill(near[:, None].to(W.device), 0), x)

@@ -191,6 +191,13 @@ def test_loads_from_a_folder_in_half_precision(case: FamilyCase, tmp_path: Path)
     assert torch.equal(logits_of(again, ids), logits)
 
 
+def norms_beside(case: FamilyCase, layer: int) -> set[str]:
+    """The norms of a layer beside the one before its mixer."""
+    if case.family == "zamba2":
+        return {"attn_norm", "mlp_norm"} if layer in case.attentions else set()
+    return {"mlp_norm"} if case.family in ("bamba", "granitemoehybrid", "falcon_h1") else set()
+
+
 def test_loads_with_the_same_hooks_in_every_family(case: FamilyCase, bridge: ModelBridge) -> None:
     assert bridge.ssm_layers() == case.mixers
     assert bridge.attention_layers() == case.attentions
@@ -201,6 +208,7 @@ def test_loads_with_the_same_hooks_in_every_family(case: FamilyCase, bridge: Mod
         block = {"hook_in", "hook_out", "norm.hook_in", "norm.hook_out"}
         block |= {f"mixer.{hook}" for hook in in_mixers if layer in case.mixers}
         block |= {f"attn.{hook}" for hook in ATTENTION_HOOKS if layer in case.attentions}
+        block |= {f"{norm}.hook_{end}" for norm in norms_beside(case, layer) for end in ("in", "out")}
         expected |= {f"blocks.{layer}.{hook}" for hook in block}
     assert set(bridge.hook_points) == expected
     assert set(bridge.hook_aliases.values()) <= expected

@@ -40,6 +40,7 @@ def every_edit(layers: Sequence[int]) -> list[Edit]:
     others = [
         Mute(at[0], range(2, 4), range(5, 19), what="all"),
         Mute(at[0], range(2, 3), what="mean"),
+        Mute(at[0], range(2, 5), range(3, 9), what="mean"),
         CutSource(at[0], None, range(4, 7)),
         CutSource(at[0], range(1, 3), range(4, 7), what="skip"),
         CutSource(at[-1], range(1, 3), range(4, 7), what="token"),
@@ -49,6 +50,7 @@ def every_edit(layers: Sequence[int]) -> list[Edit]:
         FreezeDt(at[0]),
     ]
     everywhere = [*(CutSource(positions=range(j, j + 1)) for j in range(0, 19, 4)), ScaleDecay(factor=0.5)]
+    everywhere += [KeepLast(width=width) for width in (0, 1, 2, 7, 18, 19, 25)]
     return [*others, *heads, *everywhere, *sources]
 
 
@@ -60,7 +62,7 @@ def test_a_sweep_gives_what_runs_one_by_one_give(case: FamilyCase, bridge: Model
     assert relative(found, truth) <= 5e-6
     assert seen[-1] == (len(edits), len(edits))
     plain = bridge.run_with_hooks(IDS)[:, -1]
-    assert all(relative(row[None], plain) > 1e-5 for row in found[:9])  # each of them does something
+    assert all(relative(row[None], plain) > 1e-5 for row in found[:10])  # each of them does something
 
 
 def test_edits_of_softmax_heads_are_swept(case: FamilyCase, bridge: ModelBridge) -> None:
