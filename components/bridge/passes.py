@@ -26,7 +26,7 @@ from components.bridge.hook_point import HookFunction, HookPoint, Run, running
 from components.bridge.mixer_record import records_for
 from components.bridge.offload import turn_of
 from components.bridge.prompts import Ids, Prompt, ids_and_mask
-from components.bridge.short_chunk import in_short_chunk
+from components.bridge.short_chunk import in_short_chunk, short_model
 from components.bridge.ssm_block import SSMBlockBridge
 from components.bridge.wrappable import refuse_compiled, require_wrappable
 from components.ssd import Place
@@ -97,10 +97,13 @@ class Passes:
         state: DynamicCache,
         mask: Int64[Tensor, "batch prompt"] | None = None,
         logits_to_keep: int = 1,
+        *,
+        short: bool = False,
     ) -> Float[Tensor, "batch kept vocab"]:
         """Feed the ids from position `start` on; `state` has those before. Logits of the last positions.
 
-        `mask` is 1 at the real positions of a padded prompt. For callers that step by hand, in a run.
+        `mask` is 1 at the real positions of a padded prompt. `short` pads these ids no further than needed,
+        and may round otherwise. For callers that step by hand, in a run.
         """
         fed = ids[:, start:]
         given: dict[str, Any] = {self._cache_name: state}
@@ -109,7 +112,8 @@ class Passes:
         if self._takes_positions:  # not every model counts positions
             real = torch.ones_like(ids) if mask is None else mask
             given["position_ids"] = (real.cumsum(dim=1) - 1).clamp(min=0)[:, start:]
-        out = self.model(
+        model = short_model(self.model, self._mixers, fed.shape[1]) if short else self.model
+        out = model(
             input_ids=fed, attention_mask=mask, use_cache=True, logits_to_keep=logits_to_keep, **given
         )
         logits: Tensor = out.logits

@@ -29,11 +29,11 @@ from components.bridge.rows import (
     RESIDUAL,
     ROWS,
     SCAN,
+    Batches,
     Hook,
     Metric,
     Report,
     Row,
-    logits_of_rows,
     needed_for,
 )
 
@@ -210,10 +210,11 @@ class _Pair:
         """The metric of the second run with each activation of the first."""
         found = torch.full(self.differs.shape, self.figures[1])
         places: list[list[int]] = self.differs.nonzero().tolist()
+        batches = Batches(self.bridge, self.ids[1])
         for start, stop in pairwise([*range(0, len(places), rows), len(places)]):
             at = places[start:stop]
             made = [self.row(self.layers[place], column) for place, column in at]
-            logits = logits_of_rows(self.bridge, self.caches[1], self.ids[1], made)
+            logits = batches.logits(self.caches[1], made)
             found[tuple(torch.tensor(at).T)] = metric(logits.float()).float().cpu()
             if report is not None:
                 report(stop, len(places))
@@ -225,7 +226,7 @@ class _Pair:
         name, along = f"blocks.{layer}.{_HOOKS[self.what]}", _COLUMNS[self.what]
         tensor = into[name].clone()
         tensor.select(along, column).copy_(source[name].select(along, column))
-        return Row(layer, _HOOKS[self.what], tensor)
+        return Row(layer, _HOOKS[self.what], tensor, start=column if along == 1 else 0)
 
     def estimated(
         self, metric: Metric, points: int, report: Report | None

@@ -22,16 +22,7 @@ from components.bridge.hook_point import HookPoint
 from components.bridge.mixer_record import gated
 from components.bridge.model_bridge import ModelBridge
 from components.bridge.prompts import Ids
-from components.bridge.rows import (
-    ROWS,
-    SCAN,
-    Metric,
-    Report,
-    Row,
-    last_logits,
-    logits_of_rows,
-    needed_for,
-)
+from components.bridge.rows import ROWS, SCAN, Batches, Metric, Report, Row, needed_for
 from components.ssd import (
     CutEdge,
     CutSource,
@@ -79,7 +70,11 @@ def sweep(
     if len(text) != 1:
         raise ValueError(f"These are {len(text)} texts; sweep them one by one.")
     alone = [number for number, edit in enumerate(edits) if layer_of(edit) is not None]
-    order = sorted(alone, key=lambda number: (layer_of(edits[number]), _alike(edits[number]), number))
+    order = sorted(
+        alone,
+        key=lambda number: (layer_of(edits[number]), _start(edits[number]), _alike(edits[number]), number),
+    )
+    batches = Batches(bridge, text)
     clean = CleanRun.of(bridge, text, {layer_of(edits[number]) for number in order}) if order else None
     found: dict[int, Tensor] = {}
 
@@ -91,22 +86,24 @@ def sweep(
     for start, stop in pairwise([*range(0, len(order), rows), len(order)]):
         numbers = order[start:stop]
         assert clean is not None
-        done(numbers, clean.logits([edits[number] for number in numbers], control))
+        made = clean.rows([edits[number] for number in numbers], control)
+        done(numbers, batches.logits(clean.cache, made))
     whole = [number for number in range(len(edits)) if number not in found]
     for belongs, taken, most in (
         (_is_cut_everywhere, _of_sources, rows),
         (_is_window_everywhere, _beyond_windows, _rows_of_matrices(bridge, text.shape[1], rows)),
     ):
         alike = [number for number in whole if belongs(edits[number])]
+        alike.sort(key=lambda number: _start(edits[number]))
         for start, stop in pairwise([*range(0, len(alike), most), len(alike)]):
             numbers = alike[start:stop]
-            made = [edits[number] for number in numbers]
-            done(numbers, _everywhere(bridge, text, partial(taken, made), len(made), control))
+            alike_made = [edits[number] for number in numbers]
+            done(numbers, _everywhere(batches, alike_made, partial(taken, alike_made), control))
     for number in whole:
         if number not in found:
             if control is not None:
                 raise ValueError(f"There is no random control of the size of {edits[number].words!r}.")
-            done([number], last_logits(bridge, text, edits[number].hooks()))
+            done([number], batches.logits_with(edits[number].hooks()))
     if not found:
         return metric(torch.zeros(0, bridge.model.config.vocab_size))
     return torch.stack([found[number] for number in range(len(edits))])
@@ -117,6 +114,12 @@ def layer_of(edit: Edit) -> int | None:
     if not isinstance(edit, HeadEdit) or edit.layers is None or len(edit.layers) != 1:
         return None
     return edit.layers[0] if edit.kind == SSDTerms.kind else None
+
+
+def _start(edit: Edit) -> int:
+    """The first position whose numbers an edit can change."""
+    positions = edit.positions if isinstance(edit, HeadEdit) else None
+    return 0 if positions is None else positions.start
 
 
 def _alike(edit: Edit) -> tuple[str, str]:
@@ -148,8 +151,8 @@ class CleanRun:
         _, cache = bridge.run_with_cache(ids, names_filter=sorted(known), logits_to_keep=1)
         return CleanRun(bridge, ids, cache, {layer: cache.ssd_terms(layer) for layer in wanted})
 
-    def logits(self, edits: Sequence[Edit], control: torch.Generator | None) -> Float[Tensor, "row vocab"]:
-        """The logits after the last position under each of these edits, which stand in order of layers."""
+    def rows(self, edits: Sequence[Edit], control: torch.Generator | None) -> list[Row]:
+        """A run under each of these edits, which stand in order of layers."""
         scans = [(_only_layer(edit), self.scan(edit)) for edit in edits]
         if control is not None:
             clean = [self.cache[f"blocks.{layer}.mixer.hook_scan"] for layer, _ in scans]
@@ -157,8 +160,8 @@ class CleanRun:
                 (layer, before - _random_like(before - after, control))
                 for (layer, after), before in zip(scans, clean, strict=True)
             ]
-        rows = [Row(layer, SCAN, y) for layer, y in scans]
-        return logits_of_rows(self.bridge, self.cache, self.ids, rows)
+        starts = map(_start, edits)
+        return [Row(layer, SCAN, y, start) for (layer, y), start in zip(scans, starts, strict=True)]
 
     def scan(self, edit: Edit) -> Float[Tensor, "1 seq head dim"]:
         """What hook_scan sees under an edit of one layer."""
@@ -250,8 +253,10 @@ def _gate_of(bridge: ModelBridge, layer: int, seen: dict[str, Tensor]) -> Callab
     return look
 
 
-_Taken = Callable[[dict[str, Tensor]], Float[Tensor, "row seq head dim"]]
-"""From what the hooks of a mixer saw, by their last names: what an edit takes out of its scan's output."""
+_Taken = Callable[[dict[str, Tensor], int], Float[Tensor, "row seq head dim"]]
+"""From what the hooks of a mixer saw from a position on, by their last names: what an edit takes out of its
+scan's output.
+"""
 
 
 def _random_like(
@@ -264,19 +269,19 @@ def _random_like(
 
 
 def _everywhere(
-    bridge: ModelBridge, ids: Tensor, taken: _Taken, rows: int, control: torch.Generator | None
+    batches: Batches, edits: Sequence[Edit], taken: _Taken, control: torch.Generator | None
 ) -> Float[Tensor, "row vocab"]:
     """Each row with an edit of its own of every mixer: the scan less what is `taken` from it.
 
     It follows from what each row's own scan reads, so a run keeps no matrices.
     """
-    seen: dict[str, Tensor] = {}
+    bridge, seen = batches.bridge, dict[str, Tensor]()
 
     def look(tensor: Tensor, hook: HookPoint) -> None:
         seen[hook.name.rpartition(".")[2]] = tensor
 
     def write(tensor: Tensor, hook: HookPoint) -> Tensor:
-        removed = taken(seen).flatten(2).to(tensor.device, torch.float32)
+        removed = taken(seen, hook.positions.start).flatten(2).to(tensor.device, torch.float32)
         part = gated(removed, seen.get("gate")).view_as(tensor).to(tensor.dtype)
         return tensor - (part if control is None else _random_like(part, control))
 
@@ -288,13 +293,15 @@ def _everywhere(
         if f"{mixer}.inner_norm.hook_in" not in bridge.hook_points:  # hook_scan then sees y times silu(z)
             hooks.append((f"{mixer}.in_proj.hook_out", _gate_of(bridge, layer, seen)))
         hooks.append((f"{mixer}.hook_scan", write))
-    return last_logits(bridge, ids.expand(rows, -1), hooks)
+    return batches.logits_with(hooks, len(edits), min(map(_start, edits)))
 
 
-def _of_sources(edits: Sequence[Edit], seen: dict[str, Tensor]) -> Float[Tensor, "row seq head dim"]:
+def _of_sources(
+    edits: Sequence[Edit], seen: dict[str, Tensor], start: int
+) -> Float[Tensor, "row seq head dim"]:
     """What a token wrote, one for each row, without M: L[i,j]·⟨C[i], B[j]⟩·dt[j]·x[j]."""
     cuts = [edit for edit in edits if isinstance(edit, CutSource)]
-    j = torch.tensor([cut.positions[0] for cut in cuts if cut.positions is not None])
+    j = torch.tensor([cut.positions[0] for cut in cuts if cut.positions is not None]) - start
     cum, row = seen["hook_log_decay"].cumsum(dim=1), torch.arange(len(j))
     left = (cum - cum[row, j][:, None]).exp()  # what is left at i of j: [row, i, head]
     later = torch.arange(cum.shape[1]) < j[:, None]
@@ -305,7 +312,9 @@ def _of_sources(edits: Sequence[Edit], seen: dict[str, Tensor]) -> Float[Tensor,
     return weight[..., None] * seen["hook_x"][row, j][:, None]
 
 
-def _beyond_windows(edits: Sequence[Edit], seen: dict[str, Tensor]) -> Float[Tensor, "row seq head dim"]:
+def _beyond_windows(
+    edits: Sequence[Edit], seen: dict[str, Tensor], start: int
+) -> Float[Tensor, "row seq head dim"]:
     """What lies further back than a window, one for each row: Σ M[i,j]·dt[j]·x[j] over i − j ≥ width."""
     widths = torch.tensor([edit.width for edit in edits if isinstance(edit, KeepLast)])
     x, dt, none = seen["hook_x"], seen["hook_dt"], seen["hook_dt"].new_zeros(seen["hook_dt"].shape[2])
