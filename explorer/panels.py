@@ -58,22 +58,20 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
     head, view, span = shown.head, shown.view, shown.span
     window = shown_window(viewer, capture)
     query = existing_query(viewer, window)
-    cells = cells_of(capture, head, window, "rms" if view.rms else "mean")
-    with_dt = view.dt and cells.kind.times_dt is not None
+    cells = cells_of(capture, head, window, "rms" if view.rms else "mean", view.reading)
     half_life = capture.measured[head]["half_life"]
-    words = head_in_words(cells, head, half_life, query, with_dt=with_dt)
+    words = head_in_words(cells, head, half_life, query)
     limits = viewer.limits
     if limits is None and view.locked:
-        limits = limits_of(capture, head.place, window, with_dt, view.rms)
+        limits = limits_of(capture, head.place, window, view.reading, view.rms)
     sums = None
     if span is not None:
-        sums = sums_of(capture.subject, head, span, window, view.read_by, with_dt, capture.tokens)
+        sums = sums_of(capture.subject, head, span, window, view.read_by, view.reading, capture.tokens)
         words = span_in_words(sums, cells)
     panels = panels_chart(
         cells,
-        pointed=(query, cells.most_read(query, dt=with_dt)) if sums is None else None,
+        pointed=(query, cells.most_read(query)) if sums is None else None,
         limits=limits,
-        with_dt=with_dt,
         with_bars=True,
         span=sums,
         logarithmic=view.symlog,

@@ -111,18 +111,20 @@ def faithfulness(capture: Capture, layer: int) -> tuple[float, float]:
     return found
 
 
-def cells_of(capture: Capture, head: Head, window: Window, statistic: Statistic) -> HeadCells:
+def cells_of(capture: Capture, head: Head, window: Window, statistic: Statistic, reading: str) -> HeadCells:
     """The cells of one head in a window, from `head_cells`."""
     from components.charts import head_cells
 
     held = _cells.setdefault(capture, CacheByBytes(CELLS_BYTES))
-    key = head, window, statistic
+    key = head, window, statistic, reading
     found = held.get(key)
     if found is None:
         terms = terms_of(capture, head.place)
         waits = not KINDS[head.place.kind].separates and window.pooled
         with st.spinner("Comparing every query with every key before it") if waits else nullcontext():
-            found = head_cells(terms, head.index, capture.tokens, window, statistic=statistic)
+            found = head_cells(
+                terms, head.index, capture.tokens, window, statistic=statistic, reading=reading
+            )
         held.put(key, found, found.nbytes)
     return found
 
@@ -144,21 +146,21 @@ def sums_of(
     span: range,
     window: Window,
     read_by: bool,
-    with_dt: bool,
+    reading: str,
     _tokens: Sequence[str],
 ) -> SpanSums:
     """A span of the text as one row of a head, from `span_sums`."""
     from components.charts import span_sums
 
     terms = layer_of(subject, head.place).terms
-    return span_sums(terms, head.index, _tokens, span, window, read_by=read_by, with_dt=with_dt)
+    return span_sums(terms, head.index, _tokens, span, window, read_by=read_by, reading=reading)
 
 
-def limits_of(capture: Capture, place: Place, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:
+def limits_of(capture: Capture, place: Place, window: Window, reading: str, rms: bool) -> dict[str, float]:
     """Largest content and attention in a window, over all heads of a kind; in long texts, over this layer."""
     alike = tuple(each for each in capture.places if each.kind == place.kind)
     alike = alike if capture.length <= LOCKED_TOKENS else (place,)
-    return _limits(capture.subject, alike, window, with_dt, "rms" if rms else "mean")
+    return _limits(capture.subject, alike, window, reading, "rms" if rms else "mean")
 
 
 @st.cache_data(max_entries=FIGURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
@@ -173,9 +175,9 @@ def overview(subject: Subject, head: Head) -> Float32[np.ndarray, "tile tile"]:
 
 @st.cache_data(max_entries=FIGURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def _limits(
-    subject: Subject, alike: tuple[Place, ...], window: Window, with_dt: bool, statistic: Statistic
+    subject: Subject, alike: tuple[Place, ...], window: Window, reading: str, statistic: Statistic
 ) -> dict[str, float]:
     from components.charts import locked_limits
 
     terms = {place: layer_of(subject, place).terms for place in alike}
-    return locked_limits(terms, window, with_dt=with_dt, statistic=statistic)
+    return locked_limits(terms, window, reading=reading, statistic=statistic)

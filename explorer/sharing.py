@@ -61,15 +61,14 @@ def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Fig
         return
     with menu:
         shown, notes = viewer.shown, capture.notes
-        with_dt = shown.view.dt and cells.kind.times_dt is not None
         provenance = exports.provenance_of(
-            bridge(capture.subject.model), capture.subject, shown.head, cells, with_dt=with_dt, notes=notes
+            bridge(capture.subject.model), capture.subject, shown.head, cells, notes=notes
         )
         dark = st.context.theme.type == "dark"
         title = f"{str(shown.head).capitalize()} · Mamba-2 Explorer"
 
         def matrix() -> Float32[np.ndarray, "query key"]:
-            return cells.matrix(cells.cells[cells.kind.attention_with(dt=with_dt).name])
+            return cells.matrix(cells.values)
 
         files: dict[str, tuple[str, str, Callable[[], bytes]]] = {
             "SVG": ("svg", "image/svg+xml", partial(exports.picture_svg, picture, dark)),

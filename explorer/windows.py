@@ -60,7 +60,7 @@ def _trail(viewer: Viewer, capture: Capture, window: Window) -> None:
             "Open the strongest tile (RMS)",
             key=viewer.key("strongest"),
             icon=":material/center_focus_strong:",
-            help="Strongest: of the largest root mean square (RMS) of attention or, with Times dt, of M·dt.",
+            help="Strongest: of the largest root mean square (RMS) of what is shown.",
             on_click=_open_strongest,
             args=(viewer, capture, window),
         )
@@ -106,8 +106,8 @@ def _back_to(viewer: Viewer, depth: int) -> None:
 
 
 def _open_strongest(viewer: Viewer, capture: Capture, window: Window) -> None:
-    head, dt = viewer.shown.head, viewer.shown.view.dt
-    tile = strongest_tile(terms_of(capture, head.place), head.index, window, with_dt=dt)
+    head, reading = viewer.shown.head, viewer.shown.view.reading
+    tile = strongest_tile(terms_of(capture, head.place), head.index, window, reading=reading)
     viewer.on_pick(viewer.shown.with_window(tile.around(MIN_OPENED, capture.length)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from components.charts import MAX_TILES
 from components.ssd import KINDS
@@ -15,11 +16,12 @@ def snippet(provenance: Provenance) -> str:
     how = {"revision": provenance.revision, "dtype": provenance.dtype}
     given = "".join(f", {name}={value!r}" for name, value in how.items() if value)
     subject, place, index = provenance.subject, provenance.head.place, provenance.head.index
-    kind, is_pooled = KINDS[place.kind], provenance.window.pooled
-    function = (kind.attention.pooled if is_pooled else kind.attention.full).__name__
+    kind, shown, is_pooled = KINDS[place.kind], provenance.shown, provenance.window.pooled
+    call = partial(shown.pooled if is_pooled else shown.full)
+    function = call.func.__name__
     names = [f"blocks.{place.layer}.{hook}" for hook in kind.hooks]
     terms = kind.terms.format(layer=place.layer)
-    options = f"\n    include_dt_scaling={provenance.with_dt}," if kind.times_dt else ""
+    options = "".join(f"\n    {name}={value!r}," for name, value in call.keywords.items())
     if is_pooled:
         options = f"\n    tiles={MAX_TILES},\n    statistic={provenance.statistic!r},{options}"
     ranges = {name: f"slice({each.start}, {each.stop})" for name, each in provenance.ranges.items()}
@@ -43,11 +45,11 @@ names = {json.dumps(names)}
     piece_tokens={PIECE_TOKENS},
     logits_to_keep=1,
 )
-attention = {function}(
+{shown.name} = {function}(
     cache.{terms},
     heads=[{index}],
     queries={ranges["queries"]},  # positions in the prompt
     keys={ranges["keys"]},{options}
 )[0, 0].cpu().numpy()
-print(attention.shape)
+print({shown.name}.shape)
 """

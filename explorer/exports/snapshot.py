@@ -208,24 +208,22 @@ class _View:
     ) -> dict[str, Any]:
         """One head: its tables, its sentence for every row, and the lines of its program."""
         capture, view, kind = self._capture, self._start.view, KINDS[head.place.kind]
-        with_dt = view.dt and kind.times_dt is not None
         statistic: Statistic = "rms" if view.rms else "mean"
         window = Window.whole(capture.length)
-        cells = head_cells(terms, head.index, capture.tokens, window, statistic=statistic)
+        cells = head_cells(
+            terms, head.index, capture.tokens, window, statistic=statistic, reading=view.reading
+        )
         half_life = capture.measured[head]["half_life"]
         last = window.queries[-1]
         panels = panels_chart(
             cells,
-            pointed=(last, cells.most_read(last, dt=with_dt)),
-            with_dt=with_dt,
+            pointed=(last, cells.most_read(last)),
             with_bars=True,
             logarithmic=view.symlog,
             larger=view.large,
             with_brushes=False,
         )
-        provenance = provenance_of(
-            self._bridge, capture.subject, head, cells, with_dt=with_dt, notes=capture.notes
-        )
+        provenance = provenance_of(self._bridge, capture.subject, head, cells, notes=capture.notes)
         program = snippet(provenance).splitlines()
         if kind.name not in self._kinds:
             self._kinds[kind.name] = {
@@ -238,7 +236,7 @@ class _View:
             "name": str(head),
             "lookFor": self._start.with_head(head).look_for,
             "words": columns.number_of(
-                rows_in_words(cells, head, half_life, cells.queries["start"].tolist(), with_dt=with_dt)
+                rows_in_words(cells, head, half_life, cells.queries["start"].tolist())
             ),
             "panels": columns.numbers_of(panels.data),
             "program": {
