@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from components.charts import Figure, HeadCells, Window, head_cells, panels_chart, visible_tokens
-from components.ssd import MatrixTerms, Place, Statistic
+from components.ssd import MatrixTerms, MixerTerms, Place, Statistic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,7 @@ def show_head(
     window: Window | None = None,
     statistic: Statistic = "mean",
     reading: str = "",
+    terms: MixerTerms | None = None,
     logarithmic: bool = False,
 ) -> Figure:
     """The panels of one head, the text, and what a query reads: `show_head(cache, layer=2, head=2)`.
@@ -35,15 +36,16 @@ def show_head(
     `cache` comes from a run of one text that kept the terms of the layer, as `run_with_cache` does. `kind` is
     the head's in `components.ssd.KINDS`; by default the first that the layer holds. `query` is the position
     of the marked row, by default the last. `window` shows a part of the text. Beyond 128 tokens a cell shows
-    the mean of a tile, or with `statistic="rms"` the root mean square. `reading="attention_dt"` shows
-    M·dt, and `logarithmic` colours show weak values too.
+    the mean of a tile, or with `statistic="rms"` the root mean square. `reading="attention_dt"` shows M·dt;
+    `"contribution"` and `"toward"` need `terms=contribution_terms(bridge, cache, layer, target, foil)`.
+    `logarithmic` colours show weak values too.
 
-    Raises IndexError for a layer, head or query that does not exist, ValueError for several texts,
-    RuntimeError naming what the cache lacks.
+    Raises IndexError for a layer, head or query that does not exist, ValueError for several texts
+    and for terms that the reading cannot be computed from, RuntimeError naming what the cache lacks.
     """
     tokens = cache.str_tokens
     place = Place(layer, kind) if kind else cache.places_of(layer)[0]
-    terms = cache.terms(place)
+    terms = terms or cache.terms(place)
     if not -terms.heads <= head < terms.heads:
         raise IndexError(f"There is no head {head}: {place} has {terms.heads}, 0 to {terms.heads - 1}.")
     cells = head_cells(

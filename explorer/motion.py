@@ -104,7 +104,7 @@ def _time(continuation: Continuation, running: bool, length: int) -> int:
 def _panels(viewer: Viewer, moment: Moment, running: bool) -> str:
     """Draw the panels up to the shown time, its row marked. Returns them in words."""
     view, half_life = viewer.shown.view, MEASURES["half_life"].of(moment.terms)
-    whole = moment.cells(view.reading)
+    whole = moment.cells(KINDS[moment.head.place.kind].from_terms(view.reading))
     # Limits over the text so far, so that cells keep their colours as time moves.
     limits = {
         factor.name: float(

@@ -16,6 +16,7 @@ from torch import Tensor
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.compared import ComparedTerms
 from components.ssd.contributions import (
+    ContributionTerms,
     contribution_norms,
     contributions_toward,
     pooled_contribution_norms,
@@ -77,7 +78,15 @@ class Factor:
         queries: slice | None = None,
         keys: slice | None = None,
     ) -> Float32[Tensor, "batch heads rows columns"]:
-        """The matrix over a window, or over its tiles: the statistic where it is exact, else the mean."""
+        """The matrix over a window, or over its tiles: the statistic where it is exact, else the mean.
+
+        ValueError for terms that lack what it needs.
+        """
+        if self.needs != "terms" and not isinstance(terms, ContributionTerms):
+            raise ValueError(
+                f"These terms have no contributions, which {self.name!r} shows. Give those of "
+                "contribution_terms(bridge, cache, layer, target, foil), from components.bridge."
+            )
         at: dict[str, Any] = {"heads": heads, "queries": queries, "keys": keys}
         if tiles is None:
             return self.full(terms, **at)
@@ -128,6 +137,11 @@ class Kind:
     def reading(self, name: str) -> Factor:
         """The reading of this name; attention, where the kind has none."""
         return next((each for each in self.readings if each.name == name), self.attention)
+
+    def from_terms(self, name: str) -> str:
+        """The name of a reading, if that needs the terms alone; else that of attention."""
+        found = self.reading(name)
+        return found.name if found.needs == "terms" else self.attention.name
 
     @property
     def decay(self) -> Factor | None:

@@ -35,6 +35,7 @@ def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         "head": index,
         "reading": provenance.shown.name,
     }
+    facts |= {"target": provenance.target, "foil": provenance.foil} if provenance.target is not None else {}
     facts |= {"edits": edits_code(subject)} if subject.edits else {}
     facts |= {name: f"{each[0]}-{each[-1]}" for name, each in provenance.ranges.items()}
     facts |= {"statistic": provenance.statistic} if window.pooled else {}
@@ -69,8 +70,9 @@ def _quoted(label: str) -> str:
 def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> bytes:
     """The matrix as a compressed NumPy archive, which `numpy.load` opens without pickles.
 
-    `reading`, what the matrix shows: "attention", or "attention_dt" if column j is multiplied by dt[j]; and
-    by this name the matrix, [query, key] float32; `queries` and `keys`, the first position in the prompt of
+    `reading`, what the matrix shows: "attention", "attention_dt" if column j is multiplied by dt[j], or
+    "contribution" or "toward"; and by this name the matrix, [query, key] float32; `target` and `foil`, the
+    ids of a direction's tokens, −1 without; `queries` and `keys`, the first position in the prompt of
     each row and column; `query_texts` and `key_texts`; `statistic` of tiles, "" where a row and a column are
     one token; `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `kind` ("mamba2" or
     "softmax"), `head`; `edits`, as Python expressions; `notes` about the computation; `versions`, a JSON
@@ -89,6 +91,8 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         file,
         **shown,
         reading=np.str_(provenance.shown.name),
+        target=np.int64(-1 if provenance.target is None else provenance.target),
+        foil=np.int64(-1 if provenance.foil is None else provenance.foil),
         queries=starts["queries"],
         keys=starts["keys"],
         query_texts=np.array(provenance.queries, dtype=np.str_),

@@ -19,8 +19,14 @@ def snippet(provenance: Provenance) -> str:
     kind, shown, is_pooled = KINDS[place.kind], provenance.shown, provenance.window.pooled
     call = partial(shown.pooled if is_pooled else shown.full)
     function = call.func.__name__
-    names = [f"blocks.{place.layer}.{hook}" for hook in kind.hooks]
-    terms = kind.terms.format(layer=place.layer)
+    names = json.dumps([f"blocks.{place.layer}.{hook}" for hook in kind.hooks])
+    terms = f"cache.{kind.terms.format(layer=place.layer)}"
+    of_bridge = ""
+    if shown.needs != "terms":
+        of_bridge = "from components.bridge import contribution_inputs_of, contribution_terms\n"
+        names = f"contribution_inputs_of({place.layer})"
+        tokens = f", {provenance.target}, {provenance.foil}" if shown.needs == "direction" else ""
+        terms = f"contribution_terms(bridge, cache, {place.layer}{tokens})"
     options = "".join(f"\n    {name}={value!r}," for name, value in call.keywords.items())
     if is_pooled:
         options = f"\n    tiles={MAX_TILES},\n    statistic={provenance.statistic!r},{options}"
@@ -33,12 +39,12 @@ def snippet(provenance: Provenance) -> str:
         edits = f"edits = {edits_code(subject)}\n"
         hooks = "\n    fwd_hooks=[hook for edit in edits for hook in edit.hooks()],"
     return f"""\
-{notes}from components.models import load_bridge
+{notes}{of_bridge}from components.models import load_bridge
 from components.ssd import {function}
 {imports}
 bridge = load_bridge({subject.model!r}{given})
 prompt = {subject.prompt!r}
-names = {json.dumps(names)}
+names = {names}
 {edits}logits, cache = bridge.run_with_cache(
     prompt,
     names_filter=names,{hooks}
@@ -46,7 +52,7 @@ names = {json.dumps(names)}
     logits_to_keep=1,
 )
 {shown.name} = {function}(
-    cache.{terms},
+    {terms},
     heads=[{index}],
     queries={ranges["queries"]},  # positions in the prompt
     keys={ranges["keys"]},{options}

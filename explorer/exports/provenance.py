@@ -52,6 +52,10 @@ class Provenance:
     """Of tiles, where the window is larger than the picture."""
     reading: str = ""
     """Which of the kind's readings it is; "" for attention."""
+    target: int | None = None
+    """Of a direction, the id of the answer."""
+    foil: int | None = None
+    """The id of the token that it is compared with."""
     notes: Sequence[str] = ()
     """What a reader should know about the computation, in sentences."""
     versions: dict[str, str] = field(default_factory=_versions)
@@ -79,9 +83,13 @@ def provenance_of(
     head: Head,
     cells: HeadCells,
     *,
+    target: int | None = None,
+    foil: int | None = None,
     notes: Sequence[str] = (),
 ) -> Provenance:
-    """The provenance of `cells` of a head in a run of this bridge; `notes` are from that run."""
+    """The provenance of `cells` of a head in a run of this bridge; `notes` are from that run. `target` and
+    `foil` are ids, if the cells are along the direction of a logit.
+    """
     folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
     return Provenance(
         subject=subject,
@@ -93,6 +101,8 @@ def provenance_of(
         keys=cells.keys["text"].tolist(),
         statistic=cells.statistic,
         reading=cells.reading,
+        target=target,
+        foil=foil,
         notes=notes,
     )
 

@@ -71,8 +71,8 @@ def take_snapshot(
     """The page of a captured prompt. It opens with the head, the row and the view of `selection`.
 
     `terms_of` returns a layer's terms of the whole text. The page shows the whole text: beyond 128 tokens,
-    tiles of it. It holds the picked layer, then the others in their order until it is full; with `layers`,
-    only these. A megabyte is 10⁶ bytes.
+    tiles of it; and attention in the place of contributions. It holds the picked layer, then the others in
+    their order until it is full; with `layers`, only these. A megabyte is 10⁶ bytes.
 
     Raises ValueError, with a sentence, for layers that do not exist or a page too small for one layer.
     """
@@ -211,7 +211,12 @@ class _View:
         statistic: Statistic = "rms" if view.rms else "mean"
         window = Window.whole(capture.length)
         cells = head_cells(
-            terms, head.index, capture.tokens, window, statistic=statistic, reading=view.reading
+            terms,
+            head.index,
+            capture.tokens,
+            window,
+            statistic=statistic,
+            reading=kind.from_terms(view.reading),
         )
         half_life = capture.measured[head]["half_life"]
         last = window.queries[-1]
