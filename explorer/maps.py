@@ -94,13 +94,12 @@ def gallery(viewer: Viewer, capture: Capture) -> None:
         alt=GALLERY,
     )
     scale = "one scale for all of a kind" if shown.view.locked else "each on its own scale"
-    of_kinds = {reading.of(place).name == reading.name: reading.of(place) for place in capture.places}
-    what = "attention"
-    if reading.name:
-        what = of_kinds[True].label
-    empty = " Heads of other kinds have none, and their pictures stay empty." if len(of_kinds) > 1 else ""
+    shown_of = [reading.of(place) for place in capture.places]
+    what = next((each.label for each in shown_of if each.name == reading.name), "attention")
+    lacking = reading.name and any(each.name != reading.name for each in shown_of)
     st.caption(
-        f"Root mean square of {what} over tiles of the whole text, {scale}.{empty if reading.name else ''} "
+        f"Root mean square of {what} over tiles of the whole text, {scale}. "
+        f"{'Heads of other kinds have none, and their pictures stay empty. ' if lacking else ''}"
         "Click a picture to see its head."
     )
 
@@ -108,12 +107,12 @@ def gallery(viewer: Viewer, capture: Capture) -> None:
 def _gallery_pictures(
     viewer: Viewer, capture: Capture
 ) -> tuple[Reading, Float32[np.ndarray, "head tile tile"], str]:
-    """The small pictures: of contributions where these are picked, else of attention. And a sentence if what
-    is picked cannot be shown.
+    """The small pictures: of contributions where these are picked, else of attention. And a sentence if these
+    are none.
     """
-    reading, why_not = picked_reading(viewer, capture)
+    reading, _ = picked_reading(viewer, capture)  # the panels say why, if it is not what was picked
     if all(reading.of(place).needs == "terms" for place in capture.places):
-        return Reading(), small_pictures(capture), why_not
+        return Reading(), small_pictures(capture), ""
     if capture.length > GALLERY_TOKENS:
         why_not = (
             f"The gallery has pictures of contributions for texts of at most {GALLERY_TOKENS} tokens, and "

@@ -83,7 +83,7 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
         larger=view.large,
     )
     if why_not:
-        st.text(why_not)
+        st.text(f"The last panel shows attention. {why_not}")
     with below_the_trail(viewer, capture, window, reading):
         st.markdown(f"**{_what_is_shown(shown, query)}** {plain(words)}", width="content")
         if window.pooled:

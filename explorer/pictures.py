@@ -150,7 +150,8 @@ def cells_of(
     found = held.get(key)
     if found is None:
         terms = terms_of_reading(capture.subject, head.place, reading)
-        waits = not KINDS[head.place.kind].separates and window.pooled
+        separates = KINDS[head.place.kind].separates and reading.of(head.place).needs == "terms"
+        waits = window.pooled and not separates
         with st.spinner("Comparing every query with every key before it") if waits else nullcontext():
             found = head_cells(
                 terms, head.index, capture.tokens, window, statistic=statistic, reading=reading.name

@@ -83,8 +83,9 @@ def wait_for_reading(viewer: Viewer, capture: Capture, reading: Reading) -> tupl
     that says why, if they cannot be.
     """
     place = viewer.shown.head.place
-    if reading.of(place).needs == "terms":
-        return reading, ""
+    shown = reading.of(place)
+    if shown.needs == "terms":
+        return reading if shown.name == reading.name else Reading(), ""
     try:
         wait_for(
             ("contributions", capture.subject, place, reading),
@@ -126,7 +127,7 @@ def _check_length(factor: Factor, length: int) -> None:
     if length > most:
         raise ValueError(
             f"{factor.label.capitalize()}: shown of texts of at most {most:,} tokens, and this one has "
-            f"{length:,}. Shorten the text. The last panel shows attention."
+            f"{length:,}. Shorten the text."
         )
 
 

@@ -28,6 +28,7 @@ def choice(
         on_change=_take,
         args=(viewer, name, str),
         required=True,
+        wrap=True,
         disabled=len(options) == 1,
     )
 
@@ -75,7 +76,8 @@ def switches(viewer: Viewer) -> None:
             viewer,
             "locked",
             "Lock scale: one scale for all heads",
-            "All heads of one kind, in every layer, share one scale. A weak head is pale on it.",
+            "All heads of one kind, in every layer, share one scale. A weak head is pale on it. In long "
+            "texts, and where contributions are shown, each layer has its own.",
         )
     _readings(viewer)
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.bridge import ModelBridge
+from components.bridge import ModelBridge, contribution_terms
 from components.charts import Figure, Window, head_cells, panels_chart, visible_tokens
 from components.models import load_bridge
 from components.notebook import show_head, show_matrix
@@ -27,6 +27,19 @@ def values(figure: Figure) -> np.ndarray:
 
 def scene(figure: Figure) -> dict[str, object]:
     return figure.tables["scene"].iloc[0].to_dict()
+
+
+def test_contributions_need_their_own_terms(bridge: ModelBridge) -> None:
+    _, cache = bridge.run_with_cache(PROMPT)
+    terms = contribution_terms(bridge, cache, 2, 5, 7)
+    expected = terms.parts.norms(heads=[3])[0, 0]
+    drawn = show_head(cache, 2, 3, reading="contribution", terms=terms).tables["cells"]["attention"]
+    np.testing.assert_array_equal(drawn, expected[tuple(torch.tril_indices(*expected.shape))])
+    assert (show_head(cache, 2, 3, reading="toward", terms=terms).tables["cells"]["attention"] < 0).any()
+    with pytest.raises(ValueError, match=r"contribution_terms\(bridge, cache, layer, target, foil\)"):
+        show_head(cache, 2, 3, reading="contribution")
+    with pytest.raises(ValueError, match="have no direction"):
+        show_head(cache, 2, 3, reading="toward", terms=contribution_terms(bridge, cache, 2))
 
 
 @pytest.mark.parametrize("reading", ["attention", "attention_dt"])

@@ -192,14 +192,14 @@ MAMBA2 = Kind(
         ),
         Factor(
             "toward",
-            "toward the answer",
+            "direct effect on the answer",
             contributions_toward,
             pooled_contributions_toward,
             exact=_BOTH,
-            label="toward the answer",
-            about="Toward the answer: what key j adds through this head, at query i, to the logit of the "
-            "answer less that of the other token in the prediction after i: the direct effect, at the gate "
-            "and norms of this run, without what later layers make of it. The skip D·x is in no cell.",
+            label="direct effect",
+            about="Direct effect on the answer: what key j adds through this head, at query i, to the logit "
+            "of the answer less that of the other token in the prediction after i, at the gate and norms of "
+            "this run, without what later layers make of it. The skip D·x is in no cell.",
             needs="direction",
             operator="→",
             skip=skips_toward,

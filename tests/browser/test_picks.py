@@ -55,13 +55,21 @@ def test_the_scale_lock_is_kept_across_heads(explorer: Explorer) -> None:
     assert explorer.parameters()["view"] == "locked"
 
 
-def test_dt_changes_the_third_panel_and_the_words(explorer: Explorer) -> None:
+def test_what_the_third_panel_shows_changes_it_and_the_words(explorer: Explorer) -> None:
     before, words = explorer.pixels(), explorer.described("panels")
     explorer.show("Attention·dt")
     after = explorer.pixels()
     assert explorer.parameters()["reading"] == "attention_dt"
     assert (before.third(2)[:200] != after.third(2)[:200]).any()
     assert explorer.described("panels") != words
+    explorer.show("Contribution norm")
+    assert explorer.parameters()["reading"] == "contribution"
+    assert (after.third(2)[:200] != explorer.pixels().third(2)[:200]).any()
+    assert "its skip D·x (contribution norm " in explorer.described("panels")
+    explorer.show("Direct effect")
+    assert "(direct effect " in explorer.described("panels")
+    explorer.page.get_by_role("link", name="Choose others").click()
+    expect(explorer.page.get_by_label("Compared with")).to_be_visible()
 
 
 def test_the_projector_has_larger_type(explorer: Explorer) -> None:

@@ -424,6 +424,7 @@ SHOWN = {
         "query",
         "measure",
         "sort",
+        "reading",
         "first_query",
     },
     "generate": {"time", "motion:panels", "motion:layer", "motion:head", "draws", "pace", "new_tokens"},
