@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from components.charts import Figure, HeadCells, Window, head_cells, panels_chart, visible_tokens
-from components.ssd import MatrixTerms, Place, Statistic
+from components.ssd import MatrixTerms, MixerTerms, Place, Statistic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,8 @@ def show_head(
     query: int | None = None,
     window: Window | None = None,
     statistic: Statistic = "mean",
-    with_dt: bool = False,
+    reading: str = "",
+    terms: MixerTerms | None = None,
     logarithmic: bool = False,
 ) -> Figure:
     """The panels of one head, the text, and what a query reads: `show_head(cache, layer=2, head=2)`.
@@ -35,19 +36,22 @@ def show_head(
     `cache` comes from a run of one text that kept the terms of the layer, as `run_with_cache` does. `kind` is
     the head's in `components.ssd.KINDS`; by default the first that the layer holds. `query` is the position
     of the marked row, by default the last. `window` shows a part of the text. Beyond 128 tokens a cell shows
-    the mean of a tile, or with `statistic="rms"` the root mean square. `with_dt` shows M·dt, and
+    the mean of a tile, or with `statistic="rms"` the root mean square. `reading="attention_dt"` shows M·dt;
+    `"contribution"` and `"toward"` need `terms=contribution_terms(bridge, cache, layer, target, foil)`.
     `logarithmic` colours show weak values too.
 
-    Raises IndexError for a layer, head or query that does not exist, ValueError for several texts,
-    RuntimeError naming what the cache lacks.
+    Raises IndexError for a layer, head or query that does not exist, ValueError for several texts
+    and for terms that the reading cannot be computed from, RuntimeError naming what the cache lacks.
     """
     tokens = cache.str_tokens
     place = Place(layer, kind) if kind else cache.places_of(layer)[0]
-    terms = cache.terms(place)
+    terms = terms or cache.terms(place)
     if not -terms.heads <= head < terms.heads:
         raise IndexError(f"There is no head {head}: {place} has {terms.heads}, 0 to {terms.heads - 1}.")
-    cells = head_cells(terms, head % terms.heads, visible_tokens(tokens), window, statistic=statistic)
-    return _panels(cells, query, with_dt=with_dt, logarithmic=logarithmic)
+    cells = head_cells(
+        terms, head % terms.heads, visible_tokens(tokens), window, statistic=statistic, reading=reading
+    )
+    return _panels(cells, query, logarithmic=logarithmic)
 
 
 def show_matrix(
@@ -72,9 +76,7 @@ def show_matrix(
     return _panels(cells, query, logarithmic=logarithmic)
 
 
-def _panels(
-    cells: HeadCells, query: int | None, *, with_dt: bool = False, logarithmic: bool = False
-) -> Figure:
+def _panels(cells: HeadCells, query: int | None, *, logarithmic: bool = False) -> Figure:
     """The chart, which marks a query's row and its most-read key."""
     shown = cells.window.queries
     query = shown[-1] if query is None else query
@@ -82,8 +84,7 @@ def _panels(
         raise IndexError(f"There is no query {query} here: the window has {shown[0]} to {shown[-1]}.")
     return panels_chart(
         cells,
-        pointed=(query, cells.most_read(query, dt=with_dt)),
-        with_dt=with_dt and cells.kind.times_dt is not None,
+        pointed=(query, cells.most_read(query)),
         with_bars=True,
         logarithmic=logarithmic,
     )

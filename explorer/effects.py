@@ -22,11 +22,14 @@ from explorer.threads import use_threads
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from components.bridge import ActivationCache
+
 MAX_TOKENS = 512
 """Longest text of this page: it compares whole matrices, and runs the model once for each head."""
 LIKELY = 10
 """Tokens that a list of the most probable holds."""
 PREDICTIONS_BYTES = 3 * 10**8
+FINAL_NORM = ("ln_final.hook_in", "ln_final.hook_out")
 EFFECTS_HELD = 128
 CONTROL_SEED = 0
 
@@ -52,12 +55,23 @@ class Prediction:
 
     log_p: Float32[np.ndarray, "seq vocab"]
     """Natural logarithms of probabilities."""
+    final: ActivationCache
+    """The final norm's input and output."""
     sizes: tuple[float, ...] = ()
     """How much each edit changed the tensors at its hooks, as a part of them."""
 
     def likely(self, position: int) -> list[int]:
         """The most probable tokens after a position, most probable first."""
         return [int(each) for each in np.argsort(-self.log_p[position], kind="stable")[:LIKELY]]
+
+    def answer(self, position: int, target: int | None, foil: int | None) -> tuple[int, int]:
+        """The answer and the token that it is compared with: those given, if they exist, else the most
+        probable.
+        """
+        likely, vocabulary = self.likely(position), self.log_p.shape[1]
+        answer = target if target is not None and target < vocabulary else likely[0]
+        others = [token for token in likely if token != answer]
+        return answer, foil if foil is not None and foil < vocabulary else others[0]
 
     def rank(self, position: int, token: int) -> int:
         """1 for the most probable."""
@@ -97,12 +111,13 @@ def prediction(subject: Subject, report: Report = no_report) -> Prediction:
         gigabytes = len(texts) * model.model.config.vocab_size * 12 / 1e9
         with line().admitted(report, gigabytes=gigabytes):
             use_threads(model.model.num_parameters() * len(texts))
-            logits, _ = model.run_with_cache(
-                ids, names_filter=[], fwd_hooks=sizes.hooks, piece_tokens=PIECE_TOKENS
+            logits, final = model.run_with_cache(
+                ids, names_filter=FINAL_NORM, fwd_hooks=sizes.hooks, piece_tokens=PIECE_TOKENS
             )
         log_p = logits[0].float().log_softmax(dim=-1).cpu().numpy()
-        found = Prediction(log_p, tuple(sizes.relative))
-        _predictions().put(subject.key, found, log_p.nbytes)
+        found = Prediction(log_p, final, tuple(sizes.relative))
+        kept = sum(final[name].nbytes for name in FINAL_NORM)
+        _predictions().put(subject.key, found, log_p.nbytes + kept)
     return found
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from components.charts import Window
 from components.demo import PRESETS, Preset
-from components.ssd import FORMER_NAMES, KINDS, MEASURES, Head, Place, edit_of
+from components.ssd import FORMER_NAMES, FORMER_READINGS, KINDS, MEASURES, Head, Place, edit_of
 from explorer.selection import SWITCHES, Selection, View, first_selection
 
 LONGEST_LINK = 2_000
@@ -28,6 +28,8 @@ OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span", "targe
 
 _DEFAULT_KIND = Place(0).kind
 """Links leave it out."""
+
+_READINGS = {reading.name for kind in KINDS.values() for reading in kind.readings}
 
 
 def query_of(selection: Selection) -> dict[str, str]:
@@ -49,6 +51,7 @@ def query_of(selection: Selection) -> dict[str, str]:
         "foil": "" if selection.foil is None else str(selection.foil),
         "measure": "" if selection.view.measure == View.measure else selection.view.measure,
         "sort": selection.view.sort,
+        "reading": selection.view.reading,
         "view": ",".join(switched_on),
     }
     # An empty prompt is a pick too; every other empty value means the default.
@@ -143,13 +146,18 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
     if parameters.get("span") and span is None:
         unread.append("span")
     columns: dict[str, Any] = {}
-    for name, default in (("measure", View.measure), ("sort", View.sort)):
+    switches = [name for name in parameters.get("view", "").split(",") if name]
+    former = [FORMER_READINGS[name] for name in switches if name in FORMER_READINGS]
+    for name, default, known in (
+        ("measure", View.measure, MEASURES),
+        ("sort", View.sort, MEASURES),
+        ("reading", next(iter(former), View.reading), _READINGS),
+    ):
         columns[name] = parameters.get(name, default)
-        if columns[name] not in {default, *MEASURES}:
+        if columns[name] not in {default, *known}:
             unread.append(name)
             columns[name] = default
-    switches = [name for name in parameters.get("view", "").split(",") if name]
-    if not set(switches) <= set(SWITCHES):
+    if not set(switches) <= {*SWITCHES, *FORMER_READINGS}:
         unread.append("view")
     view: dict[str, Any] = columns | {name: name in switches for name in SWITCHES}
     target, foil = positions.get("target"), positions.get("foil")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import streamlit as st
+from jaxtyping import Float32
 
 from components.charts import PICK, PICK_FROM_GALLERY, gallery_chart, head_map_chart
 from components.ssd import MEASURES, Head, Place
@@ -14,13 +16,18 @@ from explorer.captures import Capture
 from explorer.drawing import draw
 from explorer.passages import Passage, link_to
 from explorer.picks import head_of
-from explorer.pictures import small_pictures
+from explorer.pictures import pictures_of_reading, small_pictures
+from explorer.readings import Reading, picked_reading, show_attention
 from explorer.switches import choice
 from explorer.viewer import Viewer
+from explorer.waiting import wait_for
 from explorer.widgets import chosen, pressed, put
 
 PASSAGES: dict[str, Passage] = {"mean_distance": "distance", "half_life": "half-life"}
 """Passages of "How to read this", by measure."""
+
+GALLERY_TOKENS = 512
+"""Longest text with small pictures of contributions: they take work for each head and pair of tokens."""
 
 HEAD_MAP = "A measure of every head, layer by layer."
 GALLERY = "A small picture of the attention of every head."
@@ -67,8 +74,11 @@ def gallery(viewer: Viewer, capture: Capture) -> None:
     labels = {name: measure.label for name, measure in MEASURES.items()}
     choice(viewer, "sort", "Gallery sorted by", {"": "Layer and head", **labels})
     shown = viewer.shown
+    reading, pictures, why_not = _gallery_pictures(viewer, capture)
+    if why_not:
+        st.text(why_not)
     figure = gallery_chart(
-        small_pictures(capture),
+        pictures,
         capture.measures,
         shown.head,
         sort=MEASURES.get(shown.view.sort),
@@ -84,10 +94,42 @@ def gallery(viewer: Viewer, capture: Capture) -> None:
         alt=GALLERY,
     )
     scale = "one scale for all of a kind" if shown.view.locked else "each on its own scale"
+    shown_of = [reading.of(place) for place in capture.places]
+    what = next((each.label for each in shown_of if each.name == reading.name), "attention")
+    lacking = reading.name and any(each.name != reading.name for each in shown_of)
     st.caption(
-        f"Root mean square of attention over tiles of the whole text, {scale}. "
+        f"Root mean square of {what} over tiles of the whole text, {scale}. "
+        f"{'Heads of other kinds have none, and their pictures stay empty. ' if lacking else ''}"
         "Click a picture to see its head."
     )
+
+
+def _gallery_pictures(
+    viewer: Viewer, capture: Capture
+) -> tuple[Reading, Float32[np.ndarray, "head tile tile"], str]:
+    """The small pictures: of contributions where these are picked, else of attention. And a sentence if these
+    are none.
+    """
+    reading, _ = picked_reading(viewer, capture)  # the panels say why, if it is not what was picked
+    if all(reading.of(place).needs == "terms" for place in capture.places):
+        return Reading(), small_pictures(capture), ""
+    if capture.length > GALLERY_TOKENS:
+        why_not = (
+            f"The gallery has pictures of contributions for texts of at most {GALLERY_TOKENS} tokens, and "
+            f"this one has {capture.length:,}. It shows attention."
+        )
+        return Reading(), small_pictures(capture), why_not
+    try:
+        wait_for(
+            ("gallery", capture.subject, reading),
+            partial(pictures_of_reading, capture, reading),
+            "Reading the contributions of all heads",
+            partial(show_attention, viewer),
+            button=viewer.key("stop_gallery"),
+        )
+        return reading, pictures_of_reading(capture, reading), ""
+    except ValueError as error:
+        return Reading(), small_pictures(capture), f"The gallery shows attention. {error}"
 
 
 def head_lists(

@@ -31,19 +31,20 @@ class Moment:
         """The layer's terms over the text so far; with x, which takes longer, only once it has stopped."""
         return self.continuation.terms(self.head.place, with_x=not self.continuation.running)
 
-    def cells(self) -> HeadCells:
+    def cells(self, reading: str) -> HeadCells:
         """The text so far as cells, in a frame of the final size."""
         total = max(self.continuation.total, self.length)
         prompt = self.continuation.generation.prompt_length
         window = frame(total, prompt, self.time)
         return self.continuation.made(
             "cells",
-            (self.length, total, self.head, window),
+            (self.length, total, self.head, window, reading),
             lambda: head_cells(
                 self.terms.lengthened(total),
                 self.head.index,
                 [*self.tokens, *[" "] * (total - self.length)],
                 window,
+                reading=reading,
             ),
         )
 
@@ -67,7 +68,7 @@ def rows_until(cells: HeadCells, time: int) -> HeadCells:
     past = (cells.cells["i"] <= time).to_numpy()
     values = {
         name: np.where(past, cells.cells[name], np.float32(0))
-        for name in (*(factor.name for factor in cells.kind.factors), "attention_dt")
+        for name in (factor.name for factor in (*cells.kind.factors, *cells.kind.readings))
         if name in cells.cells
     }
     return replace(cells, cells=cells.cells.assign(**values))

@@ -104,13 +104,11 @@ def _time(continuation: Continuation, running: bool, length: int) -> int:
 def _panels(viewer: Viewer, moment: Moment, running: bool) -> str:
     """Draw the panels up to the shown time, its row marked. Returns them in words."""
     view, half_life = viewer.shown.view, MEASURES["half_life"].of(moment.terms)
-    whole = moment.cells()
-    attention = whole.kind.attention_with(dt=view.dt)
-    with_dt = attention is whole.kind.times_dt
+    whole = moment.cells(KINDS[moment.head.place.kind].from_terms(view.reading))
     # Limits over the text so far, so that cells keep their colours as time moves.
     limits = {
         factor.name: float(
-            whole.cells[attention.name if factor is whole.kind.attention else factor.name].abs().max()
+            (whole.values if factor is whole.kind.attention else whole.cells[factor.name]).abs().max()
         )
         or 1.0
         for factor in whole.kind.factors
@@ -122,7 +120,6 @@ def _panels(viewer: Viewer, moment: Moment, running: bool) -> str:
         moment.head,
         float(half_life.value[0, moment.head.index]) if half_life else math.nan,
         moment.time,
-        with_dt=with_dt,
     )
     st.markdown(plain(words))
     key = viewer.key("panels")
@@ -131,9 +128,8 @@ def _panels(viewer: Viewer, moment: Moment, running: bool) -> str:
     draw(
         panels_chart(
             cells,
-            pointed=(moment.time, cells.most_read(moment.time, dt=with_dt)),
+            pointed=(moment.time, cells.most_read(moment.time)),
             limits=limits,
-            with_dt=with_dt,
             logarithmic=view.symlog,
             larger=view.large,
         ),

@@ -30,6 +30,8 @@ from explorer.live_alt import live_alt
 from explorer.passages import link_to
 from explorer.picks import position_of, span_of, stamp_of, window_of
 from explorer.pictures import cells_of, limits_of, overview, sums_of
+from explorer.question import tell_tokens
+from explorer.readings import picked_reading, wait_for_reading
 from explorer.selection import Selection
 from explorer.session import session
 from explorer.sharing import export_menu, link_to_whole_page, share_menu
@@ -58,35 +60,38 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
     head, view, span = shown.head, shown.view, shown.span
     window = shown_window(viewer, capture)
     query = existing_query(viewer, window)
-    cells = cells_of(capture, head, window, "rms" if view.rms else "mean")
-    with_dt = view.dt and cells.kind.times_dt is not None
+    reading, why_not = picked_reading(viewer, capture)
+    if not why_not:
+        reading, why_not = wait_for_reading(viewer, capture, reading)
+    cells = cells_of(capture, head, window, "rms" if view.rms else "mean", reading)
     half_life = capture.measured[head]["half_life"]
-    words = head_in_words(cells, head, half_life, query, with_dt=with_dt)
+    words = head_in_words(cells, head, half_life, query)
     limits = viewer.limits
     if limits is None and view.locked:
-        limits = limits_of(capture, head.place, window, with_dt, view.rms)
+        limits = limits_of(capture, head.place, window, reading, view.rms)
     sums = None
     if span is not None:
-        sums = sums_of(capture.subject, head, span, window, view.read_by, with_dt, capture.tokens)
+        sums = sums_of(capture.subject, head, span, window, view.read_by, reading, capture.tokens)
         words = span_in_words(sums, cells)
     panels = panels_chart(
         cells,
-        pointed=(query, cells.most_read(query, dt=with_dt)) if sums is None else None,
+        pointed=(query, cells.most_read(query)) if sums is None else None,
         limits=limits,
-        with_dt=with_dt,
         with_bars=True,
         span=sums,
         logarithmic=view.symlog,
         larger=view.large,
     )
-    with below_the_trail(viewer, capture, window):
+    if why_not:
+        st.text(f"The last panel shows attention. {why_not}")
+    with below_the_trail(viewer, capture, window, reading):
         st.markdown(f"**{_what_is_shown(shown, query)}** {plain(words)}", width="content")
         if window.pooled:
             toggle(
                 viewer,
                 "rms",
                 "RMS",
-                "Root mean square of each tile of attention: where a head looks strongest, whatever the "
+                "Root mean square of each tile of what is shown: where a head looks strongest, whatever the "
                 "sign. When off, the mean, in which signs may cancel.",
             )
         if span is not None:
@@ -109,12 +114,13 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
     else:
         opens = " Drag over cells to open them, down to single tokens." if cells.pooled else ""
         st.caption(f"{how_to_read(cells, capture.kernel)}{opens}")
+        tell_tokens(capture.subject.model, reading)
         with st.container(horizontal=True, vertical_alignment="center"):
             link_to("panels", "the panels")
             link_to("row", "a row")
             as_table = toggle(viewer, "table", "Row as a table")
             share_menu(viewer)
-            export_menu(viewer, capture, cells, panels)
+            export_menu(viewer, capture, cells, panels, reading)
         if as_table:
             st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
     measure = MEASURES[view.measure]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -18,7 +19,9 @@ from explorer.cache_by_bytes import CacheByBytes
 from explorer.captures import PIECE_TOKENS, Capture, layer_of, terms_of
 from explorer.jobs import Report, no_report
 from explorer.models import bridge
+from explorer.readings import Reading, terms_of_reading
 from explorer.selection import nearest_head
+from explorer.settings import settings
 from explorer.subject import BY_KEY, Subject
 from explorer.threads import SMALL_WORK, side_by_side, use_threads
 
@@ -36,6 +39,9 @@ SMALL_PICTURES = 100_000
 """Heads times tokens. Up to here, small pictures are computed without a click."""
 
 _small: WeakKeyDictionary[Capture, Float32[np.ndarray, "head tile tile"]] = WeakKeyDictionary()
+_of_readings: WeakKeyDictionary[Capture, dict[Reading, Float32[np.ndarray, "head tile tile"]]] = (
+    WeakKeyDictionary()
+)
 _faithful: WeakKeyDictionary[Capture, dict[int, tuple[float, float]]] = WeakKeyDictionary()
 _cells: WeakKeyDictionary[Capture, CacheByBytes[HeadCells]] = WeakKeyDictionary()
 _survival: WeakKeyDictionary[Capture, dict[Place, pd.DataFrame]] = WeakKeyDictionary()
@@ -72,6 +78,28 @@ def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:
         )
         _small[capture] = np.concatenate(every)
     return _small[capture]
+
+
+def pictures_of_reading(
+    capture: Capture, reading: Reading, report: Report = no_report
+) -> Float32[np.ndarray, "head tile tile"]:
+    """As `small_pictures`, but of a reading; empty for heads without it. Errors as `terms_of_reading`."""
+    from components.charts import attention_tiles, gallery_tiles
+
+    held = _of_readings.setdefault(capture, {})
+    if reading not in held:
+        began, tiles, found = time.monotonic(), gallery_tiles(len(capture.measures)), []
+        for number, (place, heads) in enumerate(capture.heads.items()):
+            report(f"Reading {place}", number / len(capture.heads))
+            settings().check_seconds(time.monotonic() - began)
+            if reading.of(place).name == reading.name:
+                terms = terms_of_reading(capture.subject, place, reading, report)
+                found.append(attention_tiles(terms, tiles, reading=reading.name))
+            else:
+                side = min(tiles, capture.length)
+                found.append(np.zeros((heads, side, side), np.float32))
+        held[reading] = np.concatenate(found)
+    return held[reading]
 
 
 def has_small_pictures(capture: Capture) -> bool:
@@ -111,18 +139,23 @@ def faithfulness(capture: Capture, layer: int) -> tuple[float, float]:
     return found
 
 
-def cells_of(capture: Capture, head: Head, window: Window, statistic: Statistic) -> HeadCells:
+def cells_of(
+    capture: Capture, head: Head, window: Window, statistic: Statistic, reading: Reading
+) -> HeadCells:
     """The cells of one head in a window, from `head_cells`."""
     from components.charts import head_cells
 
     held = _cells.setdefault(capture, CacheByBytes(CELLS_BYTES))
-    key = head, window, statistic
+    key = head, window, statistic, reading
     found = held.get(key)
     if found is None:
-        terms = terms_of(capture, head.place)
-        waits = not KINDS[head.place.kind].separates and window.pooled
+        terms = terms_of_reading(capture.subject, head.place, reading)
+        separates = KINDS[head.place.kind].separates and reading.of(head.place).needs == "terms"
+        waits = window.pooled and not separates
         with st.spinner("Comparing every query with every key before it") if waits else nullcontext():
-            found = head_cells(terms, head.index, capture.tokens, window, statistic=statistic)
+            found = head_cells(
+                terms, head.index, capture.tokens, window, statistic=statistic, reading=reading.name
+            )
         held.put(key, found, found.nbytes)
     return found
 
@@ -144,21 +177,26 @@ def sums_of(
     span: range,
     window: Window,
     read_by: bool,
-    with_dt: bool,
+    reading: Reading,
     _tokens: Sequence[str],
 ) -> SpanSums:
     """A span of the text as one row of a head, from `span_sums`."""
     from components.charts import span_sums
 
-    terms = layer_of(subject, head.place).terms
-    return span_sums(terms, head.index, _tokens, span, window, read_by=read_by, with_dt=with_dt)
+    terms = terms_of_reading(subject, head.place, reading)
+    return span_sums(terms, head.index, _tokens, span, window, read_by=read_by, reading=reading.name)
 
 
-def limits_of(capture: Capture, place: Place, window: Window, with_dt: bool, rms: bool) -> dict[str, float]:
-    """Largest content and attention in a window, over all heads of a kind; in long texts, over this layer."""
+def limits_of(
+    capture: Capture, place: Place, window: Window, reading: Reading, rms: bool
+) -> dict[str, float]:
+    """Largest content and attention in a window, over all heads of a kind; over this layer alone in long
+    texts, and where contributions are shown instead of attention.
+    """
     alike = tuple(each for each in capture.places if each.kind == place.kind)
-    alike = alike if capture.length <= LOCKED_TOKENS else (place,)
-    return _limits(capture.subject, alike, window, with_dt, "rms" if rms else "mean")
+    of_all = capture.length <= LOCKED_TOKENS and reading.of(place).needs == "terms"
+    alike = alike if of_all else (place,)
+    return _limits(capture.subject, alike, window, reading, "rms" if rms else "mean")
 
 
 @st.cache_data(max_entries=FIGURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
@@ -173,9 +211,9 @@ def overview(subject: Subject, head: Head) -> Float32[np.ndarray, "tile tile"]:
 
 @st.cache_data(max_entries=FIGURES_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def _limits(
-    subject: Subject, alike: tuple[Place, ...], window: Window, with_dt: bool, statistic: Statistic
+    subject: Subject, alike: tuple[Place, ...], window: Window, reading: Reading, statistic: Statistic
 ) -> dict[str, float]:
     from components.charts import locked_limits
 
-    terms = {place: layer_of(subject, place).terms for place in alike}
-    return locked_limits(terms, window, with_dt=with_dt, statistic=statistic)
+    terms = {place: terms_of_reading(subject, place, reading) for place in alike}
+    return locked_limits(terms, window, reading=reading.name, statistic=statistic)

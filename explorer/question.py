@@ -8,9 +8,11 @@ import numpy as np
 import streamlit as st
 
 from components.charts import visible_tokens
+from explorer.drawing import plain
 from explorer.effects import Prediction, Question
 from explorer.frame import pick
 from explorer.models import bridge
+from explorer.readings import Reading
 from explorer.session import session
 from explorer.subject import Subject
 from explorer.widgets import chosen, put
@@ -26,9 +28,7 @@ def ask(clean: Subject, tokens: Sequence[str], before: Prediction) -> Question:
     shown = session().selection
     position = len(tokens) - 1 if shown.query is None else shown.query
     likely, vocabulary = before.likely(position), before.log_p.shape[1]
-    target = shown.target if shown.target is not None and shown.target < vocabulary else likely[0]
-    others = [token for token in likely if token != target]
-    foil = shown.foil if shown.foil is not None and shown.foil < vocabulary else others[0]
+    target, foil = before.answer(position, shown.target, shown.foil)
 
     def option(token: str) -> str:
         """A token in a list; a typed text as it is."""
@@ -64,6 +64,16 @@ def ask(clean: Subject, tokens: Sequence[str], before: Prediction) -> Question:
         st.text(session().token_error)
         session().token_error = ""
     return Question(clean, position, target, foil)
+
+
+def tell_tokens(model: str, reading: Reading) -> None:
+    """Name the tokens of a direction, if there are any, and where to choose others."""
+    if reading.target is None or reading.foil is None:
+        return
+    answer, other = (plain(name_of(model, token)) for token in (reading.target, reading.foil))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"Answer: **{answer}**. The other token: **{other}**.", width="content")
+        st.page_link("app_pages/effect.py", label="Choose others", icon=":material/psychology_alt:")
 
 
 def tell_prediction(question: Question, before: Prediction, after: Prediction, edited: bool) -> None:

@@ -18,18 +18,17 @@ class View:
     """How the picked head is shown.
 
     `measure`: name of the measure that colours the head map; `sort`: of the one that sorts the gallery, ""
-    for layers and heads in their order. `dt`: attention times dt, the reconstruction form. `rms`: root mean
-    square of the tiles of a long text, instead of their mean. `locked`: one colour scale for all heads.
-    `symlog`: colours by the logarithm of attention, of either sign. `read_by`: what reads the span, instead
-    of what it reads.
+    for layers and heads in their order. `reading`: name of what is shown instead of attention, such as
+    attention times dt, the reconstruction form; "" for attention. `rms`: root mean square of the tiles of a
+    long text, instead of their mean. `locked`: one colour scale for all heads. `symlog`: colours by the
+    logarithm of what is shown, of either sign. `read_by`: what reads the span, instead of what it reads.
     `table`: what the row reads as a table. `log`: survival on a logarithmic scale; `log_time`: its time.
-    `gallery`: small pictures of all heads.
-    `large`: larger type, for a projector.
+    `gallery`: small pictures of all heads. `large`: larger type, for a projector.
     """
 
     measure: str = next(iter(MEASURES))
     sort: str = ""
-    dt: bool = False
+    reading: str = ""
     rms: bool = False
     locked: bool = False
     symlog: bool = False
@@ -71,7 +70,7 @@ class Selection:
     def look_for(self) -> str:
         """What the preset says of M in the head it names, checked in the embedded model; else ""."""
         preset = self.preset
-        if preset is None or self.subject != Subject(DEMO, preset.prompt) or self.view.dt:
+        if preset is None or self.subject != Subject(DEMO, preset.prompt) or self.view.reading:
             return ""
         return preset.look_for if self.head == _head_of(preset) else ""
 

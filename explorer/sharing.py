@@ -16,6 +16,7 @@ from explorer.captures import Capture, terms_of
 from explorer.drawing import plain
 from explorer.links import LONGEST_LINK, frame_code, link
 from explorer.models import bridge
+from explorer.readings import Reading
 from explorer.selection import Selection
 from explorer.viewer import Viewer
 
@@ -54,22 +55,29 @@ def link_to_whole_page(viewer: Viewer) -> None:
     st.caption(f"{plain(subject.model)}, {head} · [Open in Mamba-2 Explorer]({address})")
 
 
-def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Figure) -> None:
+def export_menu(
+    viewer: Viewer, capture: Capture, cells: HeadCells, picture: Figure, reading: Reading
+) -> None:
     """The panels as pictures, the matrix as numbers, and the program that reproduces it."""
     menu = st.popover("Export", icon=":material/download:", key=viewer.key("export"), on_change="rerun")
     if not menu.open:
         return
     with menu:
         shown, notes = viewer.shown, capture.notes
-        with_dt = shown.view.dt and cells.kind.times_dt is not None
         provenance = exports.provenance_of(
-            bridge(capture.subject.model), capture.subject, shown.head, cells, with_dt=with_dt, notes=notes
+            bridge(capture.subject.model),
+            capture.subject,
+            shown.head,
+            cells,
+            target=reading.target,
+            foil=reading.foil,
+            notes=notes,
         )
         dark = st.context.theme.type == "dark"
         title = f"{str(shown.head).capitalize()} · Mamba-2 Explorer"
 
         def matrix() -> Float32[np.ndarray, "query key"]:
-            return cells.matrix(cells.cells[cells.kind.attention_with(dt=with_dt).name])
+            return cells.matrix(cells.values)
 
         files: dict[str, tuple[str, str, Callable[[], bytes]]] = {
             "SVG": ("svg", "image/svg+xml", partial(exports.picture_svg, picture, dark)),
@@ -92,7 +100,8 @@ def export_menu(viewer: Viewer, capture: Capture, cells: HeadCells, picture: Fig
                     key=viewer.key(f"export_{suffix}"),
                     on_click="ignore",
                 )
-        st.caption(_what_a_page_holds(capture, shown.head.place))
+        of_attention = " It shows attention." if cells.shown.needs != "terms" else ""
+        st.caption(f"{_what_a_page_holds(capture, shown.head.place)}{of_attention}")
         st.download_button(
             "Page of all heads",
             partial(_page, capture, shown),

@@ -6,22 +6,30 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from components.ssd import KINDS
+from components.ssd import KINDS, Factor
 from explorer.viewer import Viewer
 from explorer.widgets import chosen, put
 
 
-def choice(viewer: Viewer, name: str, label: str, options: Mapping[str, str]) -> None:
-    """A choice of the view: `options` maps values to labels."""
-    put(viewer.key(name), getattr(viewer.shown.view, name))
+def choice(
+    viewer: Viewer, name: str, label: str, options: Mapping[str, str], meaning: str | None = None
+) -> None:
+    """A choice of the view: `options` maps values to labels. The first stands for a value that is none of
+    them; a single one leaves no choice.
+    """
+    value, first = getattr(viewer.shown.view, name), next(iter(options))
+    put(viewer.key(name), value if value in options else first)
     st.segmented_control(
         label,
         list(options),
         key=viewer.key(name),
         format_func=options.__getitem__,
+        help=meaning,
         on_change=_take,
         args=(viewer, name, str),
         required=True,
+        wrap=True,
+        disabled=len(options) == 1,
     )
 
 
@@ -68,15 +76,30 @@ def switches(viewer: Viewer) -> None:
             viewer,
             "locked",
             "Lock scale: one scale for all heads",
-            "All heads of one kind, in every layer, share one scale. A weak head is pale on it.",
+            "All heads of one kind, in every layer, share one scale. A weak head is pale on it. In long "
+            "texts, and where contributions are shown, each layer has its own.",
         )
-        kind = KINDS[viewer.shown.head.place.kind]
-        no_dt = kind.times_dt is None
-        toggle(
-            viewer,
-            "dt",
-            f"Times dt: {f'not for {kind.short} heads' if no_dt else 'M·dt, what the scan adds'}",
-            "A dark cell can be pale because its key was never written (dt), is forgotten (decay), or does "
-            "not match (content).",
-            disabled=no_dt,
-        )
+    _readings(viewer)
+
+
+def _readings(viewer: Viewer) -> None:
+    """The choice of what the last panel shows."""
+    kind = KINDS[viewer.shown.head.place.kind]
+    options = {"": _named(kind.attention)} | {each.name: _named(each) for each in kind.readings}
+    label = "The last panel shows"
+    if not kind.readings:
+        label += f": nothing else for {kind.short} heads"
+    choice(
+        viewer,
+        "reading",
+        label,
+        options,
+        "A dark cell of content can be pale in attention because it is forgotten (decay), and in the others "
+        "because its key was never written (dt).",
+    )
+
+
+def _named(factor: Factor) -> str:
+    """A factor as an option."""
+    name = factor.label or factor.name
+    return name[:1].upper() + name[1:]

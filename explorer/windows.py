@@ -8,8 +8,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from components.charts import Window, in_figures, overview_picture, strongest_tile
-from explorer.captures import Capture, terms_of
+from explorer.captures import Capture
 from explorer.pictures import overview
+from explorer.readings import Reading, terms_of_reading
 from explorer.viewer import Viewer
 from explorer.whole_number import tell_repair, whole_number
 from explorer.widgets import number, put
@@ -27,7 +28,7 @@ def shown_window(viewer: Viewer, capture: Capture) -> Window:
     return opened[-1] if opened else Window.whole(capture.length)
 
 
-def below_the_trail(viewer: Viewer, capture: Capture, window: Window) -> DeltaGenerator:
+def below_the_trail(viewer: Viewer, capture: Capture, window: Window, reading: Reading) -> DeltaGenerator:
     """A row for the words about a window. If a window is open or this one is pooled, the trail is above it;
     if one is open, a map of the text beside it.
     """
@@ -37,11 +38,11 @@ def below_the_trail(viewer: Viewer, capture: Capture, window: Window) -> DeltaGe
         _where_in_the_text(viewer, capture)
         beside = st.container(gap="xsmall")
     with beside.container(horizontal=True, vertical_alignment="center"):
-        _trail(viewer, capture, window)
+        _trail(viewer, capture, window, reading)
     return beside.container(horizontal=True, vertical_alignment="center")
 
 
-def _trail(viewer: Viewer, capture: Capture, window: Window) -> None:
+def _trail(viewer: Viewer, capture: Capture, window: Window, reading: Reading) -> None:
     """Buttons back to the windows around this one, and to the strongest tile."""
     opened = viewer.shown.windows
     names = [f"Whole text, {capture.length:,} tokens", *map(_name, opened)]
@@ -60,9 +61,9 @@ def _trail(viewer: Viewer, capture: Capture, window: Window) -> None:
             "Open the strongest tile (RMS)",
             key=viewer.key("strongest"),
             icon=":material/center_focus_strong:",
-            help="Strongest: of the largest root mean square (RMS) of attention or, with Times dt, of M·dt.",
+            help="Strongest: of the largest root mean square (RMS) of what is shown.",
             on_click=_open_strongest,
-            args=(viewer, capture, window),
+            args=(viewer, capture, window, reading),
         )
 
 
@@ -105,9 +106,10 @@ def _back_to(viewer: Viewer, depth: int) -> None:
     viewer.on_pick(viewer.shown.back_to(depth))
 
 
-def _open_strongest(viewer: Viewer, capture: Capture, window: Window) -> None:
-    head, dt = viewer.shown.head, viewer.shown.view.dt
-    tile = strongest_tile(terms_of(capture, head.place), head.index, window, with_dt=dt)
+def _open_strongest(viewer: Viewer, capture: Capture, window: Window, reading: Reading) -> None:
+    head = viewer.shown.head
+    terms = terms_of_reading(capture.subject, head.place, reading)
+    tile = strongest_tile(terms, head.index, window, reading=reading.name)
     viewer.on_pick(viewer.shown.with_window(tile.around(MIN_OPENED, capture.length)))
 
 

@@ -36,11 +36,11 @@ _KEYS = {
         *("edit_kind", "edit_what", "edit_layers", "edit_heads", "edit_positions", "edit_keys"),
     },
     "string_array_value": {
-        *("preset", "measure", "sort", "draws", "alike"),
+        *("preset", "measure", "sort", "reading", "draws", "alike"),
         *("muting", "figure", "cut_in", "measured_by"),
     },
     "bool_value": {
-        *("dt", "rms", "locked", "symlog", "read_by", "log", "log_time", "gallery", "large", "table"),
+        *("rms", "locked", "symlog", "read_by", "log", "log_time", "gallery", "large", "table"),
         *("lists", "copy_link", "export", "upload_menu"),
     },
     "double_value": {

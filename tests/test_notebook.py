@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.bridge import ModelBridge
+from components.bridge import ModelBridge, contribution_terms
 from components.charts import Figure, Window, head_cells, panels_chart, visible_tokens
 from components.models import load_bridge
 from components.notebook import show_head, show_matrix
@@ -29,13 +29,26 @@ def scene(figure: Figure) -> dict[str, object]:
     return figure.tables["scene"].iloc[0].to_dict()
 
 
-@pytest.mark.parametrize("with_dt", [False, True])
-def test_a_head_is_shown_as_on_the_page(bridge: ModelBridge, with_dt: bool) -> None:
+def test_contributions_need_their_own_terms(bridge: ModelBridge) -> None:
     _, cache = bridge.run_with_cache(PROMPT)
-    figure = show_head(cache, layer=2, head=-3, query=5, with_dt=with_dt)
-    cells = head_cells(cache.ssd_terms(2), 5, visible_tokens(bridge.to_str_tokens(PROMPT)))
-    row = cells.row(5)["attention_dt" if with_dt else "attention"].abs().to_numpy()
-    expected = panels_chart(cells, pointed=(5, int(row.argmax())), with_dt=with_dt, with_bars=True)
+    terms = contribution_terms(bridge, cache, 2, 5, 7)
+    expected = terms.parts.norms(heads=[3])[0, 0]
+    drawn = show_head(cache, 2, 3, reading="contribution", terms=terms).tables["cells"]["attention"]
+    np.testing.assert_array_equal(drawn, expected[tuple(torch.tril_indices(*expected.shape))])
+    assert (show_head(cache, 2, 3, reading="toward", terms=terms).tables["cells"]["attention"] < 0).any()
+    with pytest.raises(ValueError, match=r"contribution_terms\(bridge, cache, layer, target, foil\)"):
+        show_head(cache, 2, 3, reading="contribution")
+    with pytest.raises(ValueError, match="have no direction"):
+        show_head(cache, 2, 3, reading="toward", terms=contribution_terms(bridge, cache, 2))
+
+
+@pytest.mark.parametrize("reading", ["attention", "attention_dt"])
+def test_a_head_is_shown_as_on_the_page(bridge: ModelBridge, reading: str) -> None:
+    _, cache = bridge.run_with_cache(PROMPT)
+    figure = show_head(cache, layer=2, head=-3, query=5, reading=reading)
+    cells = head_cells(cache.ssd_terms(2), 5, visible_tokens(bridge.to_str_tokens(PROMPT)), reading=reading)
+    row = cells.row(5)[reading].abs().to_numpy()
+    expected = panels_chart(cells, pointed=(5, int(row.argmax())), with_bars=True)
     assert figure.chart is expected.chart
     for name, table in expected.tables.items():
         assert table.equals(figure.tables[name]), name
@@ -68,7 +81,7 @@ def test_softmax_heads_of_a_hybrid(bridge: ModelBridge) -> None:
     model.resize_token_embeddings(len(bridge.tokenizer))
     _, cache = ModelBridge(model, bridge.tokenizer).run_with_cache(PROMPT)
     layer = case.attentions[-1]
-    softmax = show_head(cache, layer, 1, kind="softmax", with_dt=True)
+    softmax = show_head(cache, layer, 1, kind="softmax", reading="attention_dt")
     assert list(softmax.tables["cells"]) == ["content", "attention"]
     assert list(show_head(cache, layer, 1).tables["cells"]) == ["content", "decay", "attention"]
 

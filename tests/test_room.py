@@ -80,6 +80,10 @@ def pooled_delta_attention(terms: DeltaTerms, *, tiles: int, statistic: str = "m
     return M if statistic == "mean" else M.abs()
 
 
+def shifted(terms: DeltaTerms, *, tiles: int = 0, statistic: str = "mean", **at) -> Tensor:
+    return delta_attention(terms, **at) + (match(terms, **at) != 0)
+
+
 DELTA = Kind(
     name="delta",
     words="the delta rule",
@@ -92,6 +96,9 @@ DELTA = Kind(
         ),
     ),
     operators=("∘", "="),
+    readings=(
+        Factor("shifted", "shifted  g·cos + 1", shifted, shifted, exact=("mean", "rms"), label="plus one"),
+    ),
     hooks=("delta.hook_gate",),
     terms="delta_terms(layer={layer})",
     note="Made up for a test.",
@@ -154,7 +161,7 @@ def test_a_new_kind_has_its_own_panels_row_and_words(delta: DeltaTerms) -> None:
     assert all(factor.title in drawn for factor in DELTA.factors)
     assert not any(words in drawn for words in ("decay  L", "softmax", "dts"))
     row = row_table(cells, 8)
-    assert list(row.columns) == ["key position", "key token", "content", "gate", "attention"]
+    assert list(row.columns) == ["key position", "key token", "content", "gate", "attention", "plus one"]
     np.testing.assert_array_equal(row["attention"], expected[8])
     assert head_in_words(cells, Head(Place(1), 2), float("nan"), 8).startswith("In layer 1, delta head 2, ")
     sums = span_sums(delta, 2, TOKENS, range(3, 6), Window.whole(9))
@@ -165,6 +172,24 @@ def test_a_new_kind_has_its_own_panels_row_and_words(delta: DeltaTerms) -> None:
         "content": 1.0,
         "attention": pytest.approx(float(delta_attention(delta).abs().max())),
     }
+
+
+def test_a_new_reading_is_seen_in_panels_words_and_exports(delta: DeltaTerms) -> None:
+    cells = head_cells(delta, 2, TOKENS, reading="shifted")
+    expected = shifted(delta)[0, 2]
+    np.testing.assert_array_equal(cells.matrix(cells.values), expected)
+    figure = panels_chart(cells, with_bars=True)
+    np.testing.assert_array_equal(figure.tables["cells"]["attention"], cells.cells["shifted"])
+    drawn = json.dumps(figure.chart, ensure_ascii=False)
+    assert "shifted  g·cos + 1" in drawn
+    assert "attention  g·cos" not in drawn
+    assert cells.most_read(8) == int(expected[8].abs().argmax())
+    assert "(plus one +" in head_in_words(cells, Head(Place(1), 2), float("nan"), 8)
+    sums = span_sums(delta, 2, TOKENS, range(3, 6), Window.whole(9), reading="shifted")
+    np.testing.assert_allclose(sums.sums, expected[3:6].sum(dim=0), rtol=1e-5, atol=1e-6)
+    limits = locked_limits({Place(1, "delta"): delta}, reading="shifted")
+    assert limits["attention"] == pytest.approx(float(shifted(delta).abs().max()))
+    np.testing.assert_array_equal(attention_tiles(delta, 9, reading="shifted"), shifted(delta)[0])
 
 
 def test_a_new_kind_goes_into_links_and_exports(delta: DeltaTerms) -> None:

@@ -1,7 +1,13 @@
 """Reads and edits a running Hugging Face model without changing it."""
 
 from components.bridge.activation_cache import ActivationCache, matrix_inputs, ssd_inputs
-from components.bridge.contributions import contribution_inputs, contributions_of, logit_direction
+from components.bridge.contributions import (
+    contribution_inputs,
+    contribution_inputs_of,
+    contribution_terms,
+    contributions_of,
+    logit_direction,
+)
 from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
 from components.bridge.estimates import estimate
 from components.bridge.families import SUPPORTED, family_of, unsupported
@@ -38,6 +44,8 @@ __all__ = [
     "Step",
     "attribution_patch",
     "contribution_inputs",
+    "contribution_inputs_of",
+    "contribution_terms",
     "contributions_of",
     "estimate",
     "family_of",

@@ -6,6 +6,7 @@ give: the terms of the scan, the factor s on the way to `out_proj`, the weights 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from components.bridge.generalized_component import GeneralizedComponent
 from components.bridge.model_bridge import ModelBridge
 from components.bridge.norms import groups_of, multiple, same, weight_of
 from components.bridge.offload import turn_of
-from components.ssd import Contributions
+from components.ssd import Contributions, ContributionTerms
 
 _INPUTS = ("inner_norm.hook_in", "inner_norm.hook_gate", "out_proj.hook_in", "hook_out")
 _OF_MIXERS = tuple(f".mixer.{name}" for name in _INPUTS)
@@ -33,6 +34,32 @@ def contribution_inputs(name: str) -> bool:
     It includes `ssd_inputs`.
     """
     return ssd_inputs(name) or name.endswith(_OF_MIXERS) or name in _OF_MODEL
+
+
+def contribution_inputs_of(layer: int) -> Callable[[str], bool]:
+    """Names filter that keeps just what `contribution_terms` needs of one layer."""
+
+    def of_layer(name: str) -> bool:
+        return contribution_inputs(name) and (name.startswith(f"blocks.{layer}.") or name in _OF_MODEL)
+
+    return of_layer
+
+
+def contribution_terms(
+    bridge: ModelBridge,
+    cache: ActivationCache,
+    layer: int,
+    target: int | None = None,
+    foil: int | None = None,
+) -> ContributionTerms:
+    """The terms of a layer with its contributions: `contributions_of`, and raises as that does.
+
+    With token ids `target` and `foil`, also with `logit_direction`, and raises as that does.
+    """
+    direction = None
+    if target is not None and foil is not None:
+        direction = logit_direction(bridge, cache, target, foil)
+    return ContributionTerms.of(contributions_of(bridge, cache, layer), direction)
 
 
 def contributions_of(bridge: ModelBridge, cache: ActivationCache, layer: int) -> Contributions:

@@ -7,7 +7,7 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.bridge.contributions import contribution_inputs, contributions_of, logit_direction
+from components.bridge.contributions import contribution_inputs_of, contributions_of, logit_direction
 from components.bridge.model_bridge import ModelBridge
 from components.bridge.prompts import Ids
 from components.ssd import effective_attention
@@ -26,14 +26,8 @@ def readings(
     the logit difference along all that the token wrote, for every query: what cutting the token would do if
     the model were linear. Raises as `contributions_of` and `run_with_cache`.
     """
-    mixer = f"blocks.{layer}.mixer"
-    scan = f"{mixer}.hook_scan"
-    names = [
-        name
-        for name in bridge.hook_points
-        if contribution_inputs(name) and (name.startswith(f"{mixer}.") or "blocks" not in name)
-    ]
-    _, cache = bridge.run_with_cache(ids, names_filter=names)
+    scan = f"blocks.{layer}.mixer.hook_scan"
+    _, cache = bridge.run_with_cache(ids, names_filter=contribution_inputs_of(layer))
     parts = contributions_of(bridge, cache, layer)
     last = parts.terms.length - 1
     found = parts.measures(last, logit_direction(bridge, cache, target, foil)[:, last])

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from components.charts.tokens import joined_labels
 from components.charts.window import Window, in_figures, tiles_of
-from components.ssd import Kind, MixerTerms, Statistic, kind_of
+from components.ssd import Factor, Kind, MixerTerms, Statistic, kind_of
 
 TILE_LETTERS = 60
 """Most letters that a tile shows of its text."""
@@ -33,6 +33,10 @@ class HeadCells:
 
     Other kinds of heads have other factors instead of content and decay, and perhaps no dt: for softmax
     attention, `content` is the scores and `attention` the pattern.
+
+    `reading` names the one of the kind's readings that is `shown` instead of attention; "" for attention.
+    Those that need more than the terms have a column, of their name, only if shown. If they leave out the
+    skip, `queries` has it in their unit, the mean of each tile.
     """
 
     window: Window
@@ -41,6 +45,17 @@ class HeadCells:
     keys: pd.DataFrame
     cells: pd.DataFrame
     kind: Kind
+    reading: str = ""
+
+    @property
+    def shown(self) -> Factor:
+        """Attention, or the reading that is shown instead."""
+        return self.kind.reading(self.reading)
+
+    @property
+    def values(self) -> pd.Series[float]:
+        """What is shown: a column of `cells`."""
+        return self.cells[self.shown.name]
 
     @property
     def nbytes(self) -> int:
@@ -55,8 +70,8 @@ class HeadCells:
 
     @property
     def unsigned(self) -> bool:
-        """Whether attention has no sign: by its kind, or as the root mean square of several entries."""
-        return not self.kind.attention.signed or (self.pooled and self.statistic == "rms")
+        """Whether what is shown has no sign: by its nature, or as the root mean square of several entries."""
+        return not self.shown.signed or (self.pooled and self.statistic == "rms")
 
     def row_of(self, query: int) -> int:
         """The row that holds a query position of the window."""
@@ -71,12 +86,12 @@ class HeadCells:
         first, beyond = np.searchsorted(self.cells["row"], (at := self.row_of(query), at + 1))
         return self.cells.iloc[first:beyond]
 
-    def most_read(self, query: int, *, dt: bool = False) -> int:
-        """The key that a query position reads most, by |M|, or with `dt` by |M·dt| where there is a dt; of a
-        pooled window, the first of its tile.
+    def most_read(self, query: int) -> int:
+        """The key that a query position reads most, by the size of what is shown; of a pooled window, the
+        first of its tile.
         """
         row = self.row(query)
-        value = row[self.kind.attention_with(dt=dt).name].abs().to_numpy()
+        value = row[self.shown.name].abs().to_numpy()
         return int(row["j"].iloc[int(value.argmax())])
 
     def matrix(
@@ -95,11 +110,13 @@ def head_cells(
     window: Window | None = None,
     *,
     statistic: Statistic = "mean",
+    reading: str = "",
 ) -> HeadCells:
     """The cells of one head in a window, by default the whole text. See `HeadCells`.
 
-    `terms` and `tokens` are those of one whole text, `tokens` ready for display. Raises ValueError if no cell
-    of the window is on or below the diagonal.
+    `terms` and `tokens` are those of one whole text, `tokens` ready for display. `reading` names what is
+    shown instead of attention; the terms have to be those that it needs. Raises ValueError if no cell of the
+    window is on or below the diagonal.
     """
     window = window or Window.whole(terms.length)
     seen = window.within(terms.length)
@@ -111,15 +128,20 @@ def head_cells(
     read = np.array([part.stop for part in rows])[:, None] > np.array([part.start for part in columns])
     row, column = np.nonzero(read)
     kind = kind_of(terms)
+    shown = kind.reading(reading)
+    at_hand = (each for each in kind.readings if each.needs == "terms")
+    drawn = dict.fromkeys((*kind.factors, *at_hand, shown))
     matrices = {
         factor.name: factor.of(terms, tiles=seen.tiles, statistic=statistic, heads=[head], **seen.slices)
-        for factor in (*kind.factors, *([kind.times_dt] if kind.times_dt else []))
+        for factor in drawn
     }
     queries, keys = tile_table(seen.queries, tokens), tile_table(seen.keys, tokens)
     if kind.step_size is not None:
         dt = kind.step_size(terms)[0, seen.slices["keys"], head].cpu().numpy()
-        sums = np.add.reduceat(dt, keys["start"].to_numpy() - seen.keys.start)
-        keys = keys.assign(dt=(sums / (keys["stop"] - keys["start"]).to_numpy()).astype(np.float32))
+        keys = keys.assign(dt=_means(dt, keys))
+    if shown.skip is not None:
+        skip = shown.skip(terms, heads=[head], queries=seen.slices["queries"])[0, 0].cpu().numpy()
+        queries = queries.assign(skip=_means(skip, queries))
     cells: dict[str, Any] = {
         "row": row.astype(np.int16),
         "column": column.astype(np.int16),
@@ -131,7 +153,14 @@ def head_cells(
     }
     if "dt" in keys:
         cells["dt"] = keys["dt"].to_numpy()[column]
-    return HeadCells(seen, statistic, queries, keys, pd.DataFrame(cells), kind)
+    return HeadCells(seen, statistic, queries, keys, pd.DataFrame(cells), kind, reading)
+
+
+def _means(values: Float32[np.ndarray, " position"], tiles: pd.DataFrame) -> Float32[np.ndarray, " tile"]:
+    """The mean over each tile of values of all their positions."""
+    starts, stops = tiles["start"].to_numpy(), tiles["stop"].to_numpy()
+    means: Float32[np.ndarray, " tile"] = np.add.reduceat(values, starts - starts[0]) / (stops - starts)
+    return means.astype(np.float32)
 
 
 def tile_table(positions: range, tokens: Sequence[str]) -> pd.DataFrame:
@@ -172,7 +201,7 @@ def row_table(cells: HeadCells, query: int) -> pd.DataFrame:
     of keys: their positions, and how their text begins.
     """
     *factors, attention = cells.kind.factors
-    last = [attention, *([cells.kind.times_dt] if cells.kind.times_dt else [])]
+    last = [attention, *(each for each in cells.kind.readings if each.name in cells.cells)]
     names = {"j": "key position", "key": "key token"}
     names |= {factor.name: factor.label or factor.name for factor in (*factors, *last)}
     row = cells.row(query)

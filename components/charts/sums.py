@@ -50,17 +50,18 @@ def span_sums(
     window: Window,
     *,
     read_by: bool = False,
-    with_dt: bool = False,
+    reading: str = "",
 ) -> SpanSums:
-    """The sums of attention, or of M·dt, over a span of positions, for the tiles of a window. See `SpanSums`.
+    """The sums of attention, or of one of the kind's readings, over a span of positions, for the tiles of a
+    window. See `SpanSums`.
 
     Raises ValueError if `positions` is empty or not within the text.
     """
     if not len(positions) or positions.start < 0 or positions.stop > terms.length:
         raise ValueError(f"{positions} is not a span of a text of {terms.length} tokens.")
     queries, keys = (window.queries, positions) if read_by else (positions, window.keys)
-    attention, at = kind_of(terms).attention_with(dt=with_dt), Window(queries, keys).slices
-    means = attention.of(terms, tiles=MAX_TILES, heads=[head], **at)[0, 0].cpu().numpy()
+    shown, at = kind_of(terms).reading(reading), Window(queries, keys).slices
+    means = shown.of(terms, tiles=MAX_TILES, heads=[head], **at)[0, 0].cpu().numpy()
     sizes = np.array([len(tile) for tile in tiles_of(positions)], dtype=np.float64)
     summed = means @ sizes if read_by else sizes @ means
     return SpanSums(positions, read_by, summed.astype(np.float32), tile_text(tokens, positions))

@@ -12,20 +12,22 @@ from components.ssd import MixerTerms, Place, Statistic, kind_of
 
 
 def attention_tiles(
-    terms: MixerTerms, tiles: int, *, heads: Sequence[int] | None = None
+    terms: MixerTerms, tiles: int, *, heads: Sequence[int] | None = None, reading: str = ""
 ) -> Float32[np.ndarray, "head tile tile"]:
-    """Small pictures of the whole text: the root mean square of attention over tiles, head by head."""
-    attention = kind_of(terms).attention
-    return attention.of(terms, heads=heads, tiles=tiles, statistic="rms")[0].cpu().numpy()
+    """Small pictures of the whole text: the root mean square of attention over tiles, head by head; or of one
+    of the kind's readings.
+    """
+    shown = kind_of(terms).reading(reading)
+    return shown.of(terms, heads=heads, tiles=tiles, statistic="rms")[0].cpu().numpy()
 
 
-def strongest_tile(terms: MixerTerms, head: int, window: Window, *, with_dt: bool = False) -> Window:
-    """The tile of a window with the largest root mean square of attention, or of M·dt.
+def strongest_tile(terms: MixerTerms, head: int, window: Window, *, reading: str = "") -> Window:
+    """The tile of a window with the largest root mean square of attention, or of one of the kind's readings.
 
     Tile maxima require building M; the RMS does not, so it defines "strongest".
     """
-    attention = kind_of(terms).attention_with(dt=with_dt)
-    strength = attention.of(terms, tiles=MAX_TILES, statistic="rms", heads=[head], **window.slices)[0, 0]
+    shown = kind_of(terms).reading(reading)
+    strength = shown.of(terms, tiles=MAX_TILES, statistic="rms", heads=[head], **window.slices)[0, 0]
     row, column = divmod(int(strength.argmax()), strength.shape[1])
     return Window(tiles_of(window.queries)[row], tiles_of(window.keys)[column])
 
@@ -34,10 +36,10 @@ def locked_limits(
     layers: Mapping[Place, MixerTerms],
     window: Window | None = None,
     *,
-    with_dt: bool = False,
+    reading: str = "",
     statistic: Statistic = "mean",
 ) -> dict[str, float]:
-    """Largest |value| of each factor (of M·dt for attention if `with_dt`) over all heads of all given layers.
+    """Largest |value| of each factor over all heads of all given layers; of the `reading` for attention.
 
     `layers` maps places of one kind to their terms (of one text); `window` defaults to the whole text. Such
     limits make the colours of different heads comparable. In a pooled window they are the largest of the
@@ -53,7 +55,7 @@ def locked_limits(
             limits.setdefault(factor.name, 0.0)
             if seen is None:
                 continue
-            shown = kind.attention_with(dt=with_dt) if factor is kind.attention else factor
+            shown = kind.reading(reading) if factor is kind.attention else factor
             heads = range(0, terms.heads, terms.heads_per_group) if factor.per_group else None
             matrix = shown.of(terms, tiles=seen.tiles, statistic=statistic, heads=heads, **seen.slices)
             limits[factor.name] = max(limits[factor.name], float(matrix.abs().max()))

@@ -12,36 +12,31 @@ import pandas as pd
 from components.charts.cells import HeadCells
 from components.charts.sums import SpanSums
 from components.charts.window import in_figures
-from components.ssd import Head
+from components.ssd import Factor, Head
 
 
-def head_in_words(
-    cells: HeadCells, head: Head, half_life: float, query: int, *, with_dt: bool = False
-) -> str:
+def head_in_words(cells: HeadCells, head: Head, half_life: float, query: int) -> str:
     """One plain sentence, such as "Layer 2, head 5 halves every 6.1 tokens; 31 % of its weight is negative;
     'have' reads 'map' most (+0.42)."
 
-    `half_life` is in tokens, of a Mamba-2 head. Where attention has a sign, the negative part is
-    Σ|M < 0| / Σ|M| over all cells. `query` reads most where |M| is largest, or, `with_dt`, where |M·dt| is.
-    For a pooled window it names positions and the statistic, and leaves out the signs, since a mean hides
-    them.
+    `half_life` is in tokens, of a Mamba-2 head. With M for what is shown: where it has a sign, the negative
+    part is Σ|M < 0| / Σ|M| over all cells, and `query` reads most where |M| is largest. For a pooled window
+    it names positions and the statistic, and leaves out the signs, since a mean hides them.
     """
-    return rows_in_words(cells, head, half_life, [query], with_dt=with_dt)[0]
+    return rows_in_words(cells, head, half_life, [query])[0]
 
 
-def rows_in_words(
-    cells: HeadCells, head: Head, half_life: float, queries: Iterable[int], *, with_dt: bool = False
-) -> list[str]:
+def rows_in_words(cells: HeadCells, head: Head, half_life: float, queries: Iterable[int]) -> list[str]:
     """The sentence of `head_in_words` for each of some queries."""
-    value = "attention_dt" if with_dt else "attention"
-    weight = cells.cells[value].abs().astype("float64")
+    value = cells.shown.name
+    weight = cells.values.abs().astype("float64")
     total = float(weight.sum())
     short = cells.kind.short
     parts = [] if short else [f"Layer {head.place.layer}, head {head.index} {_half_life(half_life)}"]
     if total == 0:
         parts.append("it has no weight here")
-    elif not cells.pooled and cells.kind.attention.signed:
-        negative = float(weight[cells.cells[value] < 0].sum())
+    elif not cells.pooled and cells.shown.signed:
+        negative = float(weight[cells.values < 0].sum())
         parts.append(f"{_percent(negative / total)} of its weight is negative")
     beginning = f"In layer {head.place.layer}, {short} head {head.index}, " if short else ""
     rows, weights = cells.cells["row"].to_numpy(), weight.to_numpy()
@@ -53,6 +48,8 @@ def rows_in_words(
             of_row = [f"{_reader(cells, cell)} {_read(cells, cell)} most ({_figure_of(cells, figure)})"]
         else:
             of_row = [f"{_reader(cells, cell)} nothing"] if total > 0 else []
+        if "skip" in cells.queries:
+            of_row.append(f"beside that, its skip D·x ({_skip(cells, at)})")
         sentences.append(f"{beginning}{'; '.join([*parts, *of_row])}.")
     return sentences
 
@@ -63,16 +60,20 @@ def how_to_read(cells: HeadCells, kernel: int) -> str:
     if not cells.pooled:
         return (
             "Each row is a query position i, each column a key position j that it reads. Zero has the colour "
-            f"of the page. {column_in_words(kernel if cells.kind.mixes_before else 1)}"
+            f"of the page. {column_in_words(kernel if cells.kind.mixes_before else 1)}{_about(cells)}"
         )
-    what = (
-        f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {'M' if between else 'attention'}"
-    )
+    shown = cells.shown.label or ("M" if between else "attention")
+    what = f"{'root mean square' if cells.statistic == 'rms' else 'mean'} of {shown}"
     beside = " and ".join(factor.plural or factor.name for factor in (content, *between))
     return (
         f"Each cell is a tile of queries and keys: the exact {what} over it, beside the mean of {beside}. "
         "Each box below the panels is a tile of the text, shaded by what the marked queries read in it."
+        f"{_about(cells)}"
     )
+
+
+def _about(cells: HeadCells) -> str:
+    return f" {cells.shown.about}" if cells.shown.about else ""
 
 
 def column_in_words(kernel: int) -> str:
@@ -98,7 +99,7 @@ def span_in_words(span: SpanSums, cells: HeadCells) -> str:
     else:
         who = f"'{tile['text']}' at {tile['start']:,}"
     shown = _signed(figure)
-    if not cells.kind.attention.signed:
+    if not cells.shown.signed:
         shown = shown.lstrip("+")
     return (
         f"They are read most by {who} ({shown})."
@@ -165,7 +166,20 @@ def _figure_of(cells: HeadCells, value: float) -> str:
     figure = _signed(value)
     if cells.unsigned:
         figure = figure.lstrip("+")
-    return f"{'RMS' if cells.statistic == 'rms' else 'mean'} {figure}" if cells.pooled else figure
+    figure = f"{'RMS' if cells.statistic == 'rms' else 'mean'} {figure}" if cells.pooled else figure
+    return figure if cells.shown is cells.kind.attention else f"{_named(cells.shown)} {figure}"
+
+
+def _skip(cells: HeadCells, row: int) -> str:
+    """The skip of a row, in the unit of what is shown."""
+    figure = _signed(float(cells.queries["skip"].iloc[row]))
+    if not cells.shown.signed:
+        figure = figure.lstrip("+")
+    return f"{_named(cells.shown)} {'mean ' if cells.pooled else ''}{figure}"
+
+
+def _named(factor: Factor) -> str:
+    return factor.label or factor.name
 
 
 def _reader(cells: HeadCells, cell: pd.Series[Any]) -> str:

@@ -6,7 +6,15 @@ Begin with `reference`, which has the formulas as papers write them; the glossar
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.changes import cut, keep_last, mute, put, scale, take_out
 from components.ssd.compared import ComparedTerms
-from components.ssd.contributions import Contributions, SourceMeasures
+from components.ssd.contributions import (
+    Contributions,
+    ContributionTerms,
+    SourceMeasures,
+    contribution_norms,
+    contributions_toward,
+    pooled_contribution_norms,
+    pooled_contributions_toward,
+)
 from components.ssd.edited import EditedRows
 from components.ssd.edits import EDITS, Edit, Sizes, edit_of, hooks_of
 from components.ssd.head_edit import HeadEdit, slice_of
@@ -21,6 +29,7 @@ from components.ssd.head_edits import (
 )
 from components.ssd.kinds import (
     FORMER_NAMES,
+    FORMER_READINGS,
     KINDS,
     Factor,
     Head,
@@ -48,10 +57,12 @@ from components.ssd.terms import SSDTerms, log_decay_of
 __all__ = [
     "EDITS",
     "FORMER_NAMES",
+    "FORMER_READINGS",
     "KINDS",
     "MEASURED_ROWS",
     "MEASURES",
     "ComparedTerms",
+    "ContributionTerms",
     "Contributions",
     "CutEdge",
     "CutSource",
@@ -78,6 +89,8 @@ __all__ = [
     "Statistic",
     "attention_of",
     "content",
+    "contribution_norms",
+    "contributions_toward",
     "cut",
     "decay",
     "edit_of",
@@ -92,6 +105,8 @@ __all__ = [
     "mute",
     "pooled_attention",
     "pooled_content",
+    "pooled_contribution_norms",
+    "pooled_contributions_toward",
     "pooled_decay",
     "pooled_entries",
     "pooled_scores",

@@ -18,12 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from components.ssd.attention import effective_attention, resolve
+from components.ssd.pooling import pooled_directly
 from components.ssd.terms import SSDTerms
 
 BLOCK_BYTES = 2**23
@@ -215,6 +217,79 @@ class Contributions:
         s = _chosen(_chosen(self.passed, 1, queries), 2, heads)
         along: Tensor = self.scale * s * read
         return along
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ContributionTerms(SSDTerms):
+    """The terms of one layer and what they add to the residual stream, for pictures of contributions.
+
+    `direction` is one of the residual stream, for each query: that of a logit, from `logit_direction`.
+    """
+
+    parts: Contributions
+    direction: Float[Tensor, "batch seq model"] | None = None
+
+    @staticmethod
+    def of(
+        parts: Contributions, direction: Float[Tensor, "batch seq model"] | None = None
+    ) -> ContributionTerms:
+        """The terms of these parts."""
+        return ContributionTerms(**vars(parts.terms), parts=parts, direction=direction)
+
+    def lengthened(self, length: int) -> SSDTerms:
+        """The terms without contributions, lengthened as `SSDTerms` are."""
+        return self.parts.terms.lengthened(length)
+
+    def directions(self, queries: Indices) -> Float[Tensor, "batch queries model"]:
+        """The direction at each of some queries; ValueError if there is none."""
+        if self.direction is None:
+            raise ValueError(
+                "These terms have no direction to measure contributions along. Give one, such as that of a "
+                "logit: contribution_terms(bridge, cache, layer, target, foil)."
+            )
+        return _chosen(self.direction, 1, resolve("query position", queries, self.length))
+
+
+def contribution_norms(
+    terms: ContributionTerms, *, heads: Indices = None, queries: Indices = None, keys: Indices = None
+) -> Float32[Tensor, "batch heads queries keys"]:
+    """`Contributions.norms` of the terms."""
+    return terms.parts.norms(heads=heads, queries=queries, keys=keys)
+
+
+def contributions_toward(
+    terms: ContributionTerms, *, heads: Indices = None, queries: Indices = None, keys: Indices = None
+) -> Float32[Tensor, "batch heads queries keys"]:
+    """`Contributions.toward` along the direction of the terms."""
+    return terms.parts.toward(terms.directions(queries), heads=heads, queries=queries, keys=keys)
+
+
+def skip_norms(
+    terms: ContributionTerms, *, heads: Indices = None, queries: Indices = None
+) -> Float32[Tensor, "batch heads queries"]:
+    """`Contributions.skip_norms` of the terms."""
+    return terms.parts.skip_norms(heads=heads, queries=queries)
+
+
+def skips_toward(
+    terms: ContributionTerms, *, heads: Indices = None, queries: Indices = None
+) -> Float32[Tensor, "batch heads queries"]:
+    """`Contributions.skip_toward` along the direction of the terms."""
+    return terms.parts.skip_toward(terms.directions(queries), heads=heads, queries=queries)
+
+
+def pooled_contribution_norms(
+    terms: ContributionTerms, **of: Any
+) -> Float32[Tensor, "batch heads query_tiles key_tiles"]:
+    """Mean or root mean square of `contribution_norms` over each tile of a window; as `pooled_directly`."""
+    return pooled_directly(contribution_norms, terms, **of)
+
+
+def pooled_contributions_toward(
+    terms: ContributionTerms, **of: Any
+) -> Float32[Tensor, "batch heads query_tiles key_tiles"]:
+    """Mean or root mean square of `contributions_toward` over each tile of a window; as `pooled_directly`."""
+    return pooled_directly(contributions_toward, terms, **of)
 
 
 def _chosen(

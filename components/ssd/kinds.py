@@ -15,6 +15,15 @@ from torch import Tensor
 
 from components.ssd.attention import content, decay, effective_attention
 from components.ssd.compared import ComparedTerms
+from components.ssd.contributions import (
+    ContributionTerms,
+    contribution_norms,
+    contributions_toward,
+    pooled_contribution_norms,
+    pooled_contributions_toward,
+    skip_norms,
+    skips_toward,
+)
 from components.ssd.matrix import MatrixTerms, matrix_entries, pooled_entries
 from components.ssd.mixer_terms import MixerTerms
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay
@@ -22,6 +31,7 @@ from components.ssd.softmax import SoftmaxTerms, pooled_scores, pooled_softmax, 
 from components.ssd.terms import SSDTerms
 
 Statistic = Literal["mean", "rms"]
+Needs = Literal["terms", "contributions", "direction"]
 Indices = slice | Sequence[int] | None
 
 
@@ -47,6 +57,16 @@ class Factor:
     """Its name in tables, if not `name`."""
     plural: str = ""
     """As in "the mean of the scores", if not `name`."""
+    about: str = ""
+    """What its cells are, in sentences."""
+    needs: Needs = "terms"
+    """What it is computed from: terms of the kind, `ContributionTerms`, or these with a direction."""
+    operator: str = ""
+    """The sign before its picture, if not the kind's."""
+    skip: Callable[..., Float32[Tensor, "batch heads queries"]] | None = None
+    """From terms, heads and queries: the same of the skip, which no cell holds."""
+    with_dt: bool = False
+    """Whether each column is multiplied by the step size of its key."""
 
     def of(
         self,
@@ -58,7 +78,15 @@ class Factor:
         queries: slice | None = None,
         keys: slice | None = None,
     ) -> Float32[Tensor, "batch heads rows columns"]:
-        """The matrix over a window, or over its tiles: the statistic where it is exact, else the mean."""
+        """The matrix over a window, or over its tiles: the statistic where it is exact, else the mean.
+
+        ValueError for terms that lack what it needs.
+        """
+        if self.needs != "terms" and not isinstance(terms, ContributionTerms):
+            raise ValueError(
+                f"These terms have no contributions, which {self.name!r} shows. Give those of "
+                "contribution_terms(bridge, cache, layer, target, foil), from components.bridge."
+            )
         at: dict[str, Any] = {"heads": heads, "queries": queries, "keys": keys}
         if tiles is None:
             return self.full(terms, **at)
@@ -85,8 +113,8 @@ class Kind:
     """The layer's hook at which an edit of attention takes effect."""
     terms: str = ""
     """The call of the `ActivationCache` method that returns the terms."""
-    times_dt: Factor | None = None
-    """Attention times the step size of each key, if writing has one."""
+    readings: tuple[Factor, ...] = ()
+    """What the last picture can show instead of attention, such as attention times dt."""
     step_size: Callable[[Any], Float32[Tensor, "batch seq head"]] | None = None
     """From terms: how strongly each position was written."""
     separates: bool = True
@@ -106,9 +134,14 @@ class Kind:
         """The last of the factors."""
         return self.factors[-1]
 
-    def attention_with(self, *, dt: bool) -> Factor:
-        """Attention, or with `dt` attention times dt, where there is a dt."""
-        return self.times_dt if dt and self.times_dt else self.attention
+    def reading(self, name: str) -> Factor:
+        """The reading of this name; attention, where the kind has none."""
+        return next((each for each in self.readings if each.name == name), self.attention)
+
+    def from_terms(self, name: str) -> str:
+        """The name of a reading, if that needs the terms alone; else that of attention."""
+        found = self.reading(name)
+        return found.name if found.needs == "terms" else self.attention.name
 
     @property
     def decay(self) -> Factor | None:
@@ -131,13 +164,47 @@ MAMBA2 = Kind(
     hooks=("mixer.hook_B", "mixer.hook_C", "mixer.hook_dt"),
     matrix_hook="mixer.hook_attention",
     terms="ssd_terms(layer={layer}, with_x=False)",
-    times_dt=Factor(
-        "attention_dt",
-        "attention  M·dt",
-        partial(effective_attention, include_dt_scaling=True),
-        partial(pooled_attention, include_dt_scaling=True),
-        exact=_BOTH,
-        label="attention·dt",
+    readings=(
+        Factor(
+            "attention_dt",
+            "attention  M·dt",
+            partial(effective_attention, include_dt_scaling=True),
+            partial(pooled_attention, include_dt_scaling=True),
+            exact=_BOTH,
+            label="attention·dt",
+            about="M·dt is what the scan adds up: a key that was hardly written is paler than in M.",
+            with_dt=True,
+        ),
+        Factor(
+            "contribution",
+            "contribution norm",
+            contribution_norms,
+            pooled_contribution_norms,
+            exact=_BOTH,
+            signed=False,
+            label="contribution norm",
+            about="Contribution norm: the length of what key j adds to the residual stream at query i "
+            "through this head, at the gate and norm of this run. The skip D·x is in no cell.",
+            needs="contributions",
+            operator="→",
+            skip=skip_norms,
+            with_dt=True,
+        ),
+        Factor(
+            "toward",
+            "direct effect on the answer",
+            contributions_toward,
+            pooled_contributions_toward,
+            exact=_BOTH,
+            label="direct effect",
+            about="Direct effect on the answer: what key j adds through this head, at query i, to the logit "
+            "of the answer less that of the other token in the prediction after i, at the gate and norms of "
+            "this run, without what later layers make of it. The skip D·x is in no cell.",
+            needs="direction",
+            operator="→",
+            skip=skips_toward,
+            with_dt=True,
+        ),
     ),
     step_size=lambda terms: terms.dt,
     has_state=True,
@@ -215,6 +282,9 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (MAMBA2, SOFTMAX, MATRIX, 
 
 FORMER_NAMES = {"ssm": MAMBA2.name, "attention": SOFTMAX.name}
 """Their names in links of earlier versions."""
+
+FORMER_READINGS = {"dt": "attention_dt"}
+"""Names of readings in links of earlier versions, where they were switches."""
 
 
 def kind_of(terms: MixerTerms) -> Kind:

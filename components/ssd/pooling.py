@@ -23,9 +23,9 @@ Derived from state-space duality, Dao & Gu 2024, arXiv 2405.21060, section 6 (bl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 import torch
@@ -94,21 +94,60 @@ def pooled_attention(
     when a head does not exist, ValueError for a window without positions or another statistic.
     """
     check_statistic(statistic)
-    chosen = resolve("head", heads, terms.heads)
     rows, columns = (
         position_range("queries", queries, terms.length),
         position_range("keys", keys, terms.length),
     )
-    power = 1 if statistic == "mean" else 2
-    window = _Window.of(rows, columns, tiles)
     # Rows that a hook replaced do not separate.
     if len(rows) * len(columns) <= DIRECT_ENTRIES[statistic] or terms.edited_attention:
-        out = _direct_sums(terms, chosen, window, power, include_dt_scaling)
-    else:
-        out = _separable_sums(terms, chosen, window, power, include_dt_scaling)
+        return pooled_directly(
+            partial(effective_attention, include_dt_scaling=include_dt_scaling),
+            terms,
+            heads=heads,
+            tiles=tiles,
+            queries=queries,
+            keys=keys,
+            statistic=statistic,
+        )
+    chosen, window = resolve("head", heads, terms.heads), _Window.of(rows, columns, tiles)
+    power = 1 if statistic == "mean" else 2
+    sums = _separable_sums(terms, chosen, window, power, include_dt_scaling)
+    return _statistic_of(sums, window, power)
+
+
+def pooled_directly(
+    entries: Callable[..., Float32[Tensor, "batch heads queries keys"]],
+    terms: SSDTerms,
+    *,
+    heads: slice | Sequence[int] | None = None,
+    tiles: int = 128,
+    queries: slice | None = None,
+    keys: slice | None = None,
+    statistic: str = "mean",
+) -> Float32[Tensor, "batch heads query_tiles key_tiles"]:
+    """Mean or root mean square over each tile of any matrix, from all its entries, some rows at a time.
+
+    `entries` takes terms, heads, queries and keys, as `effective_attention` does; other arguments and errors
+    as for `pooled_attention`. Work: every entry of the window on or below the diagonal.
+    """
+    check_statistic(statistic)
+    power = 1 if statistic == "mean" else 2
+    window = _Window.of(
+        position_range("queries", queries, terms.length),
+        position_range("keys", keys, terms.length),
+        tiles,
+    )
+    chosen = resolve("head", heads, terms.heads)
+    return _statistic_of(_direct_sums(entries, terms, chosen, window, power), window, power)
+
+
+def _statistic_of(
+    sums: Float32[Tensor, "batch head row column"], window: _Window, power: int
+) -> Float32[Tensor, "batch head row column"]:
+    """Means or root mean squares, in place of the sums of each tile."""
     area = window.rows.diff()[:, None] * window.columns.diff()
-    out /= area.to(out.device)
-    return out if power == 1 else out.clamp_(min=0).sqrt_()
+    sums /= area.to(sums.device)
+    return sums if power == 1 else sums.clamp_(min=0).sqrt_()
 
 
 def pooled_content(
@@ -147,7 +186,11 @@ def pooled_decay(
 
 
 def _direct_sums(
-    terms: SSDTerms, heads: Int64[Tensor, " head"], window: _Window, power: int, with_dt: bool
+    entries: Callable[..., Float32[Tensor, "batch heads queries keys"]],
+    terms: SSDTerms,
+    heads: Int64[Tensor, " head"],
+    window: _Window,
+    power: int,
 ) -> Float32[Tensor, "batch head row column"]:
     """Σ M^power over each tile, from all the entries of M, some rows at a time."""
     device = terms.dt.device
@@ -162,13 +205,7 @@ def _direct_sums(
         reached = min(last, stop)
         if reached <= first:
             continue
-        M = effective_attention(
-            terms,
-            heads=heads.tolist(),
-            queries=slice(start, stop),
-            keys=slice(first, reached),
-            include_dt_scaling=with_dt,
-        )
+        M = entries(terms, heads=heads.tolist(), queries=slice(start, stop), keys=slice(first, reached))
         M = M if power == 1 else M.square_()
         which = slice(start - int(window.rows[0]), stop - int(window.rows[0]))
         out.index_add_(2, tile_of_row[which], M @ to_columns[: reached - first])

@@ -33,8 +33,9 @@ def matrix_csv(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         "layer": place.layer,
         "kind": place.kind,
         "head": index,
-        "with_dt": provenance.with_dt,
+        "reading": provenance.shown.name,
     }
+    facts |= {"target": provenance.target, "foil": provenance.foil} if provenance.target is not None else {}
     facts |= {"edits": edits_code(subject)} if subject.edits else {}
     facts |= {name: f"{each[0]}-{each[-1]}" for name, each in provenance.ranges.items()}
     facts |= {"statistic": provenance.statistic} if window.pooled else {}
@@ -69,10 +70,12 @@ def _quoted(label: str) -> str:
 def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance) -> bytes:
     """The matrix as a compressed NumPy archive, which `numpy.load` opens without pickles.
 
-    `attention` [query, key] float32; `queries` and `keys`, the first position in the prompt of each row and
-    column; `query_texts` and `key_texts`; `statistic` of tiles, "" where a row and a column are one token;
-    `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `kind` ("mamba2" or "softmax"),
-    `head`, `with_dt`; `edits`, as Python expressions; `notes` about the computation; `versions`, a JSON
+    `reading`, what the matrix shows: "attention", "attention_dt" if column j is multiplied by dt[j], or
+    "contribution" or "toward"; and by this name the matrix, [query, key] float32; `target` and `foil`, the
+    ids of a direction's tokens, −1 without; `queries` and `keys`, the first position in the prompt of
+    each row and column; `query_texts` and `key_texts`; `statistic` of tiles, "" where a row and a column are
+    one token; `model`, `revision` ("" if there is none), `dtype`, `prompt`, `layer`, `kind` ("mamba2" or
+    "softmax"), `head`; `edits`, as Python expressions; `notes` about the computation; `versions`, a JSON
     object.
     Raises ValueError if the shapes of matrix and window differ.
     """
@@ -82,10 +85,14 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         for name, positions in provenance.ranges.items()
     }
     subject, place, index = provenance.subject, provenance.head.place, provenance.head.index
+    shown: dict[str, Any] = {provenance.shown.name: matrix}
     file = BytesIO()
     np.savez_compressed(
         file,
-        attention=matrix,
+        **shown,
+        reading=np.str_(provenance.shown.name),
+        target=np.int64(-1 if provenance.target is None else provenance.target),
+        foil=np.int64(-1 if provenance.foil is None else provenance.foil),
         queries=starts["queries"],
         keys=starts["keys"],
         query_texts=np.array(provenance.queries, dtype=np.str_),
@@ -98,7 +105,6 @@ def matrix_npz(matrix: Float32[np.ndarray, "query key"], provenance: Provenance)
         layer=np.int64(place.layer),
         kind=np.str_(place.kind),
         head=np.int64(index),
-        with_dt=np.bool_(provenance.with_dt),
         edits=np.array([edit.code for edit in subject.edits], dtype=np.str_),
         notes=np.array(provenance.notes, dtype=np.str_),
         versions=np.str_(json.dumps(provenance.versions)),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.charts import HeadCells, Window, tiles_of
-from components.ssd import KINDS, Head, Statistic
+from components.ssd import KINDS, Factor, Head, Statistic
 from explorer.subject import Subject
 
 if TYPE_CHECKING:
@@ -50,12 +50,21 @@ class Provenance:
     """Texts of its columns."""
     statistic: Statistic = "mean"
     """Of tiles, where the window is larger than the picture."""
-    with_dt: bool = False
-    """Whether column j is multiplied by dt[j]."""
+    reading: str = ""
+    """Which of the kind's readings it is; "" for attention."""
+    target: int | None = None
+    """Of a direction, the id of the answer."""
+    foil: int | None = None
+    """The id of the token that it is compared with."""
     notes: Sequence[str] = ()
     """What a reader should know about the computation, in sentences."""
     versions: dict[str, str] = field(default_factory=_versions)
     """Versions of `PACKAGES`."""
+
+    @property
+    def shown(self) -> Factor:
+        """Attention, or the reading."""
+        return KINDS[self.head.place.kind].reading(self.reading)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -74,10 +83,13 @@ def provenance_of(
     head: Head,
     cells: HeadCells,
     *,
-    with_dt: bool = False,
+    target: int | None = None,
+    foil: int | None = None,
     notes: Sequence[str] = (),
 ) -> Provenance:
-    """The provenance of `cells` of a head in a run of this bridge; `notes` are from that run."""
+    """The provenance of `cells` of a head in a run of this bridge; `notes` are from that run. `target` and
+    `foil` are ids, if the cells are along the direction of a logit.
+    """
     folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
     return Provenance(
         subject=subject,
@@ -88,7 +100,9 @@ def provenance_of(
         queries=cells.queries["text"].tolist(),
         keys=cells.keys["text"].tolist(),
         statistic=cells.statistic,
-        with_dt=with_dt,
+        reading=cells.reading,
+        target=target,
+        foil=foil,
         notes=notes,
     )
 
@@ -102,8 +116,8 @@ def file_name(provenance: Provenance, suffix: str) -> str:
     """A file name that is valid on every system, such as `mamba2-demo-layer2-head5.svg`."""
     last = re.split(r"[/\\]", provenance.subject.model.rstrip("/\\"))[-1].removeprefix("mamba2-")
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", last)[:60].strip(".-") or "model"
-    dt = "-dt" if provenance.with_dt else ""
     place, index = provenance.head.place, provenance.head.index
-    short = KINDS[place.kind].short
-    kind = f"-{short}" if short else ""
-    return f"mamba2-{model}-layer{place.layer}{kind}-head{index}{dt}.{suffix.lstrip('.')}"
+    kind, shown = KINDS[place.kind], provenance.shown
+    short = f"-{kind.short}" if kind.short else ""
+    reading = "" if shown is kind.attention else f"-{shown.name.replace('_', '-')}"
+    return f"mamba2-{model}-layer{place.layer}{short}-head{index}{reading}.{suffix.lstrip('.')}"

@@ -71,8 +71,8 @@ def take_snapshot(
     """The page of a captured prompt. It opens with the head, the row and the view of `selection`.
 
     `terms_of` returns a layer's terms of the whole text. The page shows the whole text: beyond 128 tokens,
-    tiles of it. It holds the picked layer, then the others in their order until it is full; with `layers`,
-    only these. A megabyte is 10⁶ bytes.
+    tiles of it; and attention in the place of contributions. It holds the picked layer, then the others in
+    their order until it is full; with `layers`, only these. A megabyte is 10⁶ bytes.
 
     Raises ValueError, with a sentence, for layers that do not exist or a page too small for one layer.
     """
@@ -208,24 +208,27 @@ class _View:
     ) -> dict[str, Any]:
         """One head: its tables, its sentence for every row, and the lines of its program."""
         capture, view, kind = self._capture, self._start.view, KINDS[head.place.kind]
-        with_dt = view.dt and kind.times_dt is not None
         statistic: Statistic = "rms" if view.rms else "mean"
         window = Window.whole(capture.length)
-        cells = head_cells(terms, head.index, capture.tokens, window, statistic=statistic)
+        cells = head_cells(
+            terms,
+            head.index,
+            capture.tokens,
+            window,
+            statistic=statistic,
+            reading=kind.from_terms(view.reading),
+        )
         half_life = capture.measured[head]["half_life"]
         last = window.queries[-1]
         panels = panels_chart(
             cells,
-            pointed=(last, cells.most_read(last, dt=with_dt)),
-            with_dt=with_dt,
+            pointed=(last, cells.most_read(last)),
             with_bars=True,
             logarithmic=view.symlog,
             larger=view.large,
             with_brushes=False,
         )
-        provenance = provenance_of(
-            self._bridge, capture.subject, head, cells, with_dt=with_dt, notes=capture.notes
-        )
+        provenance = provenance_of(self._bridge, capture.subject, head, cells, notes=capture.notes)
         program = snippet(provenance).splitlines()
         if kind.name not in self._kinds:
             self._kinds[kind.name] = {
@@ -238,7 +241,7 @@ class _View:
             "name": str(head),
             "lookFor": self._start.with_head(head).look_for,
             "words": columns.number_of(
-                rows_in_words(cells, head, half_life, cells.queries["start"].tolist(), with_dt=with_dt)
+                rows_in_words(cells, head, half_life, cells.queries["start"].tolist())
             ),
             "panels": columns.numbers_of(panels.data),
             "program": {

@@ -342,6 +342,11 @@ class Explorer:
         self.page.get_by_test_id("stCheckbox").filter(has_text=label).locator("label").click(delay=HELD)
         self.settle()
 
+    def show(self, reading: str) -> None:
+        """Choose what the last panel shows."""
+        self.page.get_by_role("radio", name=reading, exact=True).click(delay=HELD)
+        self.settle()
+
     def parameters(self) -> dict[str, str]:
         """What stands in the address bar."""
         return {name: value[0] for name, value in parse_qs(urlsplit(self.page.url).query).items()}

@@ -148,7 +148,7 @@ def test_a_press_beside_a_menu_closes_it_and_is_heard(explorer: Explorer) -> Non
     explorer.settle()
     page.get_by_role("button", name="Pick from lists").click(delay=HELD)
     explorer.settle()
-    explorer.switch("Times dt")
+    explorer.show("Attention·dt")
     expect(menu(page)).to_have_count(0)
     page.get_by_role("button", name="Open a text").click(delay=HELD)
     expect(menu(page)).to_be_visible()
@@ -177,7 +177,7 @@ def test_what_has_the_focus_shows_it(sight: Explorer) -> None:
         (page.get_by_role("link", name="Generate"), "link"),
         (page.get_by_role("button", name="Copy link"), "button"),
         (page.get_by_role("radio", name="Where is Mia?"), "radio"),
-        (page.get_by_label(re.compile("^Times dt")).locator("xpath=ancestor::label"), "toggle"),
+        (page.get_by_label(re.compile("^Lock scale")).locator("xpath=ancestor::label"), "toggle"),
     )
     page.keyboard.press("Tab")  # so that the focus is one of the keyboard
     for control, kind in shown:

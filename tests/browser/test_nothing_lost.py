@@ -62,7 +62,7 @@ def reload(explorer: Explorer) -> None:
 def test_a_long_prompt_comes_back_after_a_reload(explorer: Explorer) -> None:
     explorer.type_prompt(LONG)
     explorer.click_head(1, 3)
-    explorer.switch("Times dt")
+    explorer.show("Attention·dt")
     words, address = explorer.described("panels"), explorer.page.url
     assert len(address) < 200
     reload(explorer)
@@ -367,7 +367,7 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
         explorer.type_prompt(prompts[scheme])
         explorer.click_head(1, 3)
         if scheme == "light":
-            explorer.switch("Times dt")
+            explorer.show("Attention·dt")
         else:
             explorer.click_cell(0.1, 0.5)
         before[scheme] = explorer.described("panels"), explorer.page.url

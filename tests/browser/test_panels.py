@@ -267,8 +267,8 @@ DRAW = """([spec, signals]) => vegaEmbed('#chart', spec, {actions: false}).then(
 def test_panels_are_readable_and_nothing_lies_on_their_cells(
     sheet: Page, terms: SSDTerms, window: Window | None, larger: bool
 ) -> None:
-    cells = head_cells(terms, 2, ["·token"] * terms.length, window)
-    figure = panels_chart(cells, pointed=(29, 3), with_dt=True, with_bars=True, larger=larger)
+    cells = head_cells(terms, 2, ["·token"] * terms.length, window, reading="attention_dt")
+    figure = panels_chart(cells, pointed=(29, 3), with_bars=True, larger=larger)
     spec = exports.specification(figure, "container", False)
     stacked = set()
     for width in (width - 80 for width in WIDTHS):

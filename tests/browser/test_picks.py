@@ -55,13 +55,21 @@ def test_the_scale_lock_is_kept_across_heads(explorer: Explorer) -> None:
     assert explorer.parameters()["view"] == "locked"
 
 
-def test_dt_changes_the_third_panel_and_the_words(explorer: Explorer) -> None:
+def test_what_the_third_panel_shows_changes_it_and_the_words(explorer: Explorer) -> None:
     before, words = explorer.pixels(), explorer.described("panels")
-    explorer.switch("Times dt")
+    explorer.show("Attention·dt")
     after = explorer.pixels()
-    assert explorer.parameters()["view"] == "dt"
+    assert explorer.parameters()["reading"] == "attention_dt"
     assert (before.third(2)[:200] != after.third(2)[:200]).any()
     assert explorer.described("panels") != words
+    explorer.show("Contribution norm")
+    assert explorer.parameters()["reading"] == "contribution"
+    assert (after.third(2)[:200] != explorer.pixels().third(2)[:200]).any()
+    assert "its skip D·x (contribution norm " in explorer.described("panels")
+    explorer.show("Direct effect")
+    assert "(direct effect " in explorer.described("panels")
+    explorer.page.get_by_role("link", name="Choose others").click()
+    expect(explorer.page.get_by_label("Compared with")).to_be_visible()
 
 
 def test_the_projector_has_larger_type(explorer: Explorer) -> None:
@@ -77,7 +85,7 @@ def test_a_link_gives_the_same_picture(explorer: Explorer) -> None:
     explorer.type_prompt("Ben has a red kite. Eva has a blue drum. Ben has a")
     explorer.click_head(1, 3)
     explorer.click_cell(0.1, 0.5)
-    explorer.switch("Times dt")
+    explorer.show("Attention·dt")
     link, picture, words = explorer.copied_link(), explorer.pixels().image, explorer.described("panels")
     assert link.replace("?", "/?") == explorer.page.url
     explorer.page.goto("about:blank")

@@ -84,14 +84,13 @@ def test_a_head_that_reads_alike_is_a_click_away(explorer: Explorer) -> None:
 
 
 @pytest.mark.parametrize("explorer", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
-def test_each_switch_has_a_line_and_times_dt_is_the_last(explorer: Explorer) -> None:
+def test_each_switch_has_a_line(explorer: Explorer) -> None:
     tops = []
     for label in (
         "Gallery: small pictures of all heads",
         "Projector: larger type",
         "Log colours: weak values show",
         "Lock scale: one scale for all heads",
-        "Times dt: M·dt, what the scan adds",
     ):
         expect(explorer.page.get_by_label(label, exact=True)).to_have_role("switch")
         said = explorer.page.get_by_text(label, exact=True)

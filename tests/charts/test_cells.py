@@ -139,12 +139,12 @@ def test_the_row_of_a_tile_names_the_positions_of_its_keys() -> None:
     assert row["key text"].tolist()[0] == "aa"
 
 
-@pytest.mark.parametrize("with_dt", [False, True])
-def test_the_strongest_tile_is_that_of_the_largest_rms(with_dt: bool) -> None:
+@pytest.mark.parametrize("reading", ["attention", "attention_dt"])
+def test_the_strongest_tile_is_that_of_the_largest_rms(reading: str) -> None:
     terms = random_terms(300)
     window = Window(range(100, 300), range(0, 200))
-    tile = strongest_tile(terms, 1, window, with_dt=with_dt)
-    M = effective_attention(terms, heads=[1], include_dt_scaling=with_dt)[0, 0].double()
+    tile = strongest_tile(terms, 1, window, reading=reading)
+    M = effective_attention(terms, heads=[1], include_dt_scaling=reading == "attention_dt")[0, 0].double()
 
     def strength(rows: range, columns: range) -> float:
         return float(M[rows.start : rows.stop, columns.start : columns.stop].square().mean().sqrt())
@@ -153,18 +153,17 @@ def test_the_strongest_tile_is_that_of_the_largest_rms(with_dt: bool) -> None:
     assert strength(tile.queries, tile.keys) == pytest.approx(max(others), rel=1e-5)
 
 
-@pytest.mark.parametrize("with_dt", [False, True])
-def test_locked_limits_are_the_largest_of_all_heads_and_layers(terms: SSDTerms, with_dt: bool) -> None:
+@pytest.mark.parametrize("reading", ["attention", "attention_dt"])
+def test_locked_limits_are_the_largest_of_all_heads_and_layers(terms: SSDTerms, reading: str) -> None:
     layers = {Place(0): terms, Place(5): random_terms(4)}
     tables = [
         head_cells(each, head, TOKENS[: each.length]).cells
         for each in layers.values()
         for head in range(each.heads)
     ]
-    value = "attention_dt" if with_dt else "attention"
-    limits = locked_limits(layers, with_dt=with_dt)
+    limits = locked_limits(layers, reading=reading)
     assert limits["content"] == max(table["content"].abs().max() for table in tables)
-    assert limits["attention"] == pytest.approx(max(table[value].abs().max() for table in tables))
+    assert limits["attention"] == pytest.approx(max(table[reading].abs().max() for table in tables))
 
 
 @pytest.mark.parametrize("statistic", ["mean", "rms"])

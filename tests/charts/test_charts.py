@@ -41,9 +41,9 @@ from tests.charts.conftest import random_terms
 DISTANCE = MEASURES["mean_distance"]
 
 
-def cells_of(length: int, head: int = 0, window: Window | None = None) -> HeadCells:
+def cells_of(length: int, head: int = 0, window: Window | None = None, reading: str = "") -> HeadCells:
     tokens = [f"·token{k}" for k in range(length)]
-    return head_cells(random_terms(length), head, tokens, window)
+    return head_cells(random_terms(length), head, tokens, window, reading=reading)
 
 
 def panels(length: int, window: Window | None = None) -> tuple[HeadCells, Figure]:
@@ -240,8 +240,8 @@ def test_a_press_holds_the_query_and_a_brush_its_window() -> None:
 @pytest.mark.parametrize("length", [1, 12, 128])
 @pytest.mark.parametrize("larger", [False, True])
 def test_panels_with_dt_show_the_reconstruction_form(length: int, larger: bool) -> None:
-    cells = cells_of(length)
-    figure = panels_chart(cells, with_dt=True, larger=larger)
+    cells = cells_of(length, reading="attention_dt")
+    figure = panels_chart(cells, larger=larger)
     text = json.dumps(figure.chart, ensure_ascii=False)
     assert all(words in text for words in ("attention  M·dt", "· dt", "dt of key j"))
     matrix = np.zeros((length, length), dtype=np.float32)
@@ -250,18 +250,17 @@ def test_panels_with_dt_show_the_reconstruction_form(length: int, larger: bool) 
     np.testing.assert_array_equal(drawn(figure, 2, "light"), expected)
 
 
-@pytest.mark.parametrize("with_dt", [False, True])
-def test_locked_limits_give_one_value_one_colour_in_every_head(with_dt: bool) -> None:
+@pytest.mark.parametrize("reading", ["attention", "attention_dt"])
+def test_locked_limits_give_one_value_one_colour_in_every_head(reading: str) -> None:
     terms = random_terms(16)
     tokens = [f"t{k}" for k in range(16)]
-    limits = locked_limits({Place(0): terms, Place(3): random_terms(9)}, with_dt=with_dt)
-    value = "attention_dt" if with_dt else "attention"
+    limits = locked_limits({Place(0): terms, Place(3): random_terms(9)}, reading=reading)
     for head in range(terms.heads):
-        cells = head_cells(terms, head, tokens)
-        figure = panels_chart(cells, limits=limits, with_dt=with_dt)
+        cells = head_cells(terms, head, tokens, reading=reading)
+        figure = panels_chart(cells, limits=limits)
         for place, name in ((0, "content"), (2, "attention")):
             matrix = np.zeros((16, 16), dtype=np.float32)
-            matrix[np.tril_indices(16)] = cells.cells[value if name == "attention" else name]
+            matrix[np.tril_indices(16)] = cells.cells[reading if name == "attention" else name]
             expected = diverging(matrix, limits[name], True)
             np.testing.assert_array_equal(drawn(figure, place, "dark"), expected)
 
@@ -331,15 +330,15 @@ def test_the_boxes_of_tiles_are_alike_and_hold_what_fits() -> None:
 
 
 @pytest.mark.parametrize(("length", "query"), [(1, 0), (9, 4), (128, 127), (300, 200)])
-@pytest.mark.parametrize("with_dt", [False, True])
+@pytest.mark.parametrize("reading", ["attention", "attention_dt"])
 @pytest.mark.parametrize("limit", [None, 7.5])
-def test_the_bars_are_those_of_one_query(length: int, query: int, with_dt: bool, limit: float | None) -> None:
+def test_the_bars_are_those_of_one_query(length: int, query: int, reading: str, limit: float | None) -> None:
     """A bar is an entry of the list that the panels read too: the row's, from `before` to its `reach`."""
-    cells = cells_of(length)
+    cells = cells_of(length, reading=reading)
     limits = None if limit is None else {"content": limit, "attention": limit}
-    figure = panels_chart(cells, pointed=(query, 0), limits=limits, with_dt=with_dt, with_bars=True)
+    figure = panels_chart(cells, pointed=(query, 0), limits=limits, with_bars=True)
     row = figure.tables["queries"].iloc[cells.row_of(query)]
-    values = cells.row(query)["attention_dt" if with_dt else "attention"]
+    values = cells.row(query)[reading]
     bars = figure.tables["cells"]["attention"].iloc[row["before"] : row["before"] + row["reach"]]
     np.testing.assert_array_equal(bars, values)
     assert (row["low"], row["high"]) == (min(values.min(), 0), max(values.max(), 0))

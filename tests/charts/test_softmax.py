@@ -118,8 +118,8 @@ def test_the_strongest_tile_is_that_of_the_largest_rms() -> None:
     def strength(rows: range, columns: range) -> float:
         return float(np.sqrt(np.square(P[rows.start : rows.stop, columns.start : columns.stop]).mean()))
 
-    for with_dt in (False, True):  # which has no meaning here
-        tile = strongest_tile(random_softmax(300), 3, window, with_dt=with_dt)
+    for reading in ("", "attention_dt"):  # which has no meaning here
+        tile = strongest_tile(random_softmax(300), 3, window, reading=reading)
         others = [strength(i, j) for i in tiles_of(window.queries) for j in tiles_of(window.keys)]
         assert strength(tile.queries, tile.keys) == pytest.approx(max(others), rel=1e-5)
 
@@ -129,7 +129,7 @@ def test_locked_limits_are_the_largest_of_all_that_is_given() -> None:
     of = [patterns(each) for each in (terms, other)]
     alike = {Place(1, "softmax"): terms, Place(3, "softmax"): other}
     expected = {"content": max(np.abs(E).max() for E, _ in of), "attention": 1.0}
-    assert locked_limits(alike, with_dt=True) == pytest.approx(expected, rel=1e-5)
+    assert locked_limits(alike, reading="attention_dt") == pytest.approx(expected, rel=1e-5)
     both = locked_limits({**alike, Place(3): mixer})
     assert both["attention"] == pytest.approx(max(1.0, float(effective_attention(mixer).abs().max())))
 

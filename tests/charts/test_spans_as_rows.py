@@ -27,10 +27,19 @@ def tiled_means(sums: np.ndarray, edges: list[tuple[int, int]], first: int) -> n
 def test_sums_are_those_of_the_matrix(length: int, kind: str, read_by: bool) -> None:
     terms = random_softmax(length) if kind == "softmax" else random_terms(length)
     M = matrix_of(terms, 1, kind == "dt")
+    reading = "attention_dt" if kind == "dt" else ""
     for window in (Window.whole(length), Window(range(length // 2, length), range(length // 2))):
         cells = head_cells(terms, 1, ["a"] * length, window)
         for span in (range(3, 4), range(2, 7), range(length)):
-            found = span_sums(terms, 1, ["a"] * length, span, window, read_by=read_by, with_dt=kind == "dt")
+            found = span_sums(
+                terms,
+                1,
+                ["a"] * length,
+                span,
+                window,
+                read_by=read_by,
+                reading=reading,
+            )
             tiles = cells.queries if read_by else cells.keys
             of_span = M[:, list(span)].sum(axis=1) if read_by else M[list(span)].sum(axis=0)
             edges = list(zip(tiles["start"], tiles["stop"], strict=True))

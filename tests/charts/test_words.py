@@ -41,7 +41,8 @@ def test_the_caption_says_half_life_signs_and_the_most_read_key() -> None:
 
 def test_the_caption_follows_dt() -> None:
     cells = table([0.2, -0.31, 0.04, 0.02, -0.03, 0.0])
-    assert "'have' reads 'is' most (−0.3)" in head_in_words(cells, Head(Place(0), 0), 12.7, 2, with_dt=True)
+    with_dt = replace(cells, reading="attention_dt")
+    assert "'have' reads 'is' most (attention·dt −0.3)" in head_in_words(with_dt, Head(Place(0), 0), 12.7, 2)
     assert "13 tokens" in head_in_words(cells, Head(Place(0), 0), 12.7, 2)
 
 

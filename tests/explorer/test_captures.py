@@ -19,6 +19,7 @@ from explorer.captures import capture, holds, terms_of
 from explorer.jobs import StoppedError
 from explorer.line import line
 from explorer.pictures import small_pictures
+from explorer.readings import Reading
 from explorer.subject import Subject
 
 LONG = "abc " * 200
@@ -132,11 +133,11 @@ def test_what_was_let_go_of_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_colours_are_locked_over_all_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, window = capture(Subject("demo", LONG)), Window(range(100, 164), range(0, 64))
     layers = {place: terms_of(shown, place) for place in shown.places}
-    found = pictures.limits_of(shown, Place(0), window, True, False)
-    assert found == locked_limits(layers, window, with_dt=True)
+    found = pictures.limits_of(shown, Place(0), window, Reading("attention_dt"), False)
+    assert found == locked_limits(layers, window, reading="attention_dt")
     monkeypatch.setattr(pictures, "LOCKED_TOKENS", 10)
-    assert pictures.limits_of(shown, Place(0), window, True, False) == locked_limits(
-        {Place(0): layers[Place(0)]}, window, with_dt=True
+    assert pictures.limits_of(shown, Place(0), window, Reading("attention_dt"), False) == locked_limits(
+        {Place(0): layers[Place(0)]}, window, reading="attention_dt"
     )
 
 

@@ -77,17 +77,15 @@ class Example:
         prompt: str,
         *,
         window: Window | None = None,
-        with_dt: bool = False,
+        reading: str = "",
         statistic: Statistic = "mean",
     ) -> None:
         layer, head = PRESETS[0].layer, PRESETS[0].head
         self.terms: SSDTerms = bridge.run_with_cache(prompt)[1].ssd_terms(layer)
         self.tokens = visible_tokens(bridge.to_str_tokens(prompt))
-        self.cells = head_cells(self.terms, head, self.tokens, window, statistic=statistic)
-        self.matrix = self.cells.matrix(self.cells.cells["attention_dt" if with_dt else "attention"])
-        self.provenance = provenance_of(
-            bridge, Subject("demo", prompt), Head(Place(layer), head), self.cells, with_dt=with_dt
-        )
+        self.cells = head_cells(self.terms, head, self.tokens, window, statistic=statistic, reading=reading)
+        self.matrix = self.cells.matrix(self.cells.values)
+        self.provenance = provenance_of(bridge, Subject("demo", prompt), Head(Place(layer), head), self.cells)
 
     def chart(self) -> Figure:
         return panels_chart(self.cells, pointed=(self.cells.window.queries[-1], self.cells.window.keys[0]))
@@ -107,10 +105,10 @@ def read_csv(file: bytes) -> pd.DataFrame:
     return pd.read_csv(BytesIO(file), comment="#", index_col=0)
 
 
-def run(program: str) -> Any:
+def run(program: str, name: str = "attention") -> Any:
     names: dict[str, Any] = {}
     exec(program, names)
-    return names["attention"]
+    return names[name]
 
 
 def svg_texts(svg: bytes) -> list[str]:
@@ -194,7 +192,7 @@ def test_a_title_that_is_no_unicode_text(example: Example) -> None:
 LONG = " ".join(preset.prompt for preset in PRESETS) * 2
 CASES: dict[str, dict[str, Any]] = {
     "a text": {"prompt": PRESETS[1].prompt},
-    "a window": {"prompt": LONG, "window": Window(range(100, 180), range(20, 50)), "with_dt": True},
+    "a window": {"prompt": LONG, "window": Window(range(100, 180), range(20, 50)), "reading": "attention_dt"},
     "tiles": {"prompt": LONG, "statistic": "rms"},
 }
 
@@ -209,13 +207,14 @@ def test_npz_is_the_engines_matrix(bridge: ModelBridge, case: dict[str, Any]) ->
             heads=[PRESETS[0].head],
             queries=slice(window.queries.start, window.queries.stop),
             keys=slice(window.keys.start, window.keys.stop),
-            include_dt_scaling=example.provenance.with_dt,
+            include_dt_scaling=cells.shown.with_dt,
         )
     else:
         engine = pooled_attention(example.terms, heads=[PRESETS[0].head], statistic="rms")
     with np.load(BytesIO(matrix_npz(example.matrix, example.provenance)), allow_pickle=False) as file:
-        assert file["attention"].dtype == np.float32
-        np.testing.assert_array_equal(file["attention"], engine[0, 0].numpy())
+        matrix = file[str(file["reading"])]
+        assert matrix.dtype == np.float32
+        np.testing.assert_array_equal(matrix, engine[0, 0].numpy())
         for name, tiles in (("queries", cells.queries), ("keys", cells.keys)):
             np.testing.assert_array_equal(file[name], tiles["start"])
         assert file["query_texts"].tolist() == cells.queries["text"].tolist()
@@ -223,8 +222,8 @@ def test_npz_is_the_engines_matrix(bridge: ModelBridge, case: dict[str, Any]) ->
         assert str(file["statistic"]) == ("rms" if window.pooled else "")
         assert str(file["prompt"]) == case["prompt"]
         assert (str(file["model"]), str(file["revision"]), str(file["dtype"])) == ("demo", "", "float32")
-        with_dt = case.get("with_dt", False)
-        assert (int(file["layer"]), int(file["head"]), bool(file["with_dt"])) == (2, 2, with_dt)
+        assert str(file["reading"]) == case.get("reading", "attention")
+        assert (int(file["layer"]), int(file["head"])) == (2, 2)
         assert set(json.loads(str(file["versions"]))) == {
             "mamba2-explorer",
             "torch",
@@ -303,7 +302,8 @@ def test_a_hub_model_is_named_with_its_commit(tmp_path: Path, example: Example) 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_program_makes_the_matrix(bridge: ModelBridge, case: dict[str, Any]) -> None:
     example = Example(bridge, **case)
-    np.testing.assert_array_equal(run(snippet(example.provenance)), example.matrix)
+    name = example.provenance.shown.name
+    np.testing.assert_array_equal(run(snippet(example.provenance), name), example.matrix)
 
 
 def test_the_program_makes_the_matrix_of_a_hostile_prompt(hostile: Example) -> None:
@@ -350,6 +350,13 @@ def test_file_names_are_safe(model: str, expected: str) -> None:
 
 def test_file_names_tell_dt() -> None:
     provenance = Provenance(
-        Subject("demo", "a"), None, "float32", Head(Place(0), 1), Window.whole(1), ["a"], ["a"], with_dt=True
+        Subject("demo", "a"),
+        None,
+        "float32",
+        Head(Place(0), 1),
+        Window.whole(1),
+        ["a"],
+        ["a"],
+        reading="attention_dt",
     )
-    assert file_name(provenance, "npz") == "mamba2-demo-layer0-head1-dt.npz"
+    assert file_name(provenance, "npz") == "mamba2-demo-layer0-head1-attention-dt.npz"

@@ -30,6 +30,7 @@ from explorer.drawing import draw, plain
 from explorer.links import link, query_of, selection_of
 from explorer.models import bridge, encoded
 from explorer.pictures import cells_of, sums_of
+from explorer.readings import Reading
 from explorer.sampling import SETTINGS, query_of_settings, settings_of
 from explorer.selection import SWITCHES, fitted
 from explorer.subject import Subject
@@ -82,7 +83,7 @@ SENT_TEXTS = TEXTS.map(lambda text: text.encode(errors="replace").decode())
 
 NAMES = [
     *("model", "preset", "prompt", "text", "edits", "layer", "kind", "head", "query", "window", "span"),
-    *("measure", "sort", "view", "passage", "embed", *SETTINGS),
+    *("measure", "sort", "reading", "view", "passage", "embed", *SETTINGS),
 ]
 NUMBERS = st.integers(0, 10**12).map(str) | st.integers().map(str) | st.floats().map(str)
 RANGES = st.tuples(NUMBERS, NUMBERS).map("-".join)
@@ -187,7 +188,7 @@ def test_a_prompt_is_data_of_the_charts(drawn: dict[bool, str], prompt: str, spa
     cells = cells_of(run, head, Window.whole(run.length), "mean")
     sums = None
     if spanned:
-        sums = sums_of(run.subject, head, range(run.length), cells.window, False, False, run.tokens)
+        sums = sums_of(run.subject, head, range(run.length), cells.window, False, Reading(), run.tokens)
         assert len(span_in_words(sums, cells).splitlines()) == 1
     pointed = None if spanned else (run.length - 1, 0)
     figure = panels_chart(cells, pointed=pointed, with_bars=True, span=sums)

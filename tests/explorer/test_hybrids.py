@@ -87,7 +87,7 @@ def test_a_softmax_head_is_drawn_from_its_queries_and_keys(case: FamilyCase, hyb
         table(page, 1, "cells")["attention"], pattern[rows, columns], rtol=1e-4, atol=1e-6
     )
     assert [metric.label for metric in page.metric] == ["Mean distance"]
-    assert page.toggle(key="dt").disabled
+    assert page.get_by_key("reading").disabled
     words = page.markdown
     assert any(f"In layer {layer}, softmax head 2, " in each.value.replace("\\", "") for each in words)
     page.session_state.session.selection = page.session_state.session.selection.with_view(table=True)
@@ -108,7 +108,7 @@ def test_from_one_kind_to_the_other_and_back(case: FamilyCase, hybrid: str) -> N
 
 def test_all_views_of_a_long_text(case: FamilyCase, hybrid: str) -> None:
     layer, prompt = case.attentions[0], " ".join([PROMPT] * 12)
-    view = {"gallery": True, "locked": True, "rms": True, "dt": True, "large": True}
+    view = {"gallery": True, "locked": True, "rms": True, "reading": "attention_dt", "large": True}
     selection = selected(hybrid, prompt, layer, 0, kind="softmax").with_view(**view)
     page = opened(selection)
     capture = captures.capture(Subject(hybrid, prompt))

@@ -333,7 +333,7 @@ def test_a_link_opens_what_it_names() -> None:
     assert page.subheader[0].value == "Layer 1, head 3"
     open_lists(page)
     assert page.selectbox(key="query").value == 1
-    assert page.toggle(key="dt").value
+    assert page.get_by_key("reading").value == "attention_dt"
     assert page.toggle(key="locked").value
     assert not page.toggle(key="log").value
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from components.charts import Window
 from components.demo.presets import PRESETS
-from components.ssd import MEASURES, Head, Place
+from components.ssd import KINDS, MEASURES, Head, Place
 from explorer.links import (
     LONGEST_LINK,
     frame_code,
@@ -24,6 +24,7 @@ from tests.selections import selected
 VIEWS = st.builds(
     View,
     measure=st.sampled_from([measure.name for measure in MEASURES.values()]),
+    reading=st.sampled_from(["", *(each.name for kind in KINDS.values() for each in kind.readings)]),
     **dict.fromkeys(SWITCHES, st.booleans()),
 )
 SELECTIONS = st.builds(
@@ -45,12 +46,13 @@ def test_opens_with_the_first_preset() -> None:
 
 
 def test_each_change_keeps_the_rest() -> None:
-    start = selected("demo", "text", 1, 2, 3, View(dt=True))
-    assert start.with_head(Head(Place(0), 7)) == selected("demo", "text", 0, 7, 3, View(dt=True))
-    assert start.with_model("other") == selected("other", "text", 1, 2, 3, View(dt=True))
-    assert start.with_prompt("new") == selected("demo", "new", 1, 2, None, View(dt=True))
-    assert start.with_query(9) == selected("demo", "text", 1, 2, 9, View(dt=True))
-    assert start.with_view(log=True).view == View(dt=True, log=True)
+    view = View(reading="attention_dt")
+    start = selected("demo", "text", 1, 2, 3, view)
+    assert start.with_head(Head(Place(0), 7)) == selected("demo", "text", 0, 7, 3, view)
+    assert start.with_model("other") == selected("other", "text", 1, 2, 3, view)
+    assert start.with_prompt("new") == selected("demo", "new", 1, 2, None, view)
+    assert start.with_query(9) == selected("demo", "text", 1, 2, 9, view)
+    assert start.with_view(log=True).view == View(reading="attention_dt", log=True)
 
 
 @given(SELECTIONS)
@@ -105,7 +107,8 @@ def test_a_long_prompt_is_left_out_of_the_link() -> None:
         ({"layer": "-1", "head": "1.5", "query": "٣"}, ["layer", "head", "query"]),
         ({"layer": "9" * 40}, ["layer"]),
         ({"preset": "no-such"}, ["preset"]),
-        ({"measure": "beauty", "view": "dt,upside-down"}, ["measure", "view"]),
+        ({"measure": "beauty", "view": "rms,upside-down"}, ["measure", "view"]),
+        ({"reading": "palms"}, ["reading"]),
     ],
 )
 def test_what_cannot_be_read_is_named_and_becomes_the_default(
@@ -116,6 +119,16 @@ def test_what_cannot_be_read_is_named_and_becomes_the_default(
     start = first_selection("demo")
     assert (selection.subject, selection.head, selection.query) == (start.subject, start.head, start.query)
     assert selection.view.measure == View.measure
+
+
+def test_a_link_with_a_former_switch_opens_the_reading() -> None:
+    selection, unread = selection_of({"view": "dt,rms"}, "demo")
+    assert (selection.view, unread) == (View(reading="attention_dt", rms=True), [])
+    assert query_of(selection)["view"] == "rms"
+    assert query_of(selection)["reading"] == "attention_dt"
+    assert selection_of({"view": "dt", "reading": "attention_dt"}, "demo")[0].view == View(
+        reading="attention_dt"
+    )
 
 
 def test_a_preset_goes_by_name_and_a_prompt_by_its_text() -> None:

@@ -248,7 +248,7 @@ def test_a_long_text_is_shown_as_tiles() -> None:
 
 
 def test_the_view_is_that_of_the_selection() -> None:
-    selection = first_selection("demo").with_prompt("Mia has").with_view(dt=True, symlog=True)
+    selection = first_selection("demo").with_prompt("Mia has").with_view(reading="attention_dt", symlog=True)
     selection = selection.with_head(Head(Place(1), 3))
     unpacked = Unpacked(taken(selection, layers=[1]).page)
     capture = captures.capture(selection.subject)

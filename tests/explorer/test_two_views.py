@@ -42,13 +42,13 @@ def test_each_is_picked_for_itself(page: AppTest, one: str, other: str) -> None:
     page.selectbox(key=f"{one}:query").set_value(4).run()
     page.number_input(key=f"{one}:first_of_span").set_value(1.0).run()
     page.number_input(key=f"{one}:last_key").set_value(5.0).run()
-    page.toggle(key=f"{one}:dt").set_value(True).run()
+    page.get_by_key(f"{one}:reading").set_value("attention_dt").run()
     page.toggle(key=f"{one}:gallery").set_value(True).run()
     page.get_by_key(f"{one}:measure").set_value("half_life").run()
     assert not page.exception
     shown = page.session_state.picked[one]
     assert shown.head == Head(Place(0), 3)
-    assert shown.view.dt
+    assert shown.view.reading == "attention_dt"
     assert shown.view.gallery
     assert shown.view.measure == "half_life"
     assert shown.windows[-1].keys == range(6)

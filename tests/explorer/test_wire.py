@@ -138,7 +138,7 @@ def test_what_a_component_tells_is_a_list_of_events(text: str) -> None:
 def test_what_is_well_formed_passes_beside_what_is_not() -> None:
     good = WidgetState(id=identifier("time"))
     good.double_array_value.data.append(3)
-    bad = WidgetState(id=identifier("dt"), string_value="on")
+    bad = WidgetState(id=identifier("rms"), string_value="on")
     assert received(checked(message(bad, good, bad))) == [good]
     assert checked(message(good)) == message(good)
 
@@ -286,7 +286,7 @@ def test_half_an_emoji_in_a_box_is_replaced() -> None:
     """Or the browser, which sends all values each time, could send nothing any more."""
     whole = message(
         WidgetState(id=identifier("prompt"), string_value="one \N{REPLACEMENT CHARACTER} two"),
-        WidgetState(id=identifier("dt"), bool_value=True),
+        WidgetState(id=identifier("rms"), bool_value=True),
     )
     half = whole.replace("\N{REPLACEMENT CHARACTER}".encode(), "\ud83e".encode(errors="surrogatepass"))
     assert half != whole
@@ -424,6 +424,7 @@ SHOWN = {
         "query",
         "measure",
         "sort",
+        "reading",
         "first_query",
     },
     "generate": {"time", "motion:panels", "motion:layer", "motion:head", "draws", "pace", "new_tokens"},

@@ -88,7 +88,7 @@ def bars(look: Look) -> list[alt.Chart]:
                 alt.Tooltip("reader_text:N", title="query token"),
                 alt.Tooltip("read:N", title="key j"),
                 alt.Tooltip("read_text:N", title="key token"),
-                alt.Tooltip("value:Q", title=look.attention_title, format=".3~g"),
+                alt.Tooltip("value:Q", title=look.shown_title, format=".3~g"),
             ],
         )
     )

@@ -50,7 +50,6 @@ def panels_chart(
     *,
     pointed: tuple[int, int] | None = None,
     limits: Mapping[str, float] | None = None,
-    with_dt: bool = False,
     with_bars: bool = False,
     span: SpanSums | None = None,
     logarithmic: bool = False,
@@ -62,17 +61,18 @@ def panels_chart(
     `pointed` is the pair of positions (i, j) of the kept cell, shown while the pointer is on no cell or bar.
     Content and attention have diverging scales that are full at ± `limits` ("content" and "attention"), by
     default at their own largest; unsigned factors start at zero, decay ends at 1. `logarithmic` colours show
-    weak values too. `with_dt` shows M·dt as attention, and dt below the decay. `with_bars` adds bars of the
-    shown row; with `span`, of its sums while the pointer is on no cell. `larger` type is for a projector.
+    weak values too. The last panel, and what follows it, are of the `reading` of the cells; dt stands below
+    the decay where that has it. `with_bars` adds bars of the shown row; with `span`, of its sums while the
+    pointer is on no cell. `larger` type is for a projector.
 
     A click in a row of a panel or on a token fires the selection `PICK_QUERY`, a brush in a panel
     `OPEN_WINDOW`, and `with_bars` one over the text `OPEN_SPAN`. Where nobody answers them, leave out the
     brushes: a drag then draws nothing.
     """
-    look = Look(cells.kind, with_dt, cells.unsigned, with_bars, logarithmic, larger, with_brushes)
+    look = Look(cells.kind, cells.shown, cells.unsigned, with_bars, logarithmic, larger, with_brushes)
     factors = cells.kind.factors
     values = {factor.name: cells.cells[factor.name].to_numpy() for factor in factors}
-    values["attention"] = attention = cells.cells[look.attention.name].to_numpy()
+    values["attention"] = attention = cells.values.to_numpy()
     full = {name: float(np.abs(entries).max()) or 1.0 for name, entries in values.items()} | dict(
         limits or {}
     )
@@ -97,7 +97,7 @@ def panels_chart(
             statistic="RMS" if cells.statistic == "rms" else "mean",
             longest=max(map(text_columns, columns["label"])),
             **{f"{factor.name}_limit": full[factor.name] for factor in factors if factor.limit is None},
-            dt_limit=float(np.max(columns["dt"]) if with_dt else 0) or 1.0,
+            dt_limit=float(np.max(columns["dt"]) if look.shown.with_dt else 0) or 1.0,
             kept_row=row,
             kept_key=key,
             locked=limits is not None,
@@ -200,12 +200,12 @@ def _chart(look: Look) -> dict[str, Any]:
         *edges(look),
         first_panel.add_params(*selections()),
         *other_panels,
-        *(dt_bars(look) if look.with_dt else []),
+        *(dt_bars(look) if look.shown.with_dt else []),
         *marks_of_span(look),
         *marks_of_shown(look),
         *words(look),
         *strip(
-            look.attention_title,
+            look.shown_title,
             look.colours(look.kind.attention),
             look.strength,
             scale,

@@ -57,7 +57,7 @@ def label_size(what: str, look: Look) -> str:
 
 def dt_room(look: Look) -> float:
     """Pixels below a panel that the bars of dt take."""
-    return (DT_HEIGHT + 8) * look.scale if look.with_dt else 0.0
+    return (DT_HEIGHT + 8) * look.scale if look.shown.with_dt else 0.0
 
 
 def layout(look: Look) -> dict[str, str]:

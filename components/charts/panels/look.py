@@ -16,10 +16,10 @@ class Look:
     """One specification serves all heads and texts of a look."""
 
     kind: Kind
-    with_dt: bool
-    """Whether attention is M·dt, and dt stands below the decay."""
+    shown: Factor
+    """What the last panel shows: attention, or one of the kind's readings."""
     unsigned: bool
-    """Whether attention has no sign, whatever its kind."""
+    """Whether it has no sign, whatever its nature."""
     with_bars: bool
     """Whether bars of a row stand below the text."""
     logarithmic: bool
@@ -44,14 +44,15 @@ class Look:
         return [{"panel": panel} for panel in range(len(self.panels))]
 
     @property
-    def attention(self) -> Factor:
-        """The factor in the last panel."""
-        return self.kind.attention_with(dt=self.with_dt)
+    def shown_title(self) -> str:
+        """The name of what is shown beside a number."""
+        return self.shown.label or self.shown.name
 
     @property
-    def attention_title(self) -> str:
-        """The name of `attention` beside a number."""
-        return self.attention.label or self.attention.name
+    def operators(self) -> tuple[str, ...]:
+        """Signs between the panels."""
+        own = self.shown.operator
+        return (*self.kind.operators[:-1], own) if own else self.kind.operators
 
     def is_unsigned(self, factor: Factor) -> bool:
         """Whether the colours of a factor start at zero."""

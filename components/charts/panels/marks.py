@@ -92,5 +92,5 @@ def _figures(look: Look) -> list[alt.Tooltip]:
     *factors, _ = look.kind.factors
     names = {factor.name: factor.label or factor.name for factor in factors}
     names |= {"dt": "dt of key"} if look.kind.step_size else {}
-    names |= {"attention": look.attention_title}
+    names |= {"attention": look.shown_title}
     return [alt.Tooltip(f"{name}:Q", title=title, format=".3~g") for name, title in names.items()]

@@ -16,7 +16,7 @@ from components.charts.panels.look import Look
 def words(look: Look) -> list[alt.Chart]:
     """Titles, operators and the figures of the shown cell, in the empty upper triangles or above."""
     *factors, _ = look.kind.factors
-    names, operators = [factor.title for factor in (*factors, look.attention)], look.kind.operators
+    names, operators = [factor.title for factor in (*factors, look.shown)], look.operators
     titles = [
         {
             "panel": panel,
@@ -50,7 +50,7 @@ def words(look: Look) -> list[alt.Chart]:
             fontWeight="bold",
         ),
         _between(look, gaps, 60.0, 34.0),
-        *([_between(look, [{"panel": 1, "text": "· dt"}], 34.0, 20.0)] if look.with_dt else []),
+        *([_between(look, [{"panel": 1, "text": "· dt"}], 34.0, 20.0)] if look.shown.with_dt else []),
         *(_about(look) if look.kind.about else []),
         _beside(
             look,
