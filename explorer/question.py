@@ -21,13 +21,16 @@ def name_of(model: str, token: int) -> str:
     return visible_tokens(bridge(model).to_str_tokens([token]))[0]
 
 
-def ask(clean: Subject, tokens: Sequence[str], before: Prediction) -> Question:
-    """Show the lists of positions and tokens. `before` is the prediction of the unedited run, `clean`."""
+def ask(clean: Subject, tokens: Sequence[str], before: Prediction, *, rival: int | None = None) -> Question:
+    """Show the lists of positions and tokens. `before` is the prediction of the unedited run, `clean`.
+
+    At first the answer is the most probable token, compared with `rival` or else with the second.
+    """
     shown = session().selection
     position = len(tokens) - 1 if shown.query is None else shown.query
     likely, vocabulary = before.likely(position), before.log_p.shape[1]
     target = shown.target if shown.target is not None and shown.target < vocabulary else likely[0]
-    others = [token for token in likely if token != target]
+    others = [token for token in (rival, *likely) if token not in (None, target)]
     foil = shown.foil if shown.foil is not None and shown.foil < vocabulary else others[0]
 
     def option(token: str) -> str:

@@ -82,6 +82,7 @@ SENT_TEXTS = TEXTS.map(lambda text: text.encode(errors="replace").decode())
 
 NAMES = [
     *("model", "preset", "prompt", "text", "edits", "layer", "kind", "head", "query", "window", "span"),
+    *("target", "foil", "other"),
     *("measure", "sort", "view", "passage", "embed", *SETTINGS),
 ]
 NUMBERS = st.integers(0, 10**12).map(str) | st.integers().map(str) | st.floats().map(str)
