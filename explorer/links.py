@@ -80,14 +80,22 @@ def frame_code(address: str, selection: Selection) -> str:
 
 
 def short_query_of(address: str, selection: Selection) -> tuple[dict[str, str], bool]:
-    """The URL's parameters for a selection, with the key of a prompt that would make the link too long."""
+    """The URL's parameters for a selection, with the key of a prompt that would make the link too long.
+
+    Another prompt to compare with is left out of a link that it would make too long.
+    """
     parameters = query_of(selection)
     prompt = parameters.get("prompt", "")
-    # The first test avoids encoding a whole book.
-    fits = len(prompt) <= LONGEST_LINK and len(f"{address}?{urlencode(parameters)}") <= LONGEST_LINK
-    if fits or not prompt:
+
+    def fits() -> bool:
+        # The first test avoids encoding a whole book.
+        texts = len(prompt) + len(parameters.get("other", ""))
+        return texts <= LONGEST_LINK and len(f"{address}?{urlencode(parameters)}") <= LONGEST_LINK
+
+    if not fits():
+        parameters.pop("other", None)
+    if fits() or not prompt:
         return parameters, False
-    parameters.pop("other", "")
     named = {"text" if name == "prompt" else name: value for name, value in parameters.items()}
     return named | {"text": text_key(prompt)}, True
 

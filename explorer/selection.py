@@ -49,8 +49,9 @@ class Selection:
     """What was run, the head, the query position whose row is shown (None: the last), the view.
 
     `windows` are opened one within the other; the page shows the last, or the whole text if there is none.
-    `span` are positions read as one row. `other` is a prompt to compare with (None: the preset's). `target` and `foil` are the ids of the token whose prediction is
-    looked at and of the one that it is compared with (None: the two most probable).
+    `span` are positions read as one row. `target` and `foil` are the ids of the token whose prediction is
+    looked at and of the one that it is compared with (None: the most probable). `other` is a prompt to compare
+    with (None: the preset's).
     """
 
     subject: Subject
