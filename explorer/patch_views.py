@@ -151,13 +151,11 @@ def _both(found: Patches, name: str) -> list[tuple[st.delta_generator.DeltaGener
 def _tell_estimate(found: Patches) -> None:
     """Say what the estimate is, and how it correlates with the exact figures."""
     words = (
-        f"Left: exact, a run for each cell. Right: an estimate by gradients, their mean over {POINTS} points on "
-        "the way from the other prompt's embeddings to those of the first."
+        "The first map is exact, with a run for each cell. The second is an estimate by gradients: their "
+        f"mean over {POINTS} points on the way from the embeddings of the other prompt to those of the first."
     )
     if np.isfinite(found.correlation):
-        words += (
-            f" Where the runs differ, its correlation (Pearson's) with the exact is {found.correlation:.2f}."
-        )
+        words += f" Pearson's correlation of both, where the runs differ, is {found.correlation:.2f}."
     st.caption(words)
 
 

@@ -50,8 +50,8 @@ class Selection:
 
     `windows` are opened one within the other; the page shows the last, or the whole text if there is none.
     `span` are positions read as one row. `target` and `foil` are the ids of the token whose prediction is
-    looked at and of the one that it is compared with (None: the most probable). `other` is a prompt to compare
-    with (None: the preset's).
+    looked at and of the one that it is compared with (None: the most probable). `other` is a prompt to
+    compare with (None: the preset's).
     """
 
     subject: Subject

@@ -100,7 +100,7 @@ def effect_colour(label: str, scale: float) -> alt.Color:
     )
 
 
-def map_height(rows: int, scale: float) -> float:
+def map_height(rows: int, scale: float) -> int | float:
     """Pixels of a map with a row for each layer."""
     return min(max(rows * _CELL_HEIGHT * scale, _MIN_HEIGHT), _MAX_HEIGHT)
 

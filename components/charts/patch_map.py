@@ -49,7 +49,7 @@ def patch_map_chart(
 @cache
 def _map(label: str, layers: int, has_names: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
-    named = {"labelAngle": -90, "labelFont": "monospace", "labelLimit": 90 * scale, "labelOverlap": False}
+    named = {"labelAngle": -90, "labelFont": "monospace", "labelLimit": 90 * scale}
     across = readable_axis(
         "" if has_names else "position",
         scale,
