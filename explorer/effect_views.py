@@ -65,7 +65,7 @@ MAP = "What the answer loses when each head is muted alone."
 BARS = "What the answer loses when each token is cut alone."
 SCATTER = "How the picked head reads each token, against what the answer loses when it is cut there."
 DIVERGENCE = "How far the edited predictions are from the unedited ones, after each token."
-COMPARED = "Attention of the picked head before and after the edits, and the difference."
+COMPARED = "Attention of the picked head in two runs, and the difference."
 """The initial `alt` of each chart; `live_alt` replaces it."""
 
 
@@ -327,20 +327,29 @@ def before_and_after(
         )
         st.caption("KL(before ‖ after) after each token: where in the text the edits change the prediction.")
     words = f"{DIVERGENCE} After {position}, the position asked about: {divergence[position]:.3g} nats."
-    return {"divergence": words, "two_runs": _compared(viewer, question, edited, tokens, stop)}
-
-
-def _compared(
-    viewer: Viewer, question: Question, edited: Subject, tokens: Sequence[str], stop: Callback
-) -> str:
-    """Draw the picked head's attention before, after, and the difference, on one scale."""
-    head, view = viewer.shown.head, viewer.shown.view
     runs = question.subject, edited
+    title = "attention before, after, and the difference"
+    return {"divergence": words, "two_runs": compared(viewer, runs, position, tokens, title, stop)}
+
+
+def compared(
+    viewer: Viewer,
+    runs: tuple[Subject, Subject],
+    position: int,
+    tokens: Sequence[str],
+    title: str,
+    stop: Callback,
+) -> str:
+    """Draw the picked head's attention in two runs, and the difference, on one scale.
+
+    `tokens` label both. Returns what the chart shows in words.
+    """
+    head, view = viewer.shown.head, viewer.shown.view
     try:
-        for run in runs:
+        for number, run in enumerate(runs):
             work = partial(captures.capture, run)
             words = "Running the prompt through the model"
-            wait_for(("prompt", run), work, words, stop, button=f"stop_run_{len(run.edits)}")
+            wait_for(("prompt", run), work, words, stop, button=f"stop_run_{number}")
         terms = ComparedTerms(*(captures.layer_of(run, head.place).terms for run in runs))
     except ValueError as error:
         st.text(str(error))
@@ -348,12 +357,12 @@ def _compared(
     cells = head_cells(terms, head.index, tokens)
     limit = max(float(cells.cells[name].abs().max()) for name in ("before", "after")) or 1.0
     most = float(cells.cells["attention"].abs().max())
-    st.markdown(f"**{str(head).capitalize()}: attention before, after, and the difference**, on one scale.")
-    query = int(cells.queries["start"].iloc[cells.row_of(question.position)])
+    st.markdown(f"**{str(head).capitalize()}: {title}**, on one scale.")
+    query = int(cells.queries["start"].iloc[cells.row_of(position)])
     draw(
         panels_chart(
             cells,
-            pointed=(query, cells.most_read(question.position)),
+            pointed=(query, cells.most_read(position)),
             limits={"before": limit, "after": limit, "attention": limit},
             logarithmic=view.symlog,
             larger=view.large,

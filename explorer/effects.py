@@ -64,13 +64,15 @@ class Prediction:
         """The most probable tokens after a position, most probable first."""
         return [int(each) for each in np.argsort(-self.log_p[position], kind="stable")[:LIKELY]]
 
-    def answer(self, position: int, target: int | None, foil: int | None) -> tuple[int, int]:
+    def answer(
+        self, position: int, target: int | None, foil: int | None, *, rival: int | None = None
+    ) -> tuple[int, int]:
         """The answer and the token that it is compared with: those given, if they exist, else the most
-        probable.
+        probable; `rival` is compared with before the second of these.
         """
         likely, vocabulary = self.likely(position), self.log_p.shape[1]
         answer = target if target is not None and target < vocabulary else likely[0]
-        others = [token for token in likely if token != answer]
+        others = [token for token in (rival, *likely) if token not in (None, answer)]
         return answer, foil if foil is not None and foil < vocabulary else others[0]
 
     def rank(self, position: int, token: int) -> int:

@@ -22,7 +22,7 @@ LONGEST_LINK = 2_000
 FRAME_HEIGHT = 900
 """Pixels: room for the panels of an article 1,200 wide; in a narrower frame they scroll."""
 
-OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span", "target", "foil")
+OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span", "target", "foil", "other")
 """Parameters that make sense only for one text."""
 
 
@@ -49,13 +49,18 @@ def query_of(selection: Selection) -> dict[str, str]:
         "span": "" if selection.span is None else f"{selection.span[0]}-{selection.span[-1]}",
         "target": "" if selection.target is None else str(selection.target),
         "foil": "" if selection.foil is None else str(selection.foil),
+        "other": selection.other,
         "measure": "" if selection.view.measure == View.measure else selection.view.measure,
         "sort": selection.view.sort,
         "reading": selection.view.reading,
         "view": ",".join(switched_on),
     }
     # An empty prompt is a pick too; every other empty value means the default.
-    return {name: value for name, value in parameters.items() if value or name == "prompt"}
+    return {
+        name: value
+        for name, value in parameters.items()
+        if value or (name in ("prompt", "other") and value is not None)
+    }
 
 
 def link(address: str, selection: Selection) -> tuple[str, bool]:
@@ -78,12 +83,21 @@ def frame_code(address: str, selection: Selection) -> str:
 
 
 def short_query_of(address: str, selection: Selection) -> tuple[dict[str, str], bool]:
-    """The URL's parameters for a selection, with the key of a prompt that would make the link too long."""
+    """The URL's parameters for a selection, with the key of a prompt that would make the link too long.
+
+    Another prompt to compare with is left out of a link that it would make too long.
+    """
     parameters = query_of(selection)
     prompt = parameters.get("prompt", "")
-    # The first test avoids encoding a whole book.
-    fits = len(prompt) <= LONGEST_LINK and len(f"{address}?{urlencode(parameters)}") <= LONGEST_LINK
-    if fits or not prompt:
+
+    def fits() -> bool:
+        # The first test avoids encoding a whole book.
+        texts = len(prompt) + len(parameters.get("other", ""))
+        return texts <= LONGEST_LINK and len(f"{address}?{urlencode(parameters)}") <= LONGEST_LINK
+
+    if not fits():
+        parameters.pop("other", None)
+    if fits() or not prompt:
         return parameters, False
     named = {"text" if name == "prompt" else name: value for name, value in parameters.items()}
     return named | {"text": text_key(prompt)}, True
@@ -161,7 +175,8 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
         unread.append("view")
     view: dict[str, Any] = columns | {name: name in switches for name in SWITCHES}
     target, foil = positions.get("target"), positions.get("foil")
-    return Selection(subject, head, query, View(**view), windows, span, target, foil), unread
+    other = parameters.get("other")
+    return Selection(subject, head, query, View(**view), windows, span, target, foil, other), unread
 
 
 def _window_words(window: Window) -> str:

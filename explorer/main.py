@@ -20,6 +20,7 @@ explore = "app_pages/embedded.py" if embedded else "app_pages/explore.py"
 pages = [
     st.Page(explore, title="Explore", icon=":material/grid_on:", default=True),
     st.Page("app_pages/effect.py", title="Does it matter?", icon=":material/content_cut:", url_path="effect"),
+    st.Page("app_pages/two_prompts.py", title="Two prompts", icon=":material/compare_arrows:"),
     st.Page("app_pages/generate.py", title="Generate", icon=":material/play_arrow:"),
 ]
 if settings().allows(DEMO):  # its examples are the embedded model's

@@ -23,12 +23,15 @@ def name_of(model: str, token: int) -> str:
     return visible_tokens(bridge(model).to_str_tokens([token]))[0]
 
 
-def ask(clean: Subject, tokens: Sequence[str], before: Prediction) -> Question:
-    """Show the lists of positions and tokens. `before` is the prediction of the unedited run, `clean`."""
+def ask(clean: Subject, tokens: Sequence[str], before: Prediction, *, rival: int | None = None) -> Question:
+    """Show the lists of positions and tokens. `before` is the prediction of the unedited run, `clean`.
+
+    At first the answer is the most probable token, compared with `rival` or else with the second.
+    """
     shown = session().selection
     position = len(tokens) - 1 if shown.query is None else shown.query
     likely, vocabulary = before.likely(position), before.log_p.shape[1]
-    target, foil = before.answer(position, shown.target, shown.foil)
+    target, foil = before.answer(position, shown.target, shown.foil, rival=rival)
 
     def option(token: str) -> str:
         """A token in a list; a typed text as it is."""

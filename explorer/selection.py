@@ -49,7 +49,8 @@ class Selection:
 
     `windows` are opened one within the other; the page shows the last, or the whole text if there is none.
     `span` are positions read as one row. `target` and `foil` are the ids of the token whose prediction is
-    looked at and of the one that it is compared with (None: the two most probable).
+    looked at and of the one that it is compared with (None: the most probable). `other` is a prompt to
+    compare with (None: the preset's).
     """
 
     subject: Subject
@@ -60,6 +61,14 @@ class Selection:
     span: range | None = None
     target: int | None = None
     foil: int | None = None
+    other: str | None = None
+
+    @property
+    def other_prompt(self) -> str:
+        """The prompt to compare with; "" if there is none."""
+        if self.other is not None:
+            return self.other
+        return self.preset.other if self.preset else ""
 
     @property
     def preset(self) -> Preset | None:
@@ -86,7 +95,7 @@ class Selection:
 
     def with_preset(self, preset: Preset) -> Selection:
         """The preset's prompt, with the same model; in the embedded one, also where to look in it."""
-        start = self.with_prompt(preset.prompt)
+        start = self.with_prompt(preset.prompt).with_other(None)
         if self.subject.model != DEMO:
             return start
         return replace(start.with_head(_head_of(preset)), query=preset.query)
@@ -111,6 +120,10 @@ class Selection:
     def with_tokens(self, target: int | None, foil: int | None) -> Selection:
         """The same picture, with another answer or another token to compare it with."""
         return replace(self, target=target, foil=foil)
+
+    def with_other(self, other: str | None) -> Selection:
+        """The same picture, and another prompt to compare it with; None for the preset's."""
+        return replace(self, other=other)
 
     def with_span(self, span: range) -> Selection:
         """Several positions, read as one row."""

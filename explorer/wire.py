@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from streamlit.proto.ClientState_pb2 import ClientState
 
-CHARTS = frozenset({"head_map", "gallery_of_heads", "panels", "effect_map"})
+CHARTS = frozenset(
+    {"head_map", "gallery_of_heads", "panels", "effect_map", "patched_heads", "estimated_heads"}
+)
 """The keys of charts to click; they send selections as JSON."""
 
 _KEYS = {
@@ -32,7 +34,7 @@ _KEYS = {
         *CHARTS,
         *("model", "prompt", "layer", "head", "query"),
         *("continued_prompt", "pace"),
-        *("asked_prompt", "asked_position", "target", "foil"),
+        *("asked_prompt", "other_prompt", "asked_position", "target", "foil"),
         *("edit_kind", "edit_what", "edit_layers", "edit_heads", "edit_positions", "edit_keys"),
     },
     "string_array_value": {
@@ -85,7 +87,7 @@ LONGEST_QUERY = 65_536
 MOST_HASHES = 1_000
 """Messages that a browser says it has kept. Those that the server does not know of are sent again."""
 
-_TEXTS = frozenset({"prompt", "continued_prompt", "asked_prompt"})
+_TEXTS = frozenset({"prompt", "continued_prompt", "asked_prompt", "other_prompt"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HALF_IN_BYTES = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 """Three bytes, as many as of what replaces it, so lengths in the message stay true."""

@@ -15,6 +15,7 @@ def test_the_notebook_snippet_runs() -> None:
     exec(compile(snippet, "README.md", "exec"), names)
     assert names["M"].shape == (1, 8, len(names["tokens"]), len(names["tokens"]))
     assert names["ids"].shape[1] > 2
+    assert names["exact"].recovered.max() > 0.5
 
 
 def test_files_that_readme_names_exist() -> None:

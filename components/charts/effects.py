@@ -45,37 +45,68 @@ def largest_effect(*effects: Float32[np.ndarray, "*shape"]) -> float:
 def effect_map_chart(
     heads: pd.DataFrame,
     effects: Float32[np.ndarray, " head"],
-    control: Float32[np.ndarray, " head"],
+    control: Float32[np.ndarray, " head"] | None,
     picked: Head,
     label: str,
     *,
+    limit: float | None = None,
     larger: bool = False,
 ) -> Figure:
     """Layers down, heads across, as in the head map: colours are the effect of each head, round zero.
 
     `heads` has the columns `layer`, `kind` and `head` of a `measure_table`. `control` is the effect of a
     random change of the same size, which the tooltip tells; NaN where there is none. A head without an effect
-    (NaN) is hollow. `label` names the effect.
+    (NaN) is hollow. `label` names the effect. `limit` is the end of the scale, by default the largest effect.
     """
     row, labels = row_labels(heads)
     (layer, kind), head = picked.place, picked.index
     at = row[((heads["layer"] == layer) & (heads["kind"] == kind)).to_numpy()][:1]
     tables: dict[str, Table] = {
-        "scene": scene(limit=largest_effect(effects)),
+        "scene": scene(limit=largest_effect(effects) if limit is None else limit),
         "heads": {
             **{name: heads[name].to_numpy() for name in ("layer", "kind", "head")},
             "row": row,
             "effect": effects,
-            "control": control,
+            **({} if control is None else {"control": control}),
         },
         "rows": {"label": labels},
         "picked": {"row": at, "head": [head] * len(at)},
     }
-    return Figure(_map(label, len(labels), named_kinds(heads), larger), tables)
+    return Figure(_map(label, len(labels), named_kinds(heads), control is not None, larger), tables)
+
+
+def effect_colour(label: str, scale: float) -> alt.Color:
+    """Of the column `effect`: red and blue round zero up to the parameter `limit`, with a legend."""
+    return alt.Color(
+        "effect:Q",
+        scale=diverging("limit"),
+        legend=alt.Legend(
+            title=label,
+            orient="top",
+            direction="horizontal",
+            gradientLength=180,
+            gradientThickness=10,
+            values=alt.ExprRef("[-limit, 0, limit]"),
+            labelExpr="format(datum.value, '+.2~r')",
+            labelFontSize=LABEL_SIZE * scale,
+            titleFontSize=TITLE_SIZE * scale,
+            titleLimit=400,
+            titlePadding=4,
+            labelPadding=2,
+            offset=4,
+            padding=0,
+            **LEGIBLE,
+        ),
+    )
+
+
+def map_height(rows: int, scale: float) -> int | float:
+    """Pixels of a map with a row for each layer."""
+    return min(max(rows * _CELL_HEIGHT * scale, _MIN_HEIGHT), _MAX_HEIGHT)
 
 
 @cache
-def _map(label: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[str, Any]:
+def _map(label: str, rows: int, named: tuple[str, ...], has_control: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
     pick = alt.selection_point(
         name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
@@ -89,7 +120,7 @@ def _map(label: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[st
         alt.Tooltip("what:N", title="kind"),
         alt.Tooltip("head:O"),
         alt.Tooltip("effect_told:N", title=label),
-        alt.Tooltip("control_told:N", title="random change of that size"),
+        *([alt.Tooltip("control_told:N", title="random change of that size")] if has_control else []),
     ]
     figures = {
         f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '+.3~r') : 'none'"
@@ -106,27 +137,7 @@ def _map(label: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[st
         .mark_rect(cursor="pointer", stroke=FAINT, strokeWidth=0.5)
         .encode(
             **cell,
-            color=alt.Color(
-                "effect:Q",
-                scale=diverging("limit"),
-                legend=alt.Legend(
-                    title=label,
-                    orient="top",
-                    direction="horizontal",
-                    gradientLength=180,
-                    gradientThickness=10,
-                    values=alt.ExprRef("[-limit, 0, limit]"),
-                    labelExpr="format(datum.value, '+.2~r')",
-                    labelFontSize=LABEL_SIZE * scale,
-                    titleFontSize=TITLE_SIZE * scale,
-                    titleLimit=400,
-                    titlePadding=4,
-                    labelPadding=2,
-                    offset=4,
-                    padding=0,
-                    **LEGIBLE,
-                ),
-            ),
+            color=effect_colour(label, scale),
             tooltip=tooltip,
         )
         .add_params(pick)
@@ -148,7 +159,7 @@ def _map(label: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[st
         alt.LayerChart(layer=[cells, hollow, rings, frame, *map(data_only, ("rows", "scene"))])
         .add_params(scene_param("limit"), read("labels", "rows", "label"))
         .properties(
-            height=min(max(rows * _CELL_HEIGHT * scale, _MIN_HEIGHT), _MAX_HEIGHT),
+            height=map_height(rows, scale),
             autosize=FILL_WIDTH,
             padding=EDGE,
         )

@@ -15,6 +15,8 @@ class Preset:
     head: int
     query: int
     """Position of the row to show: the last one, whose next token is the answer."""
+    other: str
+    """The prompt with other facts and another answer, of as many tokens in the embedded model."""
     names_head: bool = False
     """Whether the name says what the head does; if not, it says what the text is."""
 
@@ -33,6 +35,10 @@ PRESETS: tuple[Preset, ...] = (
         layer=2,
         head=2,
         query=29,
+        other=(
+            "Leo is in the garden. Mia is in the tower. Ben is in the library. Eva is in the kitchen. "
+            "Where is Mia? In the"
+        ),
     ),
     Preset(
         name="Copy a list",
@@ -46,6 +52,10 @@ PRESETS: tuple[Preset, ...] = (
         layer=2,
         head=0,
         query=17,
+        other=(
+            "Words: bottle ladder puzzle shoe mirror lemon bread drum. "
+            "Again: bottle ladder puzzle shoe mirror"
+        ),
     ),
     Preset(
         name="A short story",
@@ -57,6 +67,10 @@ PRESETS: tuple[Preset, ...] = (
         layer=2,
         head=2,
         query=40,
+        other=(
+            "Ana had a blue kite. Tom found a red drum. It was a warm day. Tom went to the harbour. "
+            "Ana sat by the old tree. The birds sang. What did Ana have? A"
+        ),
     ),
     Preset(
         name="A short memory",
@@ -68,6 +82,10 @@ PRESETS: tuple[Preset, ...] = (
         layer=2,
         head=7,
         query=27,
+        other=(
+            "Max is in the attic. Nora has the key. The wind blew softly. Otto is in the cave. "
+            "What does Nora have? The"
+        ),
         names_head=True,
     ),
 )

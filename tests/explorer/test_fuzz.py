@@ -83,6 +83,7 @@ SENT_TEXTS = TEXTS.map(lambda text: text.encode(errors="replace").decode())
 
 NAMES = [
     *("model", "preset", "prompt", "text", "edits", "layer", "kind", "head", "query", "window", "span"),
+    *("target", "foil", "other"),
     *("measure", "sort", "reading", "view", "passage", "embed", *SETTINGS),
 ]
 NUMBERS = st.integers(0, 10**12).map(str) | st.integers().map(str) | st.floats().map(str)

@@ -36,6 +36,7 @@ SELECTIONS = st.builds(
     query=st.one_of(st.none(), st.integers(0, 131_072)),
     span=st.one_of(st.none(), st.builds(range, st.integers(0, 9), st.integers(10, 131_072))),
     view=VIEWS,
+    other=st.one_of(st.none(), st.text()),
 )
 
 

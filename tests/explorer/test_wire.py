@@ -362,6 +362,9 @@ def test_the_form_of_every_widget_is_known(page: AppTest) -> None:
     for kind in ("mute", "edge", "window", "decay"):
         page.selectbox(key="edit_kind").set_value(kind)
         found |= registered(page.run())
+    page.session_state.session.selection = page.session_state.session.selection.with_other("Leo has a key")
+    page.switch_page("app_pages/two_prompts.py").run()
+    found |= registered(page.run())
     # Of a component only what it tells as an event is read, and nothing of these, which tell none.
     silent = ("live_alt", "passage")
     ours = {
