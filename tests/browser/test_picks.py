@@ -69,7 +69,7 @@ def test_what_the_third_panel_shows_changes_it_and_the_words(explorer: Explorer)
     explorer.show("Direct effect")
     assert "(direct effect " in explorer.described("panels")
     explorer.page.get_by_role("link", name="Choose others").click()
-    expect(explorer.page.get_by_label("Compared with")).to_be_visible()
+    expect(explorer.page.get_by_role("combobox", name="Compared with")).to_be_visible()
 
 
 def test_the_projector_has_larger_type(explorer: Explorer) -> None:

@@ -186,7 +186,7 @@ def drawn() -> dict[bool, str]:
 def test_a_prompt_is_data_of_the_charts(drawn: dict[bool, str], prompt: str, spanned: bool) -> None:
     run = capture(Subject("demo", prompt))
     head = Head(run.places[-1], 0)
-    cells = cells_of(run, head, Window.whole(run.length), "mean")
+    cells = cells_of(run, head, Window.whole(run.length), "mean", Reading())
     sums = None
     if spanned:
         sums = sums_of(run.subject, head, range(run.length), cells.window, False, Reading(), run.tokens)

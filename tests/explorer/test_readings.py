@@ -1,6 +1,7 @@
 """Contributions in the place of attention: exact, shown only where they are, in gallery and exports."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,23 @@ def test_longer_texts_are_refused_in_a_sentence(
     page = opened(selected("demo", PROMPT, 1, 3).with_view(reading=name, gallery=True))
     assert "shown of texts of at most 5 tokens" in said(page)
     assert panel(page).lt(0).any()  # attention, which has a sign
+
+
+def test_where_only_terms_are_at_hand_attention_is_shown() -> None:
+    """A page of all heads, and a text that is being generated."""
+    capture = captures.capture(Subject("demo", PROMPT))
+    plain = selected("demo", PROMPT, 1, 3)
+    pages = [
+        exports.take_snapshot(models.bridge("demo"), capture, shown, partial(captures.terms_of, capture)).page
+        for shown in (plain, plain.with_view(reading="toward"))
+    ]
+    assert pages[0] == pages[1]
+    kind = KINDS[Place(0).kind]
+    assert [kind.from_terms(name) for name in ("", "attention_dt", "contribution")] == [
+        "attention",
+        "attention_dt",
+        "attention",
+    ]
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, " ".join([PROMPT] * 12)], ids=["short", "tiles"])
