@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from components.charts import Window
 from components.demo import PRESETS, Preset
-from components.ssd import FORMER_NAMES, KINDS, MEASURES, Head, Place, edit_of
+from components.ssd import FORMER_NAMES, KINDS, MEASURES, OF_CELL, Head, Place, edit_of
 from explorer.selection import SWITCHES, Selection, View, first_selection
 
 LONGEST_LINK = 2_000
@@ -22,7 +22,7 @@ LONGEST_LINK = 2_000
 FRAME_HEIGHT = 900
 """Pixels: room for the panels of an article 1,200 wide; in a narrower frame they scroll."""
 
-OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span", "target", "foil")
+OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "key", "window", "span", "target", "foil")
 """Parameters that make sense only for one text."""
 
 
@@ -43,6 +43,7 @@ def query_of(selection: Selection) -> dict[str, str]:
         "kind": "" if place.kind == _DEFAULT_KIND else place.kind,
         "head": str(index),
         "query": "" if selection.query is None else str(selection.query),
+        "key": "" if selection.key is None else str(selection.key),
         "window": "_".join(map(_window_words, selection.windows)),
         "span": "" if selection.span is None else f"{selection.span[0]}-{selection.span[-1]}",
         "target": "" if selection.target is None else str(selection.target),
@@ -118,7 +119,7 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
         unread.append("edits")
         subject = start.subject
     positions: dict[str, int] = {}
-    for name in ("layer", "head", "query", "target", "foil"):
+    for name in ("layer", "head", "query", "key", "target", "foil"):
         given = parameters.get(name)
         if given is None:
             continue
@@ -145,15 +146,15 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
     columns: dict[str, Any] = {}
     for name, default in (("measure", View.measure), ("sort", View.sort)):
         columns[name] = parameters.get(name, default)
-        if columns[name] not in {default, *MEASURES}:
+        if columns[name] not in {default, *MEASURES, *OF_CELL}:
             unread.append(name)
             columns[name] = default
     switches = [name for name in parameters.get("view", "").split(",") if name]
     if not set(switches) <= set(SWITCHES):
         unread.append("view")
     view: dict[str, Any] = columns | {name: name in switches for name in SWITCHES}
-    target, foil = positions.get("target"), positions.get("foil")
-    return Selection(subject, head, query, View(**view), windows, span, target, foil), unread
+    picked = {name: positions.get(name) for name in ("target", "foil", "key")}
+    return Selection(subject, head, query, View(**view), windows, span, **picked), unread
 
 
 def _window_words(window: Window) -> str:

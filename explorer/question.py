@@ -11,6 +11,7 @@ from components.charts import visible_tokens
 from explorer.effects import Prediction, Question
 from explorer.frame import pick
 from explorer.models import bridge
+from explorer.selection import Selection
 from explorer.session import session
 from explorer.subject import Subject
 from explorer.widgets import chosen, put
@@ -21,14 +22,20 @@ def name_of(model: str, token: int) -> str:
     return visible_tokens(bridge(model).to_str_tokens([token]))[0]
 
 
+def tokens_of(shown: Selection, before: Prediction, position: int) -> tuple[int, int]:
+    """The ids of the answer and of the token that it is compared with: by default, the most probable two."""
+    likely, vocabulary = before.likely(position), before.log_p.shape[1]
+    target = shown.target if shown.target is not None and shown.target < vocabulary else likely[0]
+    others = [token for token in likely if token != target]
+    return target, shown.foil if shown.foil is not None and shown.foil < vocabulary else others[0]
+
+
 def ask(clean: Subject, tokens: Sequence[str], before: Prediction) -> Question:
     """Show the lists of positions and tokens. `before` is the prediction of the unedited run, `clean`."""
     shown = session().selection
     position = len(tokens) - 1 if shown.query is None else shown.query
     likely, vocabulary = before.likely(position), before.log_p.shape[1]
-    target = shown.target if shown.target is not None and shown.target < vocabulary else likely[0]
-    others = [token for token in likely if token != target]
-    foil = shown.foil if shown.foil is not None and shown.foil < vocabulary else others[0]
+    target, foil = tokens_of(shown, before, position)
 
     def option(token: str) -> str:
         """A token in a list; a typed text as it is."""

@@ -30,7 +30,7 @@ CHARTS = frozenset({"head_map", "gallery_of_heads", "panels", "effect_map"})
 _KEYS = {
     "string_value": {
         *CHARTS,
-        *("model", "prompt", "layer", "head", "query"),
+        *("model", "prompt", "layer", "head", "query", "key"),
         *("continued_prompt", "pace"),
         *("asked_prompt", "asked_position", "target", "foil"),
         *("edit_kind", "edit_what", "edit_layers", "edit_heads", "edit_positions", "edit_keys"),
