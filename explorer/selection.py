@@ -54,7 +54,8 @@ SWITCHES = tuple(field.name for field in fields(View) if field.type == "bool")
 class Selection:
     """What was run, the head, the query position whose row is shown (None: the last), the view.
 
-    `key` is the key position of the picked cell, in that row; None if only a row is picked. `windows` are opened one within the other; the page shows the last, or the whole text if there is none.
+    `key` is the key position of the picked cell, in that row; None if only a row is picked.
+    `windows` are opened one within the other; the page shows the last, or the whole text if there is none.
     `span` are positions read as one row. `target` and `foil` are the ids of the token whose prediction is
     looked at and of the one that it is compared with (None: the two most probable).
     """
