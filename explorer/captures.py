@@ -95,6 +95,11 @@ class Capture:
         """Number of tokens."""
         return len(self.tokens)
 
+    @property
+    def all_kept(self) -> bool:
+        """Whether the run kept the terms of all layers; else a layer in use runs again."""
+        return self.small is None
+
     @cached_property
     def heads(self) -> dict[Place, int]:
         """How many heads each layer has, by kind."""

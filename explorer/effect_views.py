@@ -27,7 +27,7 @@ from components.charts import (
 from components.ssd import ComparedTerms, Head, Mute, SoftmaxTerms
 from explorer import captures, effects
 from explorer.drawing import draw, plain
-from explorer.effects import Figure, Muting, Prediction, Question
+from explorer.effects import SMALL, Figure, Muting, Prediction, Question
 from explorer.frame import pick
 from explorer.jobs import Callback
 from explorer.maps import head_lists
@@ -42,8 +42,6 @@ from explorer.widgets import pressed
 
 STRONGEST = 3
 """Heads that are muted together."""
-SMALL = 1e-5
-"""Sweeps round to about a millionth."""
 REACH = 3
 """Tokens before it that the usual convolution of four mixes into one."""
 CLEARLY_MORE = 1.5

@@ -10,7 +10,7 @@ import streamlit as st
 import torch
 from jaxtyping import Float32
 
-from components.ssd import CutSource, Head, HeadEdit, Mute, Place, Sizes, SoftmaxTerms
+from components.ssd import CutEdge, CutSource, Head, HeadEdit, Mute, Place, Sizes, SoftmaxTerms
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.captures import PIECE_TOKENS, check_edits, places
 from explorer.jobs import Report, no_report
@@ -32,6 +32,8 @@ PREDICTIONS_BYTES = 3 * 10**8
 FINAL_NORM = ("ln_final.hook_in", "ln_final.hook_out")
 EFFECTS_HELD = 128
 CONTROL_SEED = 0
+SMALL = 1e-5
+"""Sweeps round to about a millionth."""
 
 Figure = Literal["log_p", "difference"]
 Muting = Literal["attention", "all", "mean"]
@@ -184,14 +186,35 @@ def source_effects(
     return _effects(Question(subject, position, target, foil), cuts, "tokens", _report)
 
 
-def _effects(question: Question, edits: list[HeadEdit | None], what: str, report: Report) -> Effects:
+@st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def edge_effects(
+    subject: Subject, position: int, target: int, foil: int, query: int, key: int, _report: Report = no_report
+) -> Effects:
+    """What cutting one cell in each head alone takes, in the order of `muted`; without random changes."""
+    cuts: list[HeadEdit | None] = [
+        CutEdge(
+            range(head.place.layer, head.place.layer + 1),
+            range(head.index, head.index + 1),
+            range(query, query + 1),
+            head.place.kind,
+            range(key, key + 1),
+        )
+        for head in heads_of(subject.model)
+    ]
+    question = Question(subject, position, target, foil)
+    return _effects(question, cuts, "heads", _report, with_control=False)
+
+
+def _effects(
+    question: Question, edits: list[HeadEdit | None], what: str, report: Report, *, with_control: bool = True
+) -> Effects:
     from components.bridge import sweep
 
     subject = question.subject
     model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, report)
     beginning = ids[:, : question.position + 1]
     made = [edit for edit in edits if edit is not None]
-    with_control = [edit for edit in made if edit.kind != SoftmaxTerms.kind]
+    has_control = [with_control and edit is not None and edit.kind != SoftmaxTerms.kind for edit in edits]
 
     def figures(logits: Tensor) -> Tensor:
         log_p = logits.log_softmax(dim=-1)[:, question.target]
@@ -210,14 +233,13 @@ def _effects(question: Question, edits: list[HeadEdit | None], what: str, report
         control = clean - sweep(
             model,
             beginning,
-            with_control,
+            [edit for edit, has in zip(edits, has_control, strict=True) if edit is not None and has],
             figures,
             report=lambda done, of: tell("Making random changes of the same size", done, of),
             control=torch.Generator().manual_seed(CONTROL_SEED),
         )
     columns = np.full((4, len(edits)), np.nan, np.float32)
     columns[:2, [edit is not None for edit in edits]] = found.T.cpu().numpy()
-    has_control = [edit is not None and edit.kind != SoftmaxTerms.kind for edit in edits]
     columns[2:, has_control] = control.T.cpu().numpy()
     return Effects(*columns)
 

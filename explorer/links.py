@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from components.charts import Window
 from components.demo import PRESETS, Preset
-from components.ssd import FORMER_NAMES, FORMER_READINGS, KINDS, MEASURES, Head, Place, edit_of
+from components.ssd import FORMER_NAMES, FORMER_READINGS, KINDS, MEASURES, OF_CELL, Head, Place, edit_of
 from explorer.selection import SWITCHES, Selection, View, first_selection
 
 LONGEST_LINK = 2_000
@@ -22,7 +22,7 @@ LONGEST_LINK = 2_000
 FRAME_HEIGHT = 900
 """Pixels: room for the panels of an article 1,200 wide; in a narrower frame they scroll."""
 
-OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "window", "span", "target", "foil", "other")
+OF_A_TEXT = ("edits", "layer", "kind", "head", "query", "key", "window", "span", "target", "foil", "other")
 """Parameters that make sense only for one text."""
 
 
@@ -45,6 +45,7 @@ def query_of(selection: Selection) -> dict[str, str]:
         "kind": "" if place.kind == _DEFAULT_KIND else place.kind,
         "head": str(index),
         "query": "" if selection.query is None else str(selection.query),
+        "key": "" if selection.key is None else str(selection.key),
         "window": "_".join(map(_window_words, selection.windows)),
         "span": "" if selection.span is None else f"{selection.span[0]}-{selection.span[-1]}",
         "target": "" if selection.target is None else str(selection.target),
@@ -135,7 +136,7 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
         unread.append("edits")
         subject = start.subject
     positions: dict[str, int] = {}
-    for name in ("layer", "head", "query", "target", "foil"):
+    for name in ("layer", "head", "query", "key", "target", "foil"):
         given = parameters.get(name)
         if given is None:
             continue
@@ -163,8 +164,8 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
     switches = [name for name in parameters.get("view", "").split(",") if name]
     former = [FORMER_READINGS[name] for name in switches if name in FORMER_READINGS]
     for name, default, known in (
-        ("measure", View.measure, MEASURES),
-        ("sort", View.sort, MEASURES),
+        ("measure", View.measure, {*MEASURES, *OF_CELL}),
+        ("sort", View.sort, {*MEASURES, *OF_CELL}),
         ("reading", next(iter(former), View.reading), _READINGS),
     ):
         columns[name] = parameters.get(name, default)
@@ -174,9 +175,9 @@ def selection_of(parameters: Mapping[str, str], model: str) -> tuple[Selection, 
     if not set(switches) <= {*SWITCHES, *FORMER_READINGS}:
         unread.append("view")
     view: dict[str, Any] = columns | {name: name in switches for name in SWITCHES}
-    target, foil = positions.get("target"), positions.get("foil")
+    picked = {name: positions.get(name) for name in ("target", "foil", "key")}
     other = parameters.get("other")
-    return Selection(subject, head, query, View(**view), windows, span, target, foil, other), unread
+    return Selection(subject, head, query, View(**view), windows, span, **picked, other=other), unread
 
 
 def _window_words(window: Window) -> str:

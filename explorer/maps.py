@@ -10,14 +10,16 @@ import streamlit as st
 from jaxtyping import Float32
 
 from components.charts import PICK, PICK_FROM_GALLERY, gallery_chart, head_map_chart
-from components.ssd import MEASURES, Head, Place
+from components.ssd import MEASURES, OF_CELL, Head, Place, Quantity
 from explorer import hand
 from explorer.captures import Capture
-from explorer.drawing import draw
+from explorer.drawing import draw, plain
 from explorer.passages import Passage, link_to
+from explorer.picked_cell import Heads, all_heads
 from explorer.picks import head_of
 from explorer.pictures import pictures_of_reading, small_pictures
 from explorer.readings import Reading, picked_reading, show_attention
+from explorer.selection import View
 from explorer.switches import choice
 from explorer.viewer import Viewer
 from explorer.waiting import wait_for
@@ -49,39 +51,65 @@ def _move_head(viewer: Viewer) -> None:
     viewer.on_pick(viewer.shown.with_head(Head(place, index)))
 
 
-def head_map(viewer: Viewer, capture: Capture) -> None:
-    """Draw every head as a cell, coloured by a measure."""
-    labels = {name: measure.label for name, measure in MEASURES.items()}
-    choice(viewer, "measure", "Heads coloured by", labels)
-    shown = viewer.shown
-    measure = MEASURES[shown.view.measure]
+def _labels() -> dict[str, str]:
+    """The labels of all quantities of heads, by name."""
+    return {name: each.label for name, each in {**MEASURES, **OF_CELL}.items()}
+
+
+def _colouring(view: View, heads: Heads) -> Quantity:
+    """What colours the head map: what is chosen or, if heads have no such quantity now, the usual one."""
+    return heads.quantity(view.measure) or MEASURES[View.measure]
+
+
+def head_map(viewer: Viewer, capture: Capture) -> Heads:
+    """Draw every head as a cell, coloured by a measure. Returns the heads."""
+    choice(viewer, "measure", "Heads coloured by", _labels())
+    heads, shown = all_heads(viewer, capture), viewer.shown
+    measure = _colouring(shown.view, heads)
     key = viewer.key("head_map")
     draw(
-        head_map_chart(capture.measures, measure, shown.head, larger=shown.view.large),
+        head_map_chart(heads.table, measure, shown.head, larger=shown.view.large),
         key=key,
         on_select=partial(_pick_head, viewer, key, PICK),
         selection_mode=PICK,
         alt=HEAD_MAP,
     )
     hand.listen(key, partial(_move_head, viewer))
-    st.caption("Click a cell to see its head, or use the arrow keys.")
+    if heads.words:
+        st.caption(plain(heads.words))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Click a cell to see its head, or use the arrow keys.", width="content")
+        st.button(
+            "Sort the gallery by it",
+            key=viewer.key("sort_gallery"),
+            type="tertiary",
+            icon=":material/sort:",
+            disabled=shown.view.gallery and shown.view.sort == measure.name,
+            help="Small pictures of all heads, those with the largest figure first.",
+            on_click=_sort_gallery,
+            args=(viewer, measure),
+        )
     if passage := PASSAGES.get(measure.name):
         link_to(passage, "the head map")
+    return heads
 
 
-def gallery(viewer: Viewer, capture: Capture) -> None:
+def _sort_gallery(viewer: Viewer, measure: Quantity) -> None:
+    viewer.on_pick(viewer.shown.with_view(gallery=True, sort=measure.name))
+
+
+def gallery(viewer: Viewer, capture: Capture, heads: Heads) -> None:
     """Every head as a small picture."""
-    labels = {name: measure.label for name, measure in MEASURES.items()}
-    choice(viewer, "sort", "Gallery sorted by", {"": "Layer and head", **labels})
+    choice(viewer, "sort", "Gallery sorted by", {"": "Layer and head", **_labels()})
     shown = viewer.shown
     reading, pictures, why_not = _gallery_pictures(viewer, capture)
     if why_not:
         st.text(why_not)
     figure = gallery_chart(
         pictures,
-        capture.measures,
+        heads.table,
         shown.head,
-        sort=MEASURES.get(shown.view.sort),
+        sort=heads.quantity(shown.view.sort),
         locked=shown.view.locked,
         larger=shown.view.large,
     )
@@ -130,6 +158,19 @@ def _gallery_pictures(
         return reading, pictures_of_reading(capture, reading), ""
     except ValueError as error:
         return Reading(), small_pictures(capture), f"The gallery shows attention. {error}"
+
+
+def maps_in_words(viewer: Viewer, heads: Heads) -> dict[str, str]:
+    """What the head map and the gallery show, by the chart's key within the view."""
+    shown = viewer.shown
+    measure, sort = _colouring(shown.view, heads), heads.quantity(shown.view.sort)
+    order = f", sorted by {sort.label.lower()}" if sort else ""
+    of_cell = f" {heads.words}" if heads.words else ""
+    picked = f"{of_cell} Picked: {shown.head}."
+    return {
+        "head_map": f"Head map: {measure.label.lower()} of every head.{picked}",
+        "gallery_of_heads": f"Gallery: small pictures of {len(heads.table)} heads{order}.{picked}",
+    }
 
 
 def head_lists(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import streamlit as st
@@ -22,7 +22,7 @@ from components.charts import (
     tiles_of,
     what_is_left,
 )
-from components.ssd import MEASURES, Head
+from components.ssd import CELL_SHARE, Head
 from explorer import hand
 from explorer.captures import Capture, terms_of
 from explorer.drawing import draw, plain
@@ -45,16 +45,23 @@ from explorer.windows import below_the_trail, shown_window
 PANELS = "What makes up the attention of the picked head, the text, and what a row reads."
 """The chart's initial `alt`; `live_alt` replaces it."""
 HAND = (
-    "Point at a cell to see it everywhere. Press it to keep its row; press again, or Escape, to let it go. "
+    "Point at a cell to see it everywhere. Press it to keep it and its row; press again, or Escape, to let "
+    "go. "
     "Drag over cells to open them as a window, over the text to read several tokens as one row. By touch: "
     "press long, then drag. By keys: up and down go from row to row."
 )
 """How to use the panels. The page hides it after the first use."""
+HEAD_VIEW = "head_view"
+"""The key of the fragment around the panels, which draws the maps of all heads."""
 
 
 @st.fragment
-def head_panels(viewer: Viewer, capture: Capture) -> None:
-    """Draw one head's linked panels and picked row. Picking a row or window reruns only this."""
+def head_panels(viewer: Viewer, capture: Capture, others: Mapping[str, str] | None = None) -> None:
+    """Draw one head's linked panels and picked row. Picking a row or window reruns only this, unless the maps
+    show the picked cell.
+
+    `others` are the words for the charts around, by their keys.
+    """
     use_threads(0)  # matrices of one head
     shown = viewer.shown
     head, view, span = shown.head, shown.view, shown.span
@@ -73,9 +80,12 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
     if span is not None:
         sums = sums_of(capture.subject, head, span, window, view.read_by, reading, capture.tokens)
         words = span_in_words(sums, cells)
+    cell = _kept_cell(shown, window, query)
+    if cell is not None:
+        words += f" Picked: key {cell[1]:,} '{capture.tokens[cell[1]]}'."
     panels = panels_chart(
         cells,
-        pointed=(query, cells.most_read(query)) if sums is None else None,
+        pointed=(cell or (query, cells.most_read(query))) if sums is None else None,
         limits=limits,
         with_bars=True,
         span=sums,
@@ -96,6 +106,15 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
             )
         if span is not None:
             span_switch(viewer)
+        if cell is not None and not view.of_cell and not viewer.alone:
+            st.button(
+                "Which heads read this cell?",
+                key=viewer.key("who_reads"),
+                icon=":material/grid_view:",
+                help="Colour the head map by this cell's share of its row.",
+                on_click=_colour_heads,
+                args=(viewer,),
+            )
     if left := _what_is_left(capture, head, cells):
         st.caption(f":material/hide_source: {plain(left)}")
     if not session().hand_used and not viewer.alone:
@@ -123,12 +142,10 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
             export_menu(viewer, capture, cells, panels, reading)
         if as_table:
             st.dataframe(row_table(cells, query), hide_index=True, alt=f"What query {query} reads.")
-    measure = MEASURES[view.measure]
     live_alt(
         viewer,
         {
-            "head_map": f"Head map: {measure.label.lower()} of every head. Picked: {head}.",
-            "gallery_of_heads": f"Gallery: small pictures of {len(capture.measures)} heads. Picked: {head}.",
+            **(others or {}),
             "panels": f"{_shown_in_words(window, capture)}{_what_is_shown(shown, query)} {words}",
             "decay_curves": "Survival of the first token over the tokens after it, for every head of "
             f"{head.place}. Head {head.index} in front, half-life {half_life:.3g} tokens.",
@@ -138,25 +155,40 @@ def head_panels(viewer: Viewer, capture: Capture) -> None:
 
 
 def _press(viewer: Viewer) -> None:
-    """Open the brushed window, read the brushed span, or keep the clicked row until it is clicked again.
+    """Open the brushed window, read the brushed span, or keep the clicked cell, or row, until it is clicked
+    again.
 
     Any other click changes nothing.
     """
+    before = viewer.shown.cell
     for name in (OPEN_WINDOW, OPEN_SPAN, PICK_QUERY):
         points = pressed(viewer.key("panels"), name)
         if not _is_new(viewer.key(name), stamp_of(points)):
             continue
-        shown, query = viewer.shown, position_of(points, "i")
+        shown, query, key = viewer.shown, position_of(points, "i"), position_of(points, "j")
         if window := window_of(points):
             viewer.on_pick(shown.with_window(window))
         elif span := span_of(points):
             viewer.on_pick(shown.with_span(span))
         elif query is not None:
-            again = query == shown.query and shown.span is None
-            viewer.on_pick(shown.with_query(None if again else query))
+            again = (query, key) == (shown.query, shown.key) and shown.span is None
+            viewer.on_pick(shown.with_cell(*((None, None) if again else (query, key))))
         else:
             continue
         session().hand_used = True
+    _redraw_maps(viewer, before)
+
+
+def _redraw_maps(viewer: Viewer, before: tuple[int, int] | None) -> None:
+    """Let what is around the panels be drawn, too, if it shows the cell, and that is another than before."""
+    shown = viewer.shown
+    if shown.view.of_cell and shown.cell != before and not viewer.alone:
+        st.rerun(HEAD_VIEW)
+
+
+def _colour_heads(viewer: Viewer) -> None:
+    viewer.on_pick(viewer.shown.with_view(measure=CELL_SHARE.name))
+    st.rerun(HEAD_VIEW)
 
 
 def _is_new(selection: str, stamp: float | None) -> bool:
@@ -170,7 +202,7 @@ def _is_new(selection: str, stamp: float | None) -> bool:
 
 def _move_row(viewer: Viewer, rows: Sequence[range], query: int) -> None:
     """Go to another row by the arrow keys, or back to the last by Escape."""
-    moves = hand.moves(viewer.key("panels"))
+    moves, before = hand.moves(viewer.key("panels")), viewer.shown.cell
     if moves.back:
         viewer.on_pick(viewer.shown.with_query(None))
     elif moves.down:
@@ -178,6 +210,7 @@ def _move_row(viewer: Viewer, rows: Sequence[range], query: int) -> None:
         row = rows[min(max(at + moves.down, 0), len(rows) - 1)]
         viewer.on_pick(viewer.shown.with_query(row[0]))
         session().hand_used = True
+    _redraw_maps(viewer, before)
 
 
 def _what_is_left(capture: Capture, head: Head, cells: HeadCells) -> str:
@@ -212,3 +245,9 @@ def existing_query(viewer: Viewer, window: Window) -> int:
     """The picked query position; the last of the window, if none is picked or it is not shown."""
     query = viewer.shown.query
     return window.queries[-1] if query is None or query not in window.queries else query
+
+
+def _kept_cell(shown: Selection, window: Window, query: int) -> tuple[int, int] | None:
+    """The picked cell, if the shown row and the window hold it."""
+    cell = shown.cell
+    return cell if cell and cell[0] == query and cell[1] in window.keys else None

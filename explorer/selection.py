@@ -9,7 +9,7 @@ from typing import Any
 from components.charts import Window
 from components.demo import PRESETS, Preset
 from components.models import DEMO
-from components.ssd import MEASURES, Edit, Head, Place
+from components.ssd import MEASURES, OF_CELL, Edit, Head, Place
 from explorer.subject import Subject
 
 
@@ -17,11 +17,12 @@ from explorer.subject import Subject
 class View:
     """How the picked head is shown.
 
-    `measure`: name of the measure that colours the head map; `sort`: of the one that sorts the gallery, ""
-    for layers and heads in their order. `reading`: name of what is shown instead of attention, such as
-    attention times dt, the reconstruction form; "" for attention. `rms`: root mean square of the tiles of a
-    long text, instead of their mean. `locked`: one colour scale for all heads. `symlog`: colours by the
-    logarithm of what is shown, of either sign. `read_by`: what reads the span, instead of what it reads.
+    `measure`: name of the quantity that colours the head map; `sort`: of the one that sorts the gallery, ""
+    for layers and heads in their order. Both are of `MEASURES` or, where a cell is picked, of `OF_CELL`.
+    `reading`: name of what is shown instead of attention, such as attention times dt, the reconstruction
+    form; "" for attention. `rms`: root mean square of the tiles of a long text, instead of their mean.
+    `locked`: one colour scale for all heads. `symlog`: colours by the logarithm of what is shown, of either
+    sign. `read_by`: what reads the span, instead of what it reads.
     `table`: what the row reads as a table. `log`: survival on a logarithmic scale; `log_time`: its time.
     `gallery`: small pictures of all heads. `large`: larger type, for a projector.
     """
@@ -39,6 +40,11 @@ class View:
     gallery: bool = False
     large: bool = False
 
+    @property
+    def of_cell(self) -> frozenset[str]:
+        """Names of the quantities of a picked cell that the head map and the gallery show."""
+        return frozenset({self.measure, *([self.sort] if self.gallery else [])} & set(OF_CELL))
+
 
 SWITCHES = tuple(field.name for field in fields(View) if field.type == "bool")
 
@@ -47,6 +53,7 @@ SWITCHES = tuple(field.name for field in fields(View) if field.type == "bool")
 class Selection:
     """What was run, the head, the query position whose row is shown (None: the last), the view.
 
+    `key` is the key position of the picked cell, in that row; None if only a row is picked.
     `windows` are opened one within the other; the page shows the last, or the whole text if there is none.
     `span` are positions read as one row. `target` and `foil` are the ids of the token whose prediction is
     looked at and of the one that it is compared with (None: the most probable). `other` is a prompt to
@@ -61,6 +68,7 @@ class Selection:
     span: range | None = None
     target: int | None = None
     foil: int | None = None
+    key: int | None = None
     other: str | None = None
 
     @property
@@ -69,6 +77,13 @@ class Selection:
         if self.other is not None:
             return self.other
         return self.preset.other if self.preset else ""
+
+    @property
+    def cell(self) -> tuple[int, int] | None:
+        """The picked cell: query position i and key position j."""
+        if self.query is None or self.key is None or self.span is not None:
+            return None
+        return self.query, self.key
 
     @property
     def preset(self) -> Preset | None:
@@ -101,17 +116,22 @@ class Selection:
         return replace(start.with_head(_head_of(preset)), query=preset.query)
 
     def with_prompt(self, prompt: str) -> Selection:
-        """Another prompt, seen through the same head; query, span and windows belong to the old text."""
-        subject = self.subject.with_prompt(prompt)
-        return replace(self, subject=subject, query=None, span=None, windows=(), target=None, foil=None)
+        """Another prompt, seen through the same head; all other picks belong to the old text."""
+        of_text: dict[str, Any] = dict.fromkeys(("query", "key", "span", "target", "foil"))
+        return replace(self, subject=self.subject.with_prompt(prompt), windows=(), **of_text)
 
     def with_head(self, head: Head) -> Selection:
         """Another head on the same text."""
         return replace(self, head=head)
 
     def with_query(self, query: int | None) -> Selection:
-        """Another row of the same picture; None for the last."""
-        return replace(self, query=query, span=None)
+        """Another row of the same picture; None for the last. A picked key that it reads stays picked."""
+        is_read = query is not None and self.key is not None and self.key <= query
+        return replace(self, query=query, key=self.key if is_read else None, span=None)
+
+    def with_cell(self, query: int | None, key: int | None) -> Selection:
+        """Another cell of the same picture; without a key, a row."""
+        return replace(self, query=query, key=key, span=None)
 
     def with_edits(self, edits: tuple[Edit, ...]) -> Selection:
         """The same picture in a run with these edits."""
@@ -127,7 +147,7 @@ class Selection:
 
     def with_span(self, span: range) -> Selection:
         """Several positions, read as one row."""
-        return replace(self, span=span)
+        return replace(self, span=span, key=None)
 
     def with_window(self, window: Window) -> Selection:
         """A window opened within the one that is shown."""
@@ -165,9 +185,12 @@ def fitted(
     found = selection.with_head(nearest_head(selection.head, heads))
     if length is not None:
         query, span = found.query, found.span
+        if query is not None:
+            query = min(query, length - 1)
         found = replace(
             found,
-            query=None if query is None else min(query, length - 1),
+            query=query,
+            key=None if query is None or found.key is None else min(found.key, query),
             windows=tuple(part for window in found.windows if (part := window.within(length))),
             span=None if span is None else range(span.start, min(span.stop, length)) or None,
         )
@@ -182,6 +205,7 @@ def _named(selection: Selection) -> dict[str, object]:
         "kind": place.kind,
         "head": index,
         "query": selection.query,
+        "key": selection.key,
         "window": selection.windows,
         "span": selection.span,
     }

@@ -32,7 +32,7 @@ CHARTS = frozenset(
 _KEYS = {
     "string_value": {
         *CHARTS,
-        *("model", "prompt", "layer", "head", "query"),
+        *("model", "prompt", "layer", "head", "query", "key"),
         *("continued_prompt", "pace"),
         *("asked_prompt", "other_prompt", "asked_position", "target", "foil"),
         *("edit_kind", "edit_what", "edit_layers", "edit_heads", "edit_positions", "edit_keys"),

@@ -5,7 +5,7 @@ from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.cells import HeadCells, head_cells, row_table
 from components.charts.colours import ACCENT, FAINT, INK, NEGATIVE, POSITIVE, QUIET
 from components.charts.decay_curves import LONG_TIME, decay_curves_chart, survival_table
-from components.charts.effects import effect_map_chart, largest_effect, scatter_chart, token_bars_chart
+from components.charts.effects import effect_map_chart, scatter_chart, token_bars_chart
 from components.charts.figure import Figure, Table
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
 from components.charts.head_map import PICK, head_map_chart
@@ -15,6 +15,7 @@ from components.charts.overview import overview_picture
 from components.charts.panels import OPEN_SPAN, OPEN_WINDOW, PICK_QUERY, panels_chart
 from components.charts.patch_map import patch_map_chart
 from components.charts.spans import Spans, in_words, spans_of
+from components.charts.spread import largest_effect
 from components.charts.state import (
     state_norm_chart,
     state_norm_table,

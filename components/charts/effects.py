@@ -25,21 +25,14 @@ from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, NEGATIVE, 
 from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 from components.charts.head_map import PICK, is_named, named_kinds, rows_are, told
 from components.charts.heads_table import row_labels
+from components.charts.spread import MIN_EFFECT, largest_effect
 from components.ssd import Head
 
 _CELL_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
-MIN_EFFECT = 1e-3
-"""Least end of a scale: effects are differences of logits, which round to about a millionth."""
 _BARS_HEIGHT = 120
 _SCATTER_HEIGHT = 220
 _MAX_NAMES = 80
 """Most tokens whose names stand below their bars."""
-
-
-def largest_effect(*effects: Float32[np.ndarray, "*shape"]) -> float:
-    """The end of a scale round zero; never so small that rounding would be drawn as an effect."""
-    found = [float(np.nanmax(np.abs(each))) for each in effects if np.isfinite(each).any()]
-    return max([MIN_EFFECT, *found])
 
 
 def effect_map_chart(
@@ -126,7 +119,7 @@ def _map(label: str, rows: int, named: tuple[str, ...], has_control: bool, large
         f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '+.3~r') : 'none'"
         for name in ("effect", "control")
     }
-    heads = rows_of("heads").transform_calculate(what=told()["what"], **figures)
+    heads = rows_of("heads").transform_calculate(what=told(())["what"], **figures)
     hollow = (
         heads.transform_filter("!isValid(datum.effect)")
         .mark_rect(cursor="pointer", fill="transparent", stroke=FAINT, strokeWidth=1)

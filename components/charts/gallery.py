@@ -22,10 +22,10 @@ from jaxtyping import Float32, Int, Shaped, UInt8
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import ACCENT, FAINT, INK, glaze_levels, glaze_palette
 from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
-from components.charts.head_map import is_named, named_kinds, rows_are, told, tooltip
+from components.charts.head_map import is_named, named_kinds, quantities_in, rows_are, told, tooltip
 from components.charts.heads_table import row_labels
 from components.charts.picture import png_address
-from components.ssd import KINDS, MEASURES, Head, Measure
+from components.ssd import KINDS, Head, Quantity
 
 PICK_FROM_GALLERY = "gallery_head"
 """Name of the point selection; it holds `layer`, `kind` and `head` of the clicked picture."""
@@ -59,7 +59,7 @@ def gallery_chart(
     measures: pd.DataFrame,
     picked: Head,
     *,
-    sort: Measure | None = None,
+    sort: Quantity | None = None,
     locked: bool = False,
     larger: bool = False,
 ) -> Figure:
@@ -69,7 +69,9 @@ def gallery_chart(
     or, with `sort`, row by row in descending order of that measure. Each reaches full colour at its own
     largest value or, if `locked`, at the largest of its kind. `larger` type is for a projector.
     """
-    heads = measures[["layer", "kind", "head", *MEASURES]].reset_index(drop=True)
+    quantities = quantities_in(measures)
+    columns = [each.name for each in quantities]
+    heads = measures[["layer", "kind", "head", *columns]].reset_index(drop=True)
     row, layers = row_labels(heads)
     across = int(heads["head"].max()) + 1
     slot = row * across + heads["head"].to_numpy()
@@ -83,7 +85,7 @@ def gallery_chart(
     dots = tiles.shape[-1]
     address = png_address(_mosaic(tiles, slot, across), glaze_palette())
     # Small types: beside the image, these rows are most of the message to the page.
-    heads = heads.assign(slot=slot).astype(_TYPES | dict.fromkeys(MEASURES, np.float32))
+    heads = heads.assign(slot=slot).astype(_TYPES | dict.fromkeys(columns, np.float32))
     is_picked = (heads[["layer", "kind", "head"]] == [*picked.place, picked.index]).all(axis=1)
     filled = np.bincount(slot // across)
     tables: dict[str, Table] = {
@@ -96,7 +98,7 @@ def gallery_chart(
     }
     if sort is None:
         tables["layers"] = pd.DataFrame({"layer": layers})
-    return Figure(_chart(sort is not None, named_kinds(measures), larger), tables)
+    return Figure(_chart(sort is not None, quantities, named_kinds(measures), larger), tables)
 
 
 def _columns(heads: int, per_layer: int) -> int:
@@ -150,7 +152,9 @@ def _lines(filled: Int[np.ndarray, " row"]) -> pd.DataFrame:
 
 
 @cache
-def _chart(in_order: bool, named: tuple[str, ...], larger: bool) -> dict[str, Any]:
+def _chart(
+    in_order: bool, quantities: tuple[Quantity, ...], named: tuple[str, ...], larger: bool
+) -> dict[str, Any]:
     """The specification in this look; pictures that stand `in_order` of a measure have names, not axes."""
     scale = type_scale(larger)
     pick = alt.selection_point(
@@ -177,8 +181,9 @@ def _chart(in_order: bool, named: tuple[str, ...], larger: bool) -> dict[str, An
     lines = rows_of("lines").mark_rule(stroke=FAINT, strokeWidth=1, opacity=0.6, tooltip=None).encode(**area)
     feeler = (
         _placed("heads")
+        .transform_calculate(**told(quantities))
         .mark_rect(opacity=0, cursor="pointer")
-        .encode(**area, tooltip=tooltip())
+        .encode(**area, tooltip=tooltip(quantities))
         .add_params(pick)
     )
     frame = _placed("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**area)
@@ -240,7 +245,6 @@ def _placed(table: str) -> alt.Chart:
         right="datum.left + 1",
         top="floor(datum.slot / across)",
         bottom="datum.top + 1",
-        **told(),
     )
     return placed
 

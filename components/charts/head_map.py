@@ -24,11 +24,11 @@ from components.charts.axes import (
     readable_axis,
     type_scale,
 )
-from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, QUIET, graded
+from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, QUIET, diverging, graded
 from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 from components.charts.heads_table import row_labels
-from components.charts.spread import spread_of
-from components.ssd import KINDS, MEASURES, Head, Measure, Place
+from components.charts.spread import spread_of, spread_round_zero
+from components.ssd import KINDS, MEASURES, OF_CELL, Head, Place, Quantity
 
 PICK = "head"
 """Name of the point selection; it holds `layer`, `kind` and `head` of the clicked cell."""
@@ -36,17 +36,24 @@ PICK = "head"
 _CELL_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
 
 
-def tooltip() -> list[alt.Tooltip]:
+def quantities_in(measures: pd.DataFrame) -> tuple[Quantity, ...]:
+    """The quantities that have a column."""
+    return tuple(each for each in (*MEASURES.values(), *OF_CELL.values()) if each.name in measures)
+
+
+def tooltip(quantities: Sequence[Quantity]) -> list[alt.Tooltip]:
     """The tooltip of a head."""
-    figures = [alt.Tooltip(f"{name}_told:N", title=each.label.lower()) for name, each in MEASURES.items()]
+    figures = [alt.Tooltip(f"{each.name}_told:N", title=each.label.lower()) for each in quantities]
     return [alt.Tooltip("layer:O"), alt.Tooltip("what:N", title="kind"), alt.Tooltip("head:O"), *figures]
 
 
-def told() -> dict[str, str]:
+def told(quantities: Sequence[Quantity]) -> dict[str, str]:
     """Vega expressions for the tooltip: the kind of a head in words, and its figures."""
     words = json.dumps({kind.name: kind.words for kind in KINDS.values()})
     figures = {
-        f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '.3~r') : 'none'" for name in MEASURES
+        f"{each.name}_told": f"isValid(datum.{each.name}) ? "
+        f"format(datum.{each.name}, '{'+' if each.signed else ''}.3~r') : 'none'"
+        for each in quantities
     }
     return {"what": f"{words}[datum.kind]", **figures}
 
@@ -69,7 +76,7 @@ def rows_are(named: Sequence[str]) -> str:
 
 def head_map_chart(
     measures: pd.DataFrame,
-    measure: Measure,
+    measure: Quantity,
     picked: Head,
     *,
     larger: bool = False,
@@ -77,21 +84,25 @@ def head_map_chart(
 ) -> Figure:
     """Layers down, heads across; `measures` is a `measure_table`, `picked` the framed head.
 
-    A head without the measure is hollow. `spread_of` chooses between even steps and ratios for the colours;
-    infinite values lie beyond the largest of the others. The frame follows `picked`, not the selection, so a
-    click beside the cells removes nothing. `larger` type is for a projector. Heads of places that are
-    `left_out` of a page are crossed out.
+    The table may have columns for quantities `OF_CELL`, too; `measure` is any of its quantities. A head
+    without it is hollow. `spread_of` chooses between even steps and ratios for the colours; infinite values
+    lie beyond the largest of the others; a signed quantity has colours round zero. The frame follows
+    `picked`, not the selection, so a click beside the cells removes nothing. `larger` type is for a
+    projector. Heads of places that are `left_out` of a page are crossed out.
     """
     values = measures[measure.name]
-    spread = spread_of(values)
+    spread = spread_round_zero(values) if measure.signed else spread_of(values)
+    quantities = quantities_in(measures)
     row, labels = row_labels(measures)
     (layer, kind), head = picked.place, picked.index
     at = row[((measures["layer"] == layer) & (measures["kind"] == kind)).to_numpy()][:1]
+    of_heads = ("layer", "kind", "head")
     tables: dict[str, Table] = {
         "scene": scene(low=spread.low, high=spread.high, bend=spread.bend, endless=spread.endless),
         "ticks": {"value": spread.ticks},
         "heads": {
-            **{name: measures[name].to_numpy() for name in ("layer", "kind", "head", *MEASURES)},
+            **{name: measures[name].to_numpy() for name in of_heads},
+            **{each.name: measures[each.name].to_numpy() for each in quantities},
             "row": row,
             "shown": values.to_numpy().clip(max=spread.high),
         },
@@ -101,18 +112,22 @@ def head_map_chart(
     if left_out:
         places = zip(measures["layer"], measures["kind"], strict=True)
         crossed = np.array([Place(*place) in left_out for place in places])
-        of_heads = ("layer", "kind", "head")
         tables["crossed"] = {
             **{name: measures[name].to_numpy()[crossed] for name in of_heads},
             "row": row[crossed],
         }
     named = named_kinds(measures)
-    return Figure(_chart(measure.label, measure.unit, len(labels), named, larger, bool(left_out)), tables)
+    return Figure(_chart(measure, quantities, len(labels), named, larger, bool(left_out)), tables)
 
 
 @cache
 def _chart(
-    label: str, unit: str, rows: int, named: tuple[str, ...], larger: bool, are_crossed: bool
+    measure: Quantity,
+    quantities: tuple[Quantity, ...],
+    rows: int,
+    named: tuple[str, ...],
+    larger: bool,
+    are_crossed: bool,
 ) -> dict[str, Any]:
     scale = type_scale(larger)
     pick = alt.selection_point(
@@ -122,11 +137,15 @@ def _chart(
         "x": alt.X("head:O", axis=readable_axis("head", scale, labelAngle=0)),
         "y": alt.Y("row:O", axis=readable_axis(rows_are(named), scale, labelExpr="labels[datum.value]")),
     }
-    heads = rows_of("heads").transform_calculate(**told())
+    heads = rows_of("heads").transform_calculate(**told(quantities))
+    tips = tooltip(quantities)
+    number = "+.2~r" if measure.signed else ",~r"
+    # Zero has the page's own colour, so its cells need an edge.
+    stroke, wide = (FAINT, 0.5) if measure.signed else (BACKGROUND, 1)
     hollow = (
         heads.transform_filter("!isValid(datum.shown)")
         .mark_rect(cursor="pointer", fill="transparent", stroke=FAINT, strokeWidth=1)
-        .encode(**cell, tooltip=tooltip())
+        .encode(**cell, tooltip=tips)
     )
     rings = (
         heads.transform_filter(is_named())
@@ -138,26 +157,27 @@ def _chart(
             opacity=1,
             cursor="pointer",
         )
-        .encode(**cell, tooltip=tooltip())
+        .encode(**cell, tooltip=tips)
     )
     cells = (
         heads.transform_filter("isValid(datum.shown)")
-        .mark_rect(cursor="pointer", stroke=BACKGROUND, strokeWidth=1)
+        .mark_rect(cursor="pointer", stroke=stroke, strokeWidth=wide)
         .encode(
             **cell,
             color=alt.Color(
                 "shown:Q",
-                scale=graded("low", "high", "bend"),
+                scale=diverging("high") if measure.signed else graded("low", "high", "bend"),
                 legend=alt.Legend(
-                    title=f"{label.lower()}, {unit}",
+                    title=f"{measure.label.lower()}, {measure.unit}",
                     orient="top",
                     direction="horizontal",
                     gradientLength=180,
                     gradientThickness=10,
                     values=alt.ExprRef("ticks"),
-                    labelExpr="endless && datum.value === high ? '∞' : format(datum.value, ',~r')",
+                    labelExpr=f"endless && datum.value === high ? '∞' : format(datum.value, '{number}')",
                     labelFontSize=LABEL_SIZE * scale,
                     titleFontSize=TITLE_SIZE * scale,
+                    titleLimit=400,
                     titlePadding=4,
                     labelPadding=2,
                     offset=4,
@@ -165,7 +185,7 @@ def _chart(
                     **LEGIBLE,
                 ),
             ),
-            tooltip=tooltip(),
+            tooltip=tips,
         )
         .add_params(pick)
     )

@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float32
+
+MIN_EFFECT = 1e-3
+"""Least end of a scale round zero: effects are differences of logits, which round to about a millionth."""
 
 _MIN_PART = 1e-6
 """Part of the largest value below which values count as zero."""
@@ -53,6 +58,18 @@ def spread_of(values: pd.Series[float]) -> Spread:
         high = bend * math.expm1(math.log1p(largest / bend) + _BEYOND * way) if way else 2 * largest or 1.0
         ticks.append(high)
     return Spread(low, high, bend, endless, tuple(ticks))
+
+
+def largest_effect(*effects: Float32[np.ndarray, "*shape"]) -> float:
+    """The end of a scale round zero; never so small that rounding would be drawn as an effect."""
+    found = [float(np.nanmax(np.abs(each))) for each in effects if np.isfinite(each).any()]
+    return max([MIN_EFFECT, *found])
+
+
+def spread_round_zero(values: pd.Series[float]) -> Spread:
+    """The colour scale for values of either sign, in even steps; ignores NaN."""
+    limit = largest_effect(values.to_numpy(np.float32))
+    return Spread(-limit, limit, bend=limit, endless=False, ticks=(-limit, 0.0, limit))
 
 
 def _powers(low: float, high: float) -> list[float]:

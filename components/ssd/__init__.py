@@ -40,7 +40,19 @@ from components.ssd.kinds import (
     kind_of,
 )
 from components.ssd.matrix import MatrixTerms, matrix_entries, pooled_entries
-from components.ssd.measures import MEASURED_ROWS, MEASURES, Estimate, Measure, half_life, mean_distance
+from components.ssd.measures import (
+    CELL_EFFECT,
+    CELL_SHARE,
+    MEASURED_ROWS,
+    MEASURES,
+    OF_CELL,
+    Estimate,
+    Measure,
+    Quantity,
+    half_life,
+    mean_distance,
+    row_share,
+)
 from components.ssd.mixer_terms import MixerTerms
 from components.ssd.pooling import pooled_attention, pooled_content, pooled_decay, tile_edges
 from components.ssd.scan import reconstruct, ssm_state, ssm_states
@@ -55,12 +67,15 @@ from components.ssd.state import state_contributions, state_norms, state_shares
 from components.ssd.terms import SSDTerms, log_decay_of
 
 __all__ = [
+    "CELL_EFFECT",
+    "CELL_SHARE",
     "EDITS",
     "FORMER_NAMES",
     "FORMER_READINGS",
     "KINDS",
     "MEASURED_ROWS",
     "MEASURES",
+    "OF_CELL",
     "ComparedTerms",
     "ContributionTerms",
     "Contributions",
@@ -80,6 +95,7 @@ __all__ = [
     "MixerTerms",
     "Mute",
     "Place",
+    "Quantity",
     "SSDTerms",
     "ScaleDecay",
     "ScaleDt",
@@ -113,6 +129,7 @@ __all__ = [
     "pooled_softmax",
     "put",
     "reconstruct",
+    "row_share",
     "scale",
     "scores",
     "slice_of",

@@ -1,10 +1,13 @@
-"""One figure per head: how far it looks, how long it remembers. A measure is one entry of `MEASURES`."""
+"""One figure per head: how far it looks, how long it remembers. A measure is one entry of `MEASURES`.
+
+Other quantities are of one cell, which somebody has picked: those of `OF_CELL`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float32
@@ -79,17 +82,38 @@ def _distances(terms: MixerTerms, queries: list[int]) -> Float32[Tensor, "batch 
     return weight.mul_(lags).sum(dim=-1) / read
 
 
+def row_share(terms: MixerTerms, query: int, key: int) -> Float32[Tensor, "batch head"]:
+    """What part of all that a query reads is one key: |M[i,j]| / Σ_k |M[i,k]|, from 0 to 1.
+
+    Of softmax attention, M is its pattern P. NaN where the query reads nothing. This needs one row of each
+    head, so memory in proportion to the text. IndexError where there is no such query, or it cannot read
+    such a key.
+    """
+    if not 0 <= key <= query:
+        raise IndexError(f"Query {query} reads no key {key}: give a key from 0 up to the query.")
+    row = attention_of(terms, queries=[query], keys=slice(0, query + 1))[:, :, 0].abs_()
+    return row[..., key] / row.sum(dim=-1)
+
+
 @dataclass(frozen=True)
-class Measure:
-    """A figure of every head that a map of heads can be coloured by."""
+class Quantity:
+    """A number of every head that maps of heads can be coloured and sorted by."""
 
     name: str
     label: str
     meaning: str
     """A sentence."""
+    unit: str = field(default="tokens", kw_only=True)
+    signed: bool = field(default=False, kw_only=True)
+    """Whether its colours go both ways from zero."""
+
+
+@dataclass(frozen=True)
+class Measure(Quantity):
+    """A quantity of a whole text."""
+
     of: Callable[[MixerTerms], Estimate | None]
     """From the terms of one layer; None where heads of this kind have no such figure."""
-    unit: str = "tokens"
 
 
 def _half_life(terms: MixerTerms) -> Estimate | None:
@@ -117,3 +141,19 @@ MEASURES: dict[str, Measure] = {
     )
 }
 """By name; the first colours the map that a page opens with."""
+
+CELL_SHARE = Quantity(
+    "cell_share",
+    "Cell's share of its row",
+    "|attention| of the picked cell, divided by that of its whole row.",
+    unit="0 to 1",
+)
+CELL_EFFECT = Quantity(
+    "cell_effect",
+    "Effect of cutting the cell",
+    "How far the logit difference of an answer falls when the picked cell is set to zero in this head alone.",
+    unit="logits",
+    signed=True,
+)
+OF_CELL: dict[str, Quantity] = {each.name: each for each in (CELL_SHARE, CELL_EFFECT)}
+"""Quantities of one cell, query i and key j, by name."""

@@ -38,7 +38,7 @@ from components.ssd import KINDS, MEASURES, Head, MixerTerms, Place, Statistic
 from explorer.exports.offline import FONT, HEAD, INKS, LOOK, PAPER, vega
 from explorer.exports.program import snippet
 from explorer.exports.provenance import Provenance, provenance_of
-from explorer.selection import Selection, fitted
+from explorer.selection import Selection, View, fitted
 
 if TYPE_CHECKING:
     from components.bridge import ModelBridge
@@ -153,7 +153,9 @@ class _View:
     def page(self, kept: Mapping[int, str], left_out: str) -> bytes:
         """The page with these layers; `left_out` says which it lacks."""
         capture, start = self._capture, self._start
-        measure, columns = MEASURES[start.view.measure], _Columns()
+        # The file picks no cells, so it has no quantity of one.
+        measure = MEASURES.get(start.view.measure, MEASURES[View.measure])
+        columns = _Columns()
         missing = {place for place in capture.places if place.layer not in kept}
         heads = head_map_chart(
             capture.measures, measure, start.head, larger=start.view.large, left_out=missing

@@ -1,4 +1,4 @@
-"""The page "Two prompts": what it recovers is what `patch` does; what it cannot compare it says in a sentence."""
+"""The page "Two prompts" recovers what `patch` does, and says in a sentence what it cannot compare."""
 
 import numpy as np
 import pytest

@@ -21,6 +21,8 @@ def marks_of_shown(look: Look) -> list[alt.Chart]:
         .transform_filter("row >= 0")
         .transform_calculate(
             i="query_starts[row]",
+            j="query_stops[row] - query_starts[row] === 1 && key_stops[key] - key_starts[key] === 1"
+            " ? key_starts[key] : null",
             stamp=STAMP,
             query="query_positions[row]",
             query_text="query_texts[row]",

@@ -18,7 +18,8 @@ from components.charts.panels.geometry import FILLED, FILLED_ACROSS, MIN_SLOTS, 
 from components.charts.strip import LETTER, LINE, STAMP
 
 PICK_QUERY = "query"
-"""Name of the point selection of a clicked row or token: its first query `i`, and `stamp`."""
+"""Name of the point selection of a clicked row or token: its first query `i`, and `stamp`. A cell of one
+query and one key also has that key, `j`."""
 
 OPEN_WINDOW = "window"
 """Name of the selection that fires when a brush ends: `query_start`, `query_stop`, `key_start` and
@@ -40,7 +41,7 @@ def selections() -> list[alt.Parameter]:
     """
     return [
         alt.selection_point(
-            name=PICK_QUERY, fields=["i", "stamp"], on="pointerup", clear=False, toggle=False
+            name=PICK_QUERY, fields=["i", "j", "stamp"], on="pointerup", clear=False, toggle=False
         ),
         alt.selection_interval(
             name="pointer",
