@@ -15,7 +15,7 @@ import streamlit as st
 import torch
 from jaxtyping import Float32
 
-from components.bridge import rank_correlation
+from components.bridge import Prediction, rank_correlation
 from components.charts import (
     PICK,
     effect_map_chart,
@@ -27,7 +27,7 @@ from components.charts import (
 from components.ssd import ComparedTerms, Head, Mute, SoftmaxTerms
 from explorer import captures, effects
 from explorer.drawing import draw, plain
-from explorer.effects import Figure, Muting, Prediction, Question
+from explorer.effects import Figure, Muting, Question
 from explorer.frame import pick
 from explorer.jobs import Callback
 from explorer.maps import head_lists

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import streamlit as st
-import torch
 from jaxtyping import Float32
 
-from components.ssd import CutSource, Head, HeadEdit, Mute, Place, Sizes, SoftmaxTerms
+from components.bridge import Effects, Prediction, cut_each, effects_of, mute_each, predict
+from components.ssd import Head, HeadEdit, Place
 from explorer.cache_by_bytes import CacheByBytes
-from explorer.captures import PIECE_TOKENS, check_edits, places
+from explorer.captures import check_edits, places
 from explorer.jobs import Report, no_report
 from explorer.line import line
 from explorer.models import bridge, encoded
 from explorer.subject import BY_KEY, Subject
 from explorer.threads import use_threads
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 MAX_TOKENS = 512
 """Longest text of this page: it compares whole matrices, and runs the model once for each head."""
-LIKELY = 10
-"""Tokens that a list of the most probable holds."""
 PREDICTIONS_BYTES = 3 * 10**8
 EFFECTS_HELD = 128
-CONTROL_SEED = 0
 
 Figure = Literal["log_p", "difference"]
 Muting = Literal["attention", "all", "mean"]
@@ -46,32 +41,6 @@ class Question:
     foil: int
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model predicts after each position of a text. Sessions share it: read only."""
-
-    log_p: Float32[np.ndarray, "seq vocab"]
-    """Natural logarithms of probabilities."""
-    sizes: tuple[float, ...] = ()
-    """How much each edit changed the tensors at its hooks, as a part of them."""
-
-    def likely(self, position: int) -> list[int]:
-        """The most probable tokens after a position, most probable first."""
-        return [int(each) for each in np.argsort(-self.log_p[position], kind="stable")[:LIKELY]]
-
-    def rank(self, position: int, token: int) -> int:
-        """1 for the most probable."""
-        row = self.log_p[position]
-        return int((row > row[token]).sum()) + 1
-
-    def divergence(self, other: Prediction) -> Float32[np.ndarray, " seq"]:
-        """KL(this ‖ other) after each position, in nats. Rounding below zero is zero."""
-        mine, others = self.log_p.astype(np.float64), other.log_p.astype(np.float64)
-        found = (np.exp(mine) * (mine - others)).sum(axis=1)
-        nats: Float32[np.ndarray, " seq"] = found.clip(min=0).astype(np.float32)
-        return nats
-
-
 @st.cache_resource(show_spinner=False)
 def _predictions() -> CacheByBytes[Prediction]:
     """By the key of a Subject."""
@@ -79,7 +48,7 @@ def _predictions() -> CacheByBytes[Prediction]:
 
 
 def prediction(subject: Subject, report: Report = no_report) -> Prediction:
-    """What the model predicts along the prompt, under the subject's edits.
+    """What the model predicts along the prompt, under the subject's edits. Sessions share it: read only.
 
     Raises ValueError for a text that is too long, and for an edit that cannot be made in this model.
     """
@@ -93,47 +62,11 @@ def prediction(subject: Subject, report: Report = no_report) -> Prediction:
             )
         check_edits(subject, len(texts))
         model = bridge(subject.model)
-        sizes = Sizes(subject.edits)
         gigabytes = len(texts) * model.model.config.vocab_size * 12 / 1e9
         with line().admitted(report, gigabytes=gigabytes):
             use_threads(model.model.num_parameters() * len(texts))
-            logits, _ = model.run_with_cache(
-                ids, names_filter=[], fwd_hooks=sizes.hooks, piece_tokens=PIECE_TOKENS
-            )
-        log_p = logits[0].float().log_softmax(dim=-1).cpu().numpy()
-        found = Prediction(log_p, tuple(sizes.relative))
-        _predictions().put(subject.key, found, log_p.nbytes)
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class Effects:
-    """What each of several edits takes from a prediction: positive if the prediction needs it.
-
-    `log_p`: how far the log probability of the answer falls. `difference`: how far its logit falls, less the
-    foil's. Each has the same for a random change of the same size; NaN where there is none.
-    """
-
-    log_p: Float32[np.ndarray, " edit"]
-    difference: Float32[np.ndarray, " edit"]
-    control_log_p: Float32[np.ndarray, " edit"]
-    control_difference: Float32[np.ndarray, " edit"]
-
-    def of(self, figure: Figure) -> tuple[Float32[np.ndarray, " edit"], Float32[np.ndarray, " edit"]]:
-        """One of the figures, and its control."""
-        if figure == "log_p":
-            return self.log_p, self.control_log_p
-        return self.difference, self.control_difference
-
-
-def muted(model: str, muting: Muting) -> list[HeadEdit | None]:
-    """An edit for each head of a model, down the layers; None where the head has no such edit."""
-    found: list[HeadEdit | None] = []
-    for place, heads in bridge(model).heads.items():
-        for head in range(heads):
-            possible = muting == "attention" or place.kind != SoftmaxTerms.kind
-            at = range(place.layer, place.layer + 1), range(head, head + 1)
-            found.append(Mute(*at, kind=place.kind, what=muting) if possible else None)
+            found = predict(model, ids, subject.edits)
+        _predictions().put(subject.key, found, found.log_p.nbytes)
     return found
 
 
@@ -141,8 +74,9 @@ def muted(model: str, muting: Muting) -> list[HeadEdit | None]:
 def head_effects(
     subject: Subject, position: int, target: int, foil: int, muting: Muting, _report: Report = no_report
 ) -> Effects:
-    """What muting each head alone takes from the prediction, in the order of `muted`."""
-    return _effects(Question(subject, position, target, foil), muted(subject.model, muting), "heads", _report)
+    """What muting each head alone takes from the prediction, in the order of `heads_of`."""
+    edits = list(mute_each(bridge(subject.model), muting).values())
+    return _effects(Question(subject, position, target, foil), edits, _report)
 
 
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
@@ -156,53 +90,22 @@ def source_effects(
     _report: Report = no_report,
 ) -> Effects:
     """What cutting each token up to the position takes: in all mixers, in a layer, or in one head."""
-    where: tuple[range | None, range | None] = (
-        None if place is None else range(place.layer, place.layer + 1),
-        None if head is None else range(head, head + 1),
-    )
-    kind = Place(0).kind if place is None else place.kind
-    cuts: list[HeadEdit | None] = [
-        CutSource(*where, range(at, at + 1), kind=kind) for at in range(position + 1)
-    ]
-    return _effects(Question(subject, position, target, foil), cuts, "tokens", _report)
+    cuts = cut_each(position + 1, place, head)
+    return _effects(Question(subject, position, target, foil), cuts, _report)
 
 
-def _effects(question: Question, edits: list[HeadEdit | None], what: str, report: Report) -> Effects:
-    from components.bridge import sweep
-
+def _effects(question: Question, edits: Sequence[HeadEdit | None], report: Report) -> Effects:
     subject = question.subject
     model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, report)
     beginning = ids[:, : question.position + 1]
-    made = [edit for edit in edits if edit is not None]
-    with_control = [edit for edit in made if edit.kind != SoftmaxTerms.kind]
 
-    def figures(logits: Tensor) -> Tensor:
-        log_p = logits.log_softmax(dim=-1)[:, question.target]
-        return torch.stack([log_p, logits[:, question.target] - logits[:, question.foil]], dim=1)
+    def tell(done: int, of: int) -> None:
+        report(f"Making each edit, and random changes of the same size: {done:,} of {of:,} done", done / of)
 
-    def tell(text: str, part: int, of: int) -> None:
-        report(f"{text}, {part:,} of {of:,} {what} done", part / of)
-
-    gigabytes = beginning.shape[1] * len(made) * model.model.config.vocab_size * 4 / 1e9
+    gigabytes = beginning.shape[1] * len(edits) * model.model.config.vocab_size * 4 / 1e9
     with line().admitted(report, gigabytes=min(gigabytes, 0.5)):
-        use_threads(model.model.num_parameters() * beginning.shape[1] * len(made))
-        clean = figures(model.run_with_cache(beginning, names_filter=[], logits_to_keep=1)[0][:, 0].float())
-        found = clean - sweep(
-            model, beginning, made, figures, report=lambda done, of: tell("Making each edit", done, of)
-        )
-        control = clean - sweep(
-            model,
-            beginning,
-            with_control,
-            figures,
-            report=lambda done, of: tell("Making random changes of the same size", done, of),
-            control=torch.Generator().manual_seed(CONTROL_SEED),
-        )
-    columns = np.full((4, len(edits)), np.nan, np.float32)
-    columns[:2, [edit is not None for edit in edits]] = found.T.cpu().numpy()
-    has_control = [edit is not None and edit.kind != SoftmaxTerms.kind for edit in edits]
-    columns[2:, has_control] = control.T.cpu().numpy()
-    return Effects(*columns)
+        use_threads(model.model.num_parameters() * beginning.shape[1] * len(edits))
+        return effects_of(model, beginning, edits, question.target, question.foil, report=tell)
 
 
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
@@ -229,6 +132,6 @@ def together(question: Question, edits: tuple[HeadEdit, ...]) -> Float32[np.ndar
 
 
 def heads_of(model: str) -> list[Head]:
-    """All heads, in the order of `muted`."""
+    """All heads, down the layers."""
     counts = bridge(model).heads
     return [Head(place, index) for place in places(model) for index in range(counts[place])]
