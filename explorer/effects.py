@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import streamlit as st
+import torch
 from jaxtyping import Float32
 
-from components.bridge import Effects, Prediction, cut_each, effects_of, mute_each, predict
+from components.bridge import (
+    Effects,
+    Prediction,
+    cut_each,
+    effects_of,
+    mute_each,
+    predict,
+    rank_correlation,
+)
 from components.ssd import Head, HeadEdit, Place
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.captures import check_edits, places
@@ -27,6 +36,7 @@ EFFECTS_HELD = 128
 
 Figure = Literal["log_p", "difference"]
 Muting = Literal["attention", "all", "mean"]
+CutIn = Literal["model", "layer", "head"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,11 @@ class Question:
     target: int
     """The answer's token id."""
     foil: int
+
+    @property
+    def parts(self) -> tuple[Subject, int, int, int]:
+        """As the caches take it."""
+        return self.subject, self.position, self.target, self.foil
 
 
 @st.cache_resource(show_spinner=False)
@@ -108,6 +123,16 @@ def _effects(question: Question, edits: Sequence[HeadEdit | None], report: Repor
         return effects_of(model, beginning, edits, question.target, question.foil, report=tell)
 
 
+def cut_place(where: CutIn, head: Head) -> tuple[Place | None, int | None]:
+    """The place and the head in which tokens are cut."""
+    places: dict[CutIn, tuple[Place | None, int | None]] = {
+        "model": (None, None),
+        "layer": (head.place, None),
+        "head": (head.place, head.index),
+    }
+    return places[where]
+
+
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def readings(
     subject: Subject, position: int, target: int, foil: int, head: Head, _report: Report = no_report
@@ -120,6 +145,14 @@ def readings(
         use_threads(model.model.num_parameters() * (position + 1))
         found = reading.readings(model, ids[:, : position + 1], head.place.layer, head.index, target, foil)
     return {name: values.cpu().numpy() for name, values in found.items()}
+
+
+def correlations(
+    readings: Mapping[str, Float32[np.ndarray, " token"]], effect: Float32[np.ndarray, " token"]
+) -> dict[str, float]:
+    """The rank correlation of each of a head's readings with an effect."""
+    by_size = torch.from_numpy(effect)
+    return {name: rank_correlation(torch.from_numpy(values), by_size) for name, values in readings.items()}
 
 
 def together(question: Question, edits: tuple[HeadEdit, ...]) -> Float32[np.ndarray, " figure"]:
