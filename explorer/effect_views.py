@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
-import torch
 from jaxtyping import Float32
 
-from components.bridge import rank_correlation
+from components.bridge import Prediction
 from components.charts import (
     PICK,
     effect_map_chart,
@@ -27,7 +26,7 @@ from components.charts import (
 from components.ssd import ComparedTerms, Head, Mute, SoftmaxTerms
 from explorer import captures, effects
 from explorer.drawing import draw, plain
-from explorer.effects import SMALL, Figure, Muting, Prediction, Question
+from explorer.effects import SMALL, CutIn, Figure, Muting, Question
 from explorer.frame import pick
 from explorer.jobs import Callback
 from explorer.maps import head_lists
@@ -38,7 +37,7 @@ from explorer.session import session
 from explorer.subject import Subject
 from explorer.viewer import Viewer
 from explorer.waiting import wait_for
-from explorer.widgets import pressed
+from explorer.widgets import pressed, put_first
 
 STRONGEST = 3
 """Heads that are muted together."""
@@ -57,7 +56,11 @@ FIGURES: dict[Figure, str] = {
     "difference": "Logit difference",
 }
 DROPS: dict[Figure, str] = {"log_p": "drop of log p", "difference": "drop of the logit difference"}
-CUTS = {"model": "In all Mamba-2 layers", "layer": "In the picked layer", "head": "In the picked head"}
+CUTS: dict[CutIn, str] = {
+    "model": "In all Mamba-2 layers",
+    "layer": "In the picked layer",
+    "head": "In the picked head",
+}
 
 MAP = "What the answer loses when each head is muted alone."
 BARS = "What the answer loses when each token is cut alone."
@@ -124,8 +127,9 @@ def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tupl
 def _choice(label: str, key: str, options: dict[Any, str]) -> Any:
     """The chosen one of some options; the first, before anything is chosen."""
     first = next(iter(options))
+    put_first(key, first)
     given = st.segmented_control(
-        label, list(options), key=key, format_func=options.__getitem__, default=first, required=True
+        label, list(options), key=key, format_func=options.__getitem__, required=True
     )
     return first if given is None else given
 
@@ -203,10 +207,9 @@ def effects_of_tokens(
 ) -> dict[str, str]:
     """Draw what cutting each token takes from the answer."""
     st.subheader("Which tokens carry it?", anchor=False)
-    cut_in = _choice("Cut each token alone", "cut_in", CUTS)
+    cut_in: CutIn = _choice("Cut each token alone", "cut_in", CUTS)
     head = viewer.shown.head
-    place, index = {"model": (None, None), "layer": (head.place, None)}.get(cut_in, (head.place, head.index))
-    asked = (question.subject, question.position, question.target, question.foil, place, index)
+    asked = (*question.parts, *effects.cut_place(cut_in, head))
     wait_for(("cut", *asked), partial(effects.source_effects, *asked), "Cutting each token", stop)
     effect, control = effects.source_effects(*asked).of(figure)
     draw(
@@ -252,10 +255,7 @@ def attention_and_effect(
     wait_for(("cut", *cut), cutting, "Cutting each token", stop, button="stop_cut_in_head")
     readings, (effect, _) = effects.readings(*asked, head), effects.source_effects(*cut).of(figure)
     name = _choice("Measured by", "measured_by", {each: each for each in readings})
-    found = {
-        each: rank_correlation(torch.from_numpy(values), torch.from_numpy(effect))
-        for each, values in readings.items()
-    }
+    found = effects.correlations(readings, effect)
     draw(
         scatter_chart(
             tokens[: question.position + 1],

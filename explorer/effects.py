@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import streamlit as st
 import torch
 from jaxtyping import Float32
 
-from components.ssd import CutEdge, CutSource, Head, HeadEdit, Mute, Place, Sizes, SoftmaxTerms
+from components.bridge import (
+    CONTROL_SEED,
+    Effects,
+    Prediction,
+    cut_each,
+    effects_of,
+    mute_each,
+    predict,
+    rank_correlation,
+)
+from components.ssd import CutEdge, Head, HeadEdit, Place
 from explorer.cache_by_bytes import CacheByBytes
-from explorer.captures import PIECE_TOKENS, check_edits, places
+from explorer.captures import check_edits, places
 from explorer.jobs import Report, no_report
 from explorer.line import line
 from explorer.models import bridge, encoded
 from explorer.subject import BY_KEY, Subject
 from explorer.threads import use_threads
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from components.bridge import ActivationCache
-
 MAX_TOKENS = 512
 """Longest text of this page: it compares whole matrices, and runs the model once for each head."""
-LIKELY = 10
-"""Tokens that a list of the most probable holds."""
 PREDICTIONS_BYTES = 3 * 10**8
-FINAL_NORM = ("ln_final.hook_in", "ln_final.hook_out")
 EFFECTS_HELD = 128
-CONTROL_SEED = 0
 SMALL = 1e-5
 """Sweeps round to about a millionth."""
 
 Figure = Literal["log_p", "difference"]
 Muting = Literal["attention", "all", "mean"]
+CutIn = Literal["model", "layer", "head"]
 
 
 @dataclass(frozen=True)
@@ -50,44 +53,10 @@ class Question:
     """The answer's token id."""
     foil: int
 
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model predicts after each position of a text. Sessions share it: read only."""
-
-    log_p: Float32[np.ndarray, "seq vocab"]
-    """Natural logarithms of probabilities."""
-    final: ActivationCache
-    """The final norm's input and output."""
-    sizes: tuple[float, ...] = ()
-    """How much each edit changed the tensors at its hooks, as a part of them."""
-
-    def likely(self, position: int) -> list[int]:
-        """The most probable tokens after a position, most probable first."""
-        return [int(each) for each in np.argsort(-self.log_p[position], kind="stable")[:LIKELY]]
-
-    def answer(
-        self, position: int, target: int | None, foil: int | None, *, rival: int | None = None
-    ) -> tuple[int, int]:
-        """The answer and the token that it is compared with: those given, if they exist, else the most
-        probable; `rival` is compared with before the second of these.
-        """
-        likely, vocabulary = self.likely(position), self.log_p.shape[1]
-        answer = target if target is not None and target < vocabulary else likely[0]
-        others = [token for token in (rival, *likely) if token not in (None, answer)]
-        return answer, foil if foil is not None and foil < vocabulary else others[0]
-
-    def rank(self, position: int, token: int) -> int:
-        """1 for the most probable."""
-        row = self.log_p[position]
-        return int((row > row[token]).sum()) + 1
-
-    def divergence(self, other: Prediction) -> Float32[np.ndarray, " seq"]:
-        """KL(this ‖ other) after each position, in nats. Rounding below zero is zero."""
-        mine, others = self.log_p.astype(np.float64), other.log_p.astype(np.float64)
-        found = (np.exp(mine) * (mine - others)).sum(axis=1)
-        nats: Float32[np.ndarray, " seq"] = found.clip(min=0).astype(np.float32)
-        return nats
+    @property
+    def parts(self) -> tuple[Subject, int, int, int]:
+        """As the caches take it."""
+        return self.subject, self.position, self.target, self.foil
 
 
 @st.cache_resource(show_spinner=False)
@@ -97,7 +66,7 @@ def _predictions() -> CacheByBytes[Prediction]:
 
 
 def prediction(subject: Subject, report: Report = no_report) -> Prediction:
-    """What the model predicts along the prompt, under the subject's edits.
+    """What the model predicts along the prompt, under the subject's edits. Sessions share it: read only.
 
     Raises ValueError for a text that is too long, and for an edit that cannot be made in this model.
     """
@@ -111,48 +80,11 @@ def prediction(subject: Subject, report: Report = no_report) -> Prediction:
             )
         check_edits(subject, len(texts))
         model = bridge(subject.model)
-        sizes = Sizes(subject.edits)
         gigabytes = len(texts) * model.model.config.vocab_size * 12 / 1e9
         with line().admitted(report, gigabytes=gigabytes):
             use_threads(model.model.num_parameters() * len(texts))
-            logits, final = model.run_with_cache(
-                ids, names_filter=FINAL_NORM, fwd_hooks=sizes.hooks, piece_tokens=PIECE_TOKENS
-            )
-        log_p = logits[0].float().log_softmax(dim=-1).cpu().numpy()
-        found = Prediction(log_p, final, tuple(sizes.relative))
-        kept = sum(final[name].nbytes for name in FINAL_NORM)
-        _predictions().put(subject.key, found, log_p.nbytes + kept)
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class Effects:
-    """What each of several edits takes from a prediction: positive if the prediction needs it.
-
-    `log_p`: how far the log probability of the answer falls. `difference`: how far its logit falls, less the
-    foil's. Each has the same for a random change of the same size; NaN where there is none.
-    """
-
-    log_p: Float32[np.ndarray, " edit"]
-    difference: Float32[np.ndarray, " edit"]
-    control_log_p: Float32[np.ndarray, " edit"]
-    control_difference: Float32[np.ndarray, " edit"]
-
-    def of(self, figure: Figure) -> tuple[Float32[np.ndarray, " edit"], Float32[np.ndarray, " edit"]]:
-        """One of the figures, and its control."""
-        if figure == "log_p":
-            return self.log_p, self.control_log_p
-        return self.difference, self.control_difference
-
-
-def muted(model: str, muting: Muting) -> list[HeadEdit | None]:
-    """An edit for each head of a model, down the layers; None where the head has no such edit."""
-    found: list[HeadEdit | None] = []
-    for place, heads in bridge(model).heads.items():
-        for head in range(heads):
-            possible = muting == "attention" or place.kind != SoftmaxTerms.kind
-            at = range(place.layer, place.layer + 1), range(head, head + 1)
-            found.append(Mute(*at, kind=place.kind, what=muting) if possible else None)
+            found = predict(model, ids, subject.edits)
+        _predictions().put(subject.key, found, found.nbytes)
     return found
 
 
@@ -160,8 +92,9 @@ def muted(model: str, muting: Muting) -> list[HeadEdit | None]:
 def head_effects(
     subject: Subject, position: int, target: int, foil: int, muting: Muting, _report: Report = no_report
 ) -> Effects:
-    """What muting each head alone takes from the prediction, in the order of `muted`."""
-    return _effects(Question(subject, position, target, foil), muted(subject.model, muting), "heads", _report)
+    """What muting each head alone takes from the prediction, in the order of `heads_of`."""
+    edits = list(mute_each(bridge(subject.model), muting).values())
+    return _effects(Question(subject, position, target, foil), edits, _report)
 
 
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
@@ -175,23 +108,16 @@ def source_effects(
     _report: Report = no_report,
 ) -> Effects:
     """What cutting each token up to the position takes: in all mixers, in a layer, or in one head."""
-    where: tuple[range | None, range | None] = (
-        None if place is None else range(place.layer, place.layer + 1),
-        None if head is None else range(head, head + 1),
-    )
-    kind = Place(0).kind if place is None else place.kind
-    cuts: list[HeadEdit | None] = [
-        CutSource(*where, range(at, at + 1), kind=kind) for at in range(position + 1)
-    ]
-    return _effects(Question(subject, position, target, foil), cuts, "tokens", _report)
+    cuts = cut_each(position + 1, place, head)
+    return _effects(Question(subject, position, target, foil), cuts, _report)
 
 
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def edge_effects(
     subject: Subject, position: int, target: int, foil: int, query: int, key: int, _report: Report = no_report
 ) -> Effects:
-    """What cutting one cell in each head alone takes, in the order of `muted`; without random changes."""
-    cuts: list[HeadEdit | None] = [
+    """What cutting one cell in each head alone takes, in the order of `heads_of`; without random changes."""
+    cuts = [
         CutEdge(
             range(head.place.layer, head.place.layer + 1),
             range(head.index, head.index + 1),
@@ -201,47 +127,42 @@ def edge_effects(
         )
         for head in heads_of(subject.model)
     ]
-    question = Question(subject, position, target, foil)
-    return _effects(question, cuts, "heads", _report, with_control=False)
+    return _effects(Question(subject, position, target, foil), cuts, _report, with_control=False)
 
 
 def _effects(
-    question: Question, edits: list[HeadEdit | None], what: str, report: Report, *, with_control: bool = True
+    question: Question, edits: Sequence[HeadEdit | None], report: Report, *, with_control: bool = True
 ) -> Effects:
-    from components.bridge import sweep
-
     subject = question.subject
     model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, report)
     beginning = ids[:, : question.position + 1]
-    made = [edit for edit in edits if edit is not None]
-    has_control = [with_control and edit is not None and edit.kind != SoftmaxTerms.kind for edit in edits]
 
-    def figures(logits: Tensor) -> Tensor:
-        log_p = logits.log_softmax(dim=-1)[:, question.target]
-        return torch.stack([log_p, logits[:, question.target] - logits[:, question.foil]], dim=1)
+    def tell(done: int, of: int) -> None:
+        controls = ", and random changes of the same size" if with_control else ""
+        report(f"Making each edit{controls}: {done:,} of {of:,} done", done / of)
 
-    def tell(text: str, part: int, of: int) -> None:
-        report(f"{text}, {part:,} of {of:,} {what} done", part / of)
-
-    gigabytes = beginning.shape[1] * len(made) * model.model.config.vocab_size * 4 / 1e9
+    gigabytes = beginning.shape[1] * len(edits) * model.model.config.vocab_size * 4 / 1e9
     with line().admitted(report, gigabytes=min(gigabytes, 0.5)):
-        use_threads(model.model.num_parameters() * beginning.shape[1] * len(made))
-        clean = figures(model.run_with_cache(beginning, names_filter=[], logits_to_keep=1)[0][:, 0].float())
-        found = clean - sweep(
-            model, beginning, made, figures, report=lambda done, of: tell("Making each edit", done, of)
-        )
-        control = clean - sweep(
+        use_threads(model.model.num_parameters() * beginning.shape[1] * len(edits))
+        return effects_of(
             model,
             beginning,
-            [edit for edit, has in zip(edits, has_control, strict=True) if edit is not None and has],
-            figures,
-            report=lambda done, of: tell("Making random changes of the same size", done, of),
-            control=torch.Generator().manual_seed(CONTROL_SEED),
+            edits,
+            question.target,
+            question.foil,
+            seed=CONTROL_SEED if with_control else None,
+            report=tell,
         )
-    columns = np.full((4, len(edits)), np.nan, np.float32)
-    columns[:2, [edit is not None for edit in edits]] = found.T.cpu().numpy()
-    columns[2:, has_control] = control.T.cpu().numpy()
-    return Effects(*columns)
+
+
+def cut_place(where: CutIn, head: Head) -> tuple[Place | None, int | None]:
+    """The place and the head in which tokens are cut."""
+    places: dict[CutIn, tuple[Place | None, int | None]] = {
+        "model": (None, None),
+        "layer": (head.place, None),
+        "head": (head.place, head.index),
+    }
+    return places[where]
 
 
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
@@ -258,6 +179,14 @@ def readings(
     return {name: values.cpu().numpy() for name, values in found.items()}
 
 
+def correlations(
+    readings: Mapping[str, Float32[np.ndarray, " token"]], effect: Float32[np.ndarray, " token"]
+) -> dict[str, float]:
+    """The rank correlation of each of a head's readings with an effect."""
+    by_size = torch.from_numpy(effect)
+    return {name: rank_correlation(torch.from_numpy(values), by_size) for name, values in readings.items()}
+
+
 def together(question: Question, edits: tuple[HeadEdit, ...]) -> Float32[np.ndarray, " figure"]:
     """What several edits at once take from the prediction: of log p, and of the logit difference."""
     clean = prediction(question.subject)
@@ -268,6 +197,6 @@ def together(question: Question, edits: tuple[HeadEdit, ...]) -> Float32[np.ndar
 
 
 def heads_of(model: str) -> list[Head]:
-    """All heads, in the order of `muted`."""
+    """All heads, down the layers."""
     counts = bridge(model).heads
     return [Head(place, index) for place in places(model) for index in range(counts[place])]

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from components.bridge import Prediction
 from components.charts import PICK, effect_map_chart, largest_effect, patch_map_chart
 from components.ssd import Place
 from explorer import patches
 from explorer.drawing import draw, plain
-from explorer.effects import Prediction, Question
+from explorer.effects import Question
 from explorer.jobs import Callback
 from explorer.maps import head_lists
 from explorer.patches import POINTS, Patches

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import streamlit as st
 
+from components.bridge import Prediction
 from components.charts import visible_tokens
 from explorer.drawing import plain
-from explorer.effects import Prediction, Question
+from explorer.effects import Question
 from explorer.frame import pick
 from explorer.models import bridge
 from explorer.readings import Reading
@@ -38,7 +38,7 @@ def ask(clean: Subject, tokens: Sequence[str], before: Prediction, *, rival: int
         if not _is_id(token):
             return token
         number = int(token[1:])
-        return f"{name_of(clean.model, number)} · {np.exp(before.log_p[position, number]):.1%} · id {number}"
+        return f"{name_of(clean.model, number)} · {before.probability(position, number):.1%} · id {number}"
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         put("asked_position", position)
@@ -84,9 +84,9 @@ def tell_prediction(question: Question, before: Prediction, after: Prediction, e
     position, target, foil = question.position, question.target, question.foil
 
     def figures(prediction: Prediction) -> list[str]:
-        row = prediction.log_p[position]
-        rank = prediction.rank(position, target)
-        return [f"{np.exp(row[target]):.2%}", f"{row[target] - row[foil]:+.3g}", f"{rank}"]
+        probability = prediction.probability(position, target)
+        difference = prediction.difference(position, target, foil)
+        return [f"{probability:.2%}", f"{difference:+.3g}", f"{prediction.rank(position, target)}"]
 
     labels = ["Probability of the answer", "Logit difference", "Rank of the answer"]
     meanings = [

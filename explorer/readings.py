@@ -30,6 +30,8 @@ from explorer.waiting import wait_for
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from components.bridge import Prediction
+
 CONTRIBUTION_TOKENS = 2048
 """Longest text with contributions: their tiles take work for each pair of tokens."""
 CONTRIBUTIONS_BYTES = 3 * 10**8
@@ -131,7 +133,7 @@ def _check_length(factor: Factor, length: int) -> None:
         )
 
 
-def _tokens(selection: Selection, before: effects.Prediction, length: int) -> tuple[int, int]:
+def _tokens(selection: Selection, before: Prediction, length: int) -> tuple[int, int]:
     position = length - 1 if selection.query is None else selection.query
     return before.answer(position, selection.target, selection.foil)
 

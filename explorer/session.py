@@ -15,6 +15,7 @@ from explorer.settings import settings
 from explorer.subject import Subject
 
 if TYPE_CHECKING:
+    from explorer.exports import Experiment
     from explorer.generating import Continuation
 
 
@@ -43,6 +44,8 @@ class Session:
     """Why the last edit was not added."""
     edit_of: Head | None = None
     """The head that the form of an edit names."""
+    reopened: Experiment | None = None
+    """The last experiment that the reader has opened from a file."""
     token_error: str = ""
     """Why a typed answer was not taken."""
 

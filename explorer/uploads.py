@@ -1,4 +1,13 @@
-"""Reads an uploaded file as text, with helpful errors."""
+"""Reads an uploaded file, and one as text, with helpful errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from explorer.settings import settings
+
+if TYPE_CHECKING:
+    from streamlit.typing import UploadedFile
 
 ENDINGS = (".txt", ".md")
 """Endings of file names that are read, in lower case."""
@@ -11,6 +20,17 @@ _MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+
+
+def content_of(file: UploadedFile) -> bytes:
+    """What is in a file; ValueError, with a sentence, if that is more than the settings allow."""
+    most = settings().most_upload_kilobytes
+    if file.size > most * 1024:
+        raise ValueError(
+            f'"{file.name}" has {file.size / 1024:,.0f} KB. At most {most:,} KB are read. '
+            "Choose a shorter file."
+        )
+    return file.getvalue()
 
 
 def text_of_file(name: str, content: bytes) -> str:

@@ -43,7 +43,7 @@ _KEYS = {
     },
     "bool_value": {
         *("rms", "locked", "symlog", "read_by", "log", "log_time", "gallery", "large", "table"),
-        *("lists", "copy_link", "export", "upload_menu"),
+        *("lists", "copy_link", "export", "upload_menu", "export_experiment", "open_experiment"),
     },
     "double_value": {
         "first_query",
@@ -58,7 +58,7 @@ _KEYS = {
         "edit_factor",
     },
     "double_array_value": {"time", "time_so_far", "temperature", "top_p"},
-    "file_uploader_state_value": {"upload"},
+    "file_uploader_state_value": {"upload", "experiment"},
     "json_trigger_value": {
         "keeper__events",
         "head_map_hand__events",

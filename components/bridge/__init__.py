@@ -9,6 +9,16 @@ from components.bridge.contributions import (
     logit_direction,
 )
 from components.bridge.depthwise_conv1d import DepthwiseConv1DBridge
+from components.bridge.effects import (
+    CONTROL_SEED,
+    LIKELY,
+    Effects,
+    Prediction,
+    cut_each,
+    effects_of,
+    mute_each,
+    predict,
+)
 from components.bridge.estimates import estimate
 from components.bridge.families import SUPPORTED, family_of, unsupported
 from components.bridge.gated_rms_norm import GatedRMSNormBridge
@@ -26,11 +36,14 @@ from components.bridge.ssm_block import SSMBlockBridge
 from components.bridge.sweeps import sweep
 
 __all__ = [
+    "CONTROL_SEED",
+    "LIKELY",
     "PIECE_TOKENS",
     "READINGS",
     "SUPPORTED",
     "ActivationCache",
     "DepthwiseConv1DBridge",
+    "Effects",
     "GatedRMSNormBridge",
     "GeneralizedComponent",
     "Generation",
@@ -38,6 +51,7 @@ __all__ = [
     "HookPoint",
     "ModelBridge",
     "Patching",
+    "Prediction",
     "SSM2MixerBridge",
     "SSMBlockBridge",
     "SoftmaxAttentionBridge",
@@ -47,15 +61,19 @@ __all__ = [
     "contribution_inputs_of",
     "contribution_terms",
     "contributions_of",
+    "cut_each",
+    "effects_of",
     "estimate",
     "family_of",
     "frozen_norms",
     "logit_direction",
     "matrix_inputs",
+    "mute_each",
     "norm_divisors",
     "part_at",
     "patch",
     "patched",
+    "predict",
     "rank_correlation",
     "readings",
     "ssd_inputs",

@@ -109,6 +109,11 @@ def sweep(
     return torch.stack([found[number] for number in range(len(edits))])
 
 
+def has_control(edit: Edit) -> bool:
+    """Whether a sweep can put a random change of the same size in the place of an edit."""
+    return layer_of(edit) is not None or _is_cut_everywhere(edit)
+
+
 def layer_of(edit: Edit) -> int | None:
     """The only layer that an edit changes, if it is a mixer and the scan's output shows it all."""
     if not isinstance(edit, HeadEdit) or edit.layers is None or len(edit.layers) != 1:

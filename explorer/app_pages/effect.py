@@ -15,6 +15,7 @@ from explorer.effect_views import (
     effects_of_heads,
     effects_of_tokens,
 )
+from explorer.experiments import Shown, export_menu, open_menu, tell_reopened, tell_unopened
 from explorer.frame import (
     main_viewer,
     pick,
@@ -41,6 +42,11 @@ tell_refused()
 tell_limits()
 put(PROMPT, state.selection.subject.prompt)
 prompt_box(PROMPT, "The prompt of the page Explore.", partial(take_prompt, PROMPT))
+with st.container(horizontal=True):
+    open_menu()
+    export_slot = st.container(width="content")
+tell_unopened()
+reopened_slot = st.empty()
 
 
 def stop() -> None:
@@ -92,5 +98,13 @@ edit_list(after.sizes)
 add_form(viewer.shown.head, len(tokens))
 if subject.edits:
     words |= before_and_after(viewer, question, subject, tokens, before, after, stop)
+
+# Keep it
+
+shown = Shown(question, viewer.shown, tokens)
+with export_slot:
+    export_menu(shown)
+with reopened_slot:
+    tell_reopened(shown)
 live_alt(viewer, words)
 write_address()

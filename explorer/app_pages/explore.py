@@ -26,7 +26,7 @@ from explorer.pictures import prepare
 from explorer.selection import first_selection, fitted
 from explorer.session import session
 from explorer.settings import settings
-from explorer.uploads import text_of_file
+from explorer.uploads import content_of, text_of_file
 from explorer.waiting import wait_for
 from explorer.widgets import chosen, put, put_first
 
@@ -76,14 +76,8 @@ def take_file() -> None:
     if file is None:
         return
     put("upload_menu", False)  # it would cover the result
-    most = settings().most_upload_kilobytes
     try:
-        if file.size > most * 1024:
-            raise ValueError(
-                f'"{file.name}" has {file.size / 1024:,.0f} KB. At most {most:,} KB are read. '
-                "Choose a shorter text."
-            )
-        put("prompt", text_of_file(file.name, file.getvalue()))
+        put("prompt", text_of_file(file.name, content_of(file)))
     except ValueError as error:
         state.upload_error = str(error)
     else:

@@ -1,20 +1,21 @@
-"""The program that computes a matrix again."""
+"""The programs that compute a matrix, or an experiment, again: with the package's public names only."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import partial
 
+import components.ssd
 from components.charts import MAX_TILES
-from components.ssd import KINDS
+from components.ssd import KINDS, Edit, Head
 from explorer.captures import PIECE_TOKENS
+from explorer.exports.experiment import Experiment
 from explorer.exports.provenance import Provenance, edits_code
 
 
 def snippet(provenance: Provenance) -> str:
-    """A Python program that computes the matrix again, with the package's public names only."""
-    how = {"revision": provenance.revision, "dtype": provenance.dtype}
-    given = "".join(f", {name}={value!r}" for name, value in how.items() if value)
+    """A Python program that computes the matrix again."""
     subject, place, index = provenance.subject, provenance.head.place, provenance.head.index
     kind, shown, is_pooled = KINDS[place.kind], provenance.shown, provenance.window.pooled
     call = partial(shown.pooled if is_pooled else shown.full)
@@ -32,8 +33,7 @@ def snippet(provenance: Provenance) -> str:
         options = f"\n    tiles={MAX_TILES},\n    statistic={provenance.statistic!r},{options}"
     ranges = {name: f"slice({each.start}, {each.stop})" for name, each in provenance.ranges.items()}
     notes = "".join(f"# {' '.join(note.split())}\n" for note in provenance.notes)
-    classes = sorted({(type(edit).__module__, type(edit).__name__) for edit in subject.edits})
-    imports = "".join(f"from {module} import {name}\n" for module, name in classes)
+    loading = _loading(subject.model, provenance.revision, provenance.dtype)
     edits, hooks = "", ""
     if subject.edits:
         edits = f"edits = {edits_code(subject)}\n"
@@ -41,8 +41,8 @@ def snippet(provenance: Provenance) -> str:
     return f"""\
 {notes}{of_bridge}from components.models import load_bridge
 from components.ssd import {function}
-{imports}
-bridge = load_bridge({subject.model!r}{given})
+{_imports(subject.edits)}
+{loading}
 prompt = {subject.prompt!r}
 names = {names}
 {edits}logits, cache = bridge.run_with_cache(
@@ -59,3 +59,102 @@ names = {names}
 )[0, 0].cpu().numpy()
 print({shown.name}.shape)
 """
+
+
+def experiment_program(experiment: Experiment) -> str:
+    """A Python program that prints the figures of an experiment."""
+    made, edits, head = experiment.made, experiment.stack(on=True), experiment.picked
+    parts = [_prediction(experiment), _changes(experiment)]
+    if KINDS[head.place.kind].has_state:
+        parts.append(_reading(head, experiment.choices["figure"]))
+    body = "\n".join(parts)
+    of_bridge = ("cut_each", "effects_of", "mute_each", "predict", "rank_correlation", "readings")
+    versions = ", ".join(f"{package} {number}" for package, number in made.versions.items())
+    return f"""\
+# The figures of "Does it matter?" in Mamba-2 Explorer, computed again.
+# The page showed them on {made.date}, computed by {made.device} with {versions}.
+{"import torch" if "torch." in body else ""}
+from components.bridge import {", ".join(name for name in of_bridge if f"{name}(" in body)}
+from components.models import load_bridge
+{"from components.ssd import Place" if "Place(" in body else ""}
+{_imports(edits)}
+{_loading(experiment.model, made.revision, made.dtype)}
+{body}"""
+
+
+def _prediction(experiment: Experiment) -> str:
+    asked, edits = experiment.question, ", ".join(edit.code for edit in experiment.stack(on=True))
+    return f"""\
+ids = bridge.to_tokens({experiment.prompt!r})
+position, target, foil = {asked.position}, {asked.answer}, {asked.compared_with}
+beginning = ids[:, : position + 1]  # no later token changes the prediction there
+edits = [{edits}]
+
+before, after = predict(bridge, ids), predict(bridge, ids, edits)
+for name, run in (("before", before), ("after", after)):
+    print(f"probability of the answer, {{name}}:", run.probability(position, target))
+    print(f"logit difference, {{name}}:", run.difference(position, target, foil))
+    print(f"rank of the answer, {{name}}:", run.rank(position, target))
+print("\\nToken: probability before, after, rank before, after")
+for token in dict.fromkeys([*before.likely(position), *after.likely(position)]):
+    figures = [run.probability(position, token) for run in (before, after)]
+    figures += [run.rank(position, token) for run in (before, after)]
+    print(f"{{token}}:", *figures)
+print("\\nEdit: how much it changed its tensors, as a part of them")
+for edit, size in zip(edits, after.sizes):
+    print(f"{{edit.words}}:", size)
+print("\\nPosition: KL(before || after) in nats")
+for at, nats in enumerate(before.divergence(after)):
+    print(f"{{at}}:", nats)
+"""
+
+
+def _changes(experiment: Experiment) -> str:
+    place, index = experiment.picked.place, experiment.picked.index
+    where = {"model": "", "layer": f", {place!r}", "head": f", {place!r}, {index}"}
+    return f"""\
+# What the answer loses by each change alone, and by a random change of the same size
+
+heads = mute_each(bridge, {experiment.choices["muting"]!r})
+effects = effects_of(bridge, beginning, list(heads.values()), target, foil)
+print("\\nMuted head: log p, logit difference, random log p, random logit difference")
+for head, figures in zip(heads, effects.rows()):
+    print(f"{{head}}:", *figures)
+cuts = cut_each(position + 1{where[experiment.choices["cut_in"]]})
+effects = effects_of(bridge, beginning, cuts, target, foil)
+print("\\nCut token: log p, logit difference, random log p, random logit difference")
+for at, figures in enumerate(effects.rows()):
+    print(f"{{at}}:", *figures)
+"""
+
+
+def _reading(head: Head, figure: str) -> str:
+    return f"""\
+# How {head} reads each token, against what cutting it there does
+
+cuts = cut_each(position + 1, {head.place!r}, {head.index})
+effects = effects_of(bridge, beginning, cuts, target, foil)
+read = readings(bridge, beginning, {head.place.layer}, {head.index}, target, foil)
+print("\\nMeasure: rank correlation of sizes with the effect of cuts in the picked head")
+for name, values in read.items():
+    print(f"{{name}}:", rank_correlation(values.cpu(), torch.from_numpy(effects.of({figure!r})[0])))
+print("\\nToken in the picked head: the effects as above,", ", ".join(read))
+for at, figures in enumerate(effects.rows()):
+    print(f"{{at}}:", *figures, *(values[at].cpu().numpy() for values in read.values()))
+"""
+
+
+def _loading(model: str, revision: str | None, dtype: str) -> str:
+    how = {"revision": revision, "dtype": dtype}
+    given = "".join(f", {name}={value!r}" for name, value in how.items() if value)
+    return f"bridge = load_bridge({model!r}{given})"
+
+
+def _imports(edits: Iterable[Edit]) -> str:
+    """The classes of edits, ours from the package that is public."""
+    public = components.ssd.__name__
+    modules = {type(edit): type(edit).__module__ for edit in edits}
+    classes = sorted(
+        (public if module.startswith(f"{public}.") else module, of.__name__) for of, module in modules.items()
+    )
+    return "".join(f"from {module} import {name}\n" for module, name in classes)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 PACKAGES = ("mamba2-explorer", "torch", "transformers", "altair")
 
 
-def _versions() -> dict[str, str]:
+def versions_of_packages() -> dict[str, str]:
+    """Versions of `PACKAGES`."""
     return {package: _version(package) for package in PACKAGES}
 
 
@@ -58,7 +59,7 @@ class Provenance:
     """The id of the token that it is compared with."""
     notes: Sequence[str] = ()
     """What a reader should know about the computation, in sentences."""
-    versions: dict[str, str] = field(default_factory=_versions)
+    versions: dict[str, str] = field(default_factory=versions_of_packages)
     """Versions of `PACKAGES`."""
 
     @property
@@ -90,11 +91,10 @@ def provenance_of(
     """The provenance of `cells` of a head in a run of this bridge; `notes` are from that run. `target` and
     `foil` are ids, if the cells are along the direction of a logit.
     """
-    folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
     return Provenance(
         subject=subject,
-        revision=folder.name if folder.parent.name == "snapshots" else None,
-        dtype=str(bridge.model.dtype).removeprefix("torch."),
+        revision=revision_of(bridge),
+        dtype=dtype_of(bridge),
         head=head,
         window=cells.window,
         queries=cells.queries["text"].tolist(),
@@ -107,6 +107,17 @@ def provenance_of(
     )
 
 
+def revision_of(bridge: ModelBridge) -> str | None:
+    """Commit of a hub model; None for the embedded one and for folders."""
+    folder = Path(bridge.model.name_or_path or "")  # the hub's cache names a snapshot by its commit
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def dtype_of(bridge: ModelBridge) -> str:
+    """Of the weights, such as "float32"."""
+    return str(bridge.model.dtype).removeprefix("torch.")
+
+
 def edits_code(subject: Subject) -> str:
     """The Python expression for the edits."""
     return f"[{', '.join(edit.code for edit in subject.edits)}]"
@@ -114,10 +125,15 @@ def edits_code(subject: Subject) -> str:
 
 def file_name(provenance: Provenance, suffix: str) -> str:
     """A file name that is valid on every system, such as `mamba2-demo-layer2-head5.svg`."""
-    last = re.split(r"[/\\]", provenance.subject.model.rstrip("/\\"))[-1].removeprefix("mamba2-")
-    model = re.sub(r"[^A-Za-z0-9._-]+", "-", last)[:60].strip(".-") or "model"
     place, index = provenance.head.place, provenance.head.index
     kind, shown = KINDS[place.kind], provenance.shown
     short = f"-{kind.short}" if kind.short else ""
     reading = "" if shown is kind.attention else f"-{shown.name.replace('_', '-')}"
-    return f"mamba2-{model}-layer{place.layer}{short}-head{index}{reading}.{suffix.lstrip('.')}"
+    rest = f"layer{place.layer}{short}-head{index}{reading}"
+    return f"{name_in_files(provenance.subject.model)}-{rest}.{suffix.lstrip('.')}"
+
+
+def name_in_files(model: str) -> str:
+    """How the names of a model's files begin, such as `mamba2-demo`: valid on every system."""
+    last = re.split(r"[/\\]", model.rstrip("/\\"))[-1].removeprefix("mamba2-")
+    return f"mamba2-{re.sub(r'[^A-Za-z0-9._-]+', '-', last)[:60].strip('.-') or 'model'}"
