@@ -110,7 +110,7 @@ def heads_table(tasks: Sequence[TaskFindings]) -> Table:
     return {
         "task": [task.name for task in tasks],
         "heads that matter most (layer, head: times)": [
-            ", ".join(f"{layer}, {head}: {times}" for (layer, head), times in task.heads[:4])
+            "; ".join(f"{layer},\u00a0{head}:\u00a0{times}" for (layer, head), times in task.heads[:4])
             for task in tasks
         ],
         "drop": [f"{task.mean(lambda each: each.drop):.2f}" for task in tasks],
