@@ -78,6 +78,10 @@ class TaskFindings:
         """How often a measure puts the right source first, from 0 to 1."""
         return self.mean(lambda each: each.first[measure])
 
+    def correlation(self, measure: str) -> float:
+        """A measure's mean rank correlation with the effect."""
+        return self.mean(lambda each: each.correlation[measure])
+
     def mean(self, figure: Callable[[Finding], float]) -> float:
         """The mean over the questions."""
         return fmean(map(figure, self.found))
@@ -98,8 +102,7 @@ def measures_table(tasks: Sequence[TaskFindings]) -> Table:
     measures = list(tasks[0].found[0].first)
     return {"measure": measures} | {
         f"{task.name}, n = {len(task.found)}": [
-            f"{task.first(name):.0%}, {task.mean(lambda each, name=name: each.correlation[name]):.2f}"
-            for name in measures
+            f"{task.first(measure):.0%}, {task.correlation(measure):.2f}" for measure in measures
         ]
         for task in tasks
     }
@@ -127,7 +130,7 @@ def in_words(tasks: Sequence[TaskFindings]) -> list[str]:
         return _range([task.first(measure) for task in tasks], ".0%")
 
     def correlation(measure: str) -> str:
-        return _range([task.mean(lambda each: each.correlation[measure]) for task in tasks], ".2f")
+        return _range([task.correlation(measure) for task in tasks], ".2f")
 
     def sign(measure: str) -> str:
         return _range([task.mean(lambda each: each.sign[measure]) for task in tasks], ".0%")
