@@ -53,6 +53,8 @@ class Task:
     name: str
     pose: Callable[[random.Random], Question]
     at_least: float
+    word: str
+    """Its name in one word."""
 
 
 def _where(rng: random.Random) -> Question:
@@ -106,10 +108,10 @@ def _first_question(episode: str) -> Question:
     return Question(tuple(word.text for word in words[: start + answer]), answer)
 
 
-WHERE = Task('"X is in the P." … "Where is X? In the" P', _where, 0.95)
-PAIRS = Task('"X: V." … "X:" V', _pair, 0.95)
-COPY = Task("copying 12 words, from the 5th on", _copy, 0.95)
-STORY = Task("story: colour and thing, asked later", _story, 0.90)
+WHERE = Task('"X is in the P." … "Where is X? In the" P', _where, 0.95, "where")
+PAIRS = Task('"X: V." … "X:" V', _pair, 0.95, "pairs")
+COPY = Task("copying 12 words, from the 5th on", _copy, 0.95, "copy")
+STORY = Task("story: colour and thing, asked later", _story, 0.90, "story")
 TASKS = (WHERE, PAIRS, COPY, STORY)
 
 

@@ -1,6 +1,7 @@
 """How to read the explorer's pictures: the mathematics with live examples from the embedded model.
 
-Every number and every name of a head on this page is computed from that model and the first preset.
+Every number and every name of a head on this page is computed from that model and the first preset, or read
+from the file of findings, which a script computes from that model and held-out questions.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from components.charts import (
     survival_table,
     visible_tokens,
 )
-from components.demo import PRESETS
+from components.demo import PRESETS, by_task, heads_table, in_words, measures_table, read_findings
 from components.models import DEMO
 from components.ssd import Place, SSDTerms, effective_attention
 from explorer.address import tell, write_address
@@ -332,4 +333,29 @@ figure.altair_chart(
 page.markdown(
     "After the matrix come a gate, a norm, a projection, the other heads and the other layers. "
     "The matrix shows what a head *can* pass on. What the model makes of it is another question."
+)
+
+page.header("Does attention tell what matters?", anchor="matters", divider="gray")
+findings = by_task(read_findings())
+page.markdown(
+    "We asked the embedded model questions that it was not trained on, of four tasks: *where* people are, "
+    "*pairs* of a name and a value, a list to *copy*, a *story*. Of each that it answers right, we muted "
+    "every head to find the one whose loss costs the answer most. In that head we cut every source, one at a "
+    "time, and compared what that costs with what each measure says. The cost is in the logit difference: "
+    "the answer less the most probable other token."
+)
+page.markdown("\n".join(f"- {sentence}" for sentence in in_words(findings)))
+page.table(measures_table(findings))
+page.caption(
+    "How often the source that a measure puts first is the one whose cut costs most, or within three tokens "
+    "of it, as far as the convolution reaches. Then the mean rank correlation of the sizes of measure and "
+    "effect."
+)
+page.table(heads_table(findings))
+page.caption(
+    "How often a head was the one that matters most, what muting that head costs, how far a random change of "
+    "the same size moves the logit difference, and how often it was the head that looks farthest."
+)
+page.page_link(
+    "app_pages/effect.py", label="Ask the model yourself: Does it matter?", icon=":material/content_cut:"
 )

@@ -8,6 +8,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from components.demo import by_task, heads_table, in_words, measures_table, read_findings
 from components.demo.presets import PRESETS
 from components.models import load_bridge
 from components.ssd import effective_attention
@@ -63,6 +64,15 @@ def test_the_experiments_show_what_the_text_says(page: AppTest) -> None:
 def test_one_vocabulary(page: AppTest) -> None:
     assert "query position *i* reads key position *j*" in words(page)
     assert "attends to" not in words(page)
+
+
+def test_what_attention_tells_is_said_as_it_was_found(page: AppTest) -> None:
+    findings = by_task(read_findings())
+    text = words(page)
+    assert all(sentence in text for sentence in in_words(findings))
+    shown = [table.value.to_dict("list") for table in page.table]
+    assert shown == [measures_table(findings), heads_table(findings)]
+    assert [link.proto.page for link in page.get("page_link")] == ["effect"]
 
 
 def test_no_docstring_stands_on_the_page(page: AppTest) -> None:
