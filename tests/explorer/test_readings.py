@@ -160,6 +160,26 @@ def test_the_page_shows_what_is_picked_and_says_what_it_is() -> None:
     np.testing.assert_array_equal(panel(page), before)
 
 
+def test_tiles_open_at_the_strongest_and_are_exported() -> None:
+    page = opened(selected("demo", " ".join([PROMPT] * 12), 1, 3).with_view(reading="toward", rms=True))
+    assert "the exact root mean square of direct effect over it" in said(page)
+    capture = captures.capture(page.session_state.session.selection.subject)
+    tokens = effects.prediction(capture.subject).likely(capture.length - 1)[:2]
+    whole, reading = Window.whole(capture.length), Reading("toward", *tokens)
+    cells = cells_of(capture, Head(Place(1), 3), whole, "rms", reading)
+    strongest = cells.cells.iloc[int(cells.values.argmax())]
+    page.session_state.export = True
+    page.run()
+    program = next(each.value for each in page.code if "load_bridge" in each.value)
+    assert "pooled_contributions_toward(" in program
+    page.button(key="strongest").click().run()
+    assert not page.exception
+    (window,) = page.session_state.session.selection.windows
+    assert strongest["i"] in window.queries
+    assert strongest["j"] in window.keys
+    assert len(window.queries) < capture.length
+
+
 def test_a_hybrid_has_them_for_its_mixers_alone(case: FamilyCase) -> None:
     view = {"reading": "contribution", "gallery": True}
     page = opened(selected("demo", PROMPT, case.attentions[0], 1, kind="softmax").with_view(**view))
