@@ -20,6 +20,7 @@ from explorer.drawing import draw, plain
 from explorer.effects import Question
 from explorer.jobs import Callback
 from explorer.maps import head_lists
+from explorer.models import bridge
 from explorer.patches import POINTS, Patches
 from explorer.picks import head_of
 from explorer.question import name_of
@@ -102,7 +103,9 @@ def recovered(
         "difference then moves to that of the first: 1 is all the way, 0 is not at all. "
         f"It is {stream.clean:+.3g} after the first prompt and {stream.corrupted:+.3g} after the other."
     )
-    return _stream(viewer, stream, tokens[: question.position + 1]) | _heads(viewer, heads)
+    return _stream(viewer, stream, tokens[: question.position + 1]) | _heads(
+        viewer, heads, question.subject.model
+    )
 
 
 def _stream(viewer: Viewer, found: Patches, tokens: Sequence[str]) -> dict[str, str]:
@@ -119,7 +122,7 @@ def _stream(viewer: Viewer, found: Patches, tokens: Sequence[str]) -> dict[str, 
     return {"patched_stream": words, "estimated_stream": f"{STREAM} An estimate."}
 
 
-def _heads(viewer: Viewer, found: Patches) -> dict[str, str]:
+def _heads(viewer: Viewer, found: Patches, model: str) -> dict[str, str]:
     """What each head's scan returns, at all positions."""
     st.markdown("**Output of each head's scan, at all positions**")
     limit, shown = largest_effect(found.exact, found.estimate), viewer.shown
@@ -136,7 +139,10 @@ def _heads(viewer: Viewer, found: Patches) -> dict[str, str]:
     _tell_estimate(found)
     layer, index = divmod(int(np.argmax(found.exact)), found.exact.shape[1])
     most = f"layer {found.layers[layer]}, head {index}: {float(found.exact[layer, index]):.3g}"
-    st.caption(plain(f"Most from {most}. Click a cell to see its head above."))
+    words = f"Most from {most}. Click a cell to see its head above."
+    if bridge(model).attention_layers():
+        words += " Softmax heads have no scan, so they are not in this map."
+    st.caption(plain(words))
     return {"patched_heads": f"{HEADS} Most: {most}.", "estimated_heads": f"{HEADS} An estimate."}
 
 

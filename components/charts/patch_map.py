@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
+from components.charts.colours import FAINT
 from components.charts.effects import effect_colour, map_height
 from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 
@@ -75,5 +76,11 @@ def _map(label: str, layers: int, has_names: bool, larger: bool) -> dict[str, An
     return built(
         alt.LayerChart(layer=[cells, *map(data_only, ("scene", "columns"))])
         .add_params(scene_param("limit"), read("names", "columns", "name"))
-        .properties(height=map_height(layers, scale), autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
+        .properties(
+            height=map_height(layers, scale),
+            autosize=FILL_WIDTH,
+            padding=EDGE,
+            usermeta=CANVAS,
+            view=alt.ViewBackground(stroke=FAINT),
+        )
     )

@@ -117,14 +117,13 @@ def test_the_estimate_is_exact_for_a_small_difference(case: FamilyCase, what: st
     assert exact.correlation(estimate) > 0.999
 
 
-@pytest.mark.parametrize("case", SMOOTH, ids=str)
-def test_over_many_points_the_estimates_of_the_embeddings_add_up_to_all(case: FamilyCase) -> None:
+def test_over_more_points_the_estimates_of_the_embeddings_add_up_to_all() -> None:
     """The integral of the gradient along the line between the embeddings is the whole difference."""
-    bridge, errors = ModelBridge(case.build()), []
-    for points in (4, 64):
+    bridge, errors = ModelBridge(SMOOTH[0].build()), []
+    for points in (4, 16):
         found = attribution_patch(bridge, CLEAN, CORRUPTED, difference, points=points)
         errors.append(abs(float(found.recovered[0].sum()) - 1))
-    assert errors[1] < errors[0] / 2
+    assert errors[1] < errors[0] / 3
 
 
 def test_correlation_is_of_what_is_recovered_where_the_runs_differ() -> None:

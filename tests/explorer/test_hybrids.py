@@ -168,3 +168,17 @@ def test_json_of_the_chart_names_no_decay(case: FamilyCase, hybrid: str) -> None
     assert "decay" not in json.dumps(json.loads(page.get("vega_lite_chart")[1].proto.spec)).replace(
         "Nothing decays", ""
     )
+
+
+def test_two_prompts_are_patched_at_mixers_alone(case: FamilyCase, hybrid: str) -> None:
+    """Also with a softmax head picked."""
+    other = PROMPT.replace("key", "map")
+    selection = selected(hybrid, PROMPT, case.attentions[0], 1, kind="softmax", other=other)
+    page = opened(selection)
+    page.switch_page("app_pages/two_prompts.py").run()
+    assert not page.exception
+    assert "What brings the answer back?" in [each.value for each in page.subheader]
+    charts = page.get("vega_lite_chart")
+    assert len(charts) == 5
+    assert set(table(page, 3, "heads")["layer"]) == set(case.mixers)
+    assert len(table(page, 3, "picked")) == 0

@@ -1,4 +1,4 @@
-"""The page "Two prompts" recovers what `patch` does, and says in a sentence what it cannot compare."""
+"""The page "Two prompts": it recovers what `patch` does, and says in a sentence what it cannot compare."""
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from explorer.subject import Subject
 from tests.explorer.conftest import ROOT
 
 FIRST = "Mia has the key. Leo has the map. What does Mia have?"
+LONGER = "Mia has the old map. Leo has the key."
 OTHER = "Mia has the map. Leo has the key. What does Mia have?"
 
 
@@ -45,10 +46,8 @@ def test_what_the_page_recovers_is_what_patching_does() -> None:
 
 
 def test_what_cannot_be_compared_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = opened(other="Mia has the old map. Leo has the key.")
-    tokens = [
-        len(models.encoded("demo", text)[1]) for text in (FIRST, "Mia has the old map. Leo has the key.")
-    ]
+    page = opened(other=LONGER)
+    tokens = [len(models.encoded("demo", text)[1]) for text in (FIRST, LONGER)]
     assert (
         f"The first prompt has {tokens[0]} tokens and the other {tokens[1]}. They part at position"
         in told(page)
