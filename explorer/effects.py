@@ -10,7 +10,7 @@ import streamlit as st
 import torch
 from jaxtyping import Float32
 
-from components.ssd import CutSource, Head, HeadEdit, Mute, Place, Sizes, SoftmaxTerms
+from components.ssd import CutSource, Head, HeadEdit, KeepLast, Mute, Place, Sizes, SoftmaxTerms
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.captures import PIECE_TOKENS, check_edits, places
 from explorer.jobs import Report, no_report
@@ -165,6 +165,29 @@ def source_effects(
         CutSource(*where, range(at, at + 1), kind=kind) for at in range(position + 1)
     ]
     return _effects(Question(subject, position, target, foil), cuts, "tokens", _report)
+
+
+@st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def answer_by_memory(
+    subject: Subject, position: int, target: int, _report: Report = no_report
+) -> Float32[np.ndarray, " width"]:
+    """Log probability of the answer when all heads of mixers read the last 0, 1, … tokens; the last: all."""
+    from components.bridge import sweep
+
+    model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, _report)
+    beginning = ids[:, : position + 1]
+    windows = [KeepLast(width=width) for width in range(position + 2)]
+    with line().admitted(_report, gigabytes=0.5):
+        use_threads(model.model.num_parameters() * beginning.shape[1] * len(windows))
+        found = sweep(
+            model,
+            beginning,
+            windows,
+            lambda logits: logits.log_softmax(dim=-1)[:, target],
+            report=lambda done, of: _report(f"{done:,} of {of:,} windows done", done / of),
+        )
+    answers: Float32[np.ndarray, " width"] = found.cpu().numpy()
+    return answers
 
 
 def _effects(question: Question, edits: list[HeadEdit | None], what: str, report: Report) -> Effects:

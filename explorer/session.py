@@ -43,6 +43,8 @@ class Session:
     """Why the last edit was not added."""
     edit_of: Head | None = None
     """The head that the form of an edit names."""
+    wanted: dict[tuple[object, ...], bool] = field(default_factory=dict)
+    """Work that the reader has started or stopped, by the key of its job."""
     token_error: str = ""
     """Why a typed answer was not taken."""
 

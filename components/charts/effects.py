@@ -317,3 +317,47 @@ def _scatter(measure: str, effect: str, larger: bool) -> dict[str, Any]:
             height=_SCATTER_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE
         )
     )
+
+
+def memory_chart(
+    probabilities: Float32[np.ndarray, " width"], marked: int, *, larger: bool = False
+) -> Figure:
+    """The probability of an answer against how many tokens every head may read, from 0 on; one marked."""
+    tables: dict[str, Table] = {
+        "scene": scene(last=len(probabilities) - 1),
+        "widths": {"width": np.arange(len(probabilities)), "probability": probabilities},
+        "marked": {"width": [marked], "probability": probabilities[[marked]]},
+    }
+    return Figure(_memory(larger), tables)
+
+
+@cache
+def _memory(larger: bool) -> dict[str, Any]:
+    scale = type_scale(larger)
+    across = alt.Scale(domain=[0, alt.ExprRef("last")], nice=False, zero=False)
+    place: dict[str, Any] = {
+        "x": alt.X(
+            "width:Q",
+            scale=across,
+            axis=readable_axis("memory window w, tokens", scale, tickCount=8, format="d"),
+        ),
+        "y": alt.Y(
+            "probability:Q",
+            scale=alt.Scale(domain=[0, 1]),
+            axis=readable_axis("probability of the answer", scale, tickCount=5, titleLimit=220 * scale),
+        ),
+        "tooltip": [
+            alt.Tooltip("width:Q", title="w"),
+            alt.Tooltip("probability:Q", title="probability", format=".3~r"),
+        ],
+    }
+    blue = POSITIVE.scheme()[0]
+    line = rows_of("widths").mark_line(
+        color=blue, strokeWidth=2, point=alt.OverlayMarkDef(filled=True, size=24 * scale, color=blue)
+    )
+    mark = rows_of("marked").mark_point(shape="circle", size=140 * scale, stroke=ACCENT, strokeWidth=3)
+    return built(
+        alt.LayerChart(layer=[line.encode(**place), mark.encode(**place), data_only("scene")])
+        .add_params(scene_param("last"))
+        .properties(height=_SCATTER_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE)
+    )

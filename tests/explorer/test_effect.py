@@ -9,7 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from components.bridge import rank_correlation
 from components.ssd import CutSource, Head, KeepLast, Mute, Place
-from explorer import captures, effects, models
+from explorer import captures, costs, effects, models
+from explorer.effect_of_memory import first_that_holds
 from explorer.effects import Question
 from explorer.links import query_of, selection_of
 from explorer.selection import first_selection
@@ -175,3 +176,35 @@ def test_answer_and_foil_travel_in_the_link() -> None:
     assert selection_of(query_of(selection), "demo") == (selection, [])
     assert selection.with_prompt("Another").target is None
     assert selection.with_model("other").foil is None
+
+
+def test_the_curve_of_memory_is_that_of_runs_and_its_window_can_be_added() -> None:
+    page = opened()
+    last = len(models.encoded("demo", PROMPT)[1]) - 1
+    target = effects.prediction(CLEAN).likely(last)[0]
+    found = effects.answer_by_memory(CLEAN, last, target)
+    assert len(found) == last + 2
+    for width in (0, 3, last + 1):
+        assert found[width] == pytest.approx(float(log_p((KeepLast(width=width),))[target]), abs=2e-5)
+    page.slider(key="memory").set_value(3).run()
+    shown = [each for each in page.metric if each.label == "Probability with a memory of 3 tokens"]
+    assert [each.value for each in shown] == [f"{np.exp(found[3]):.3f}"]
+    page.button(key="add_window").click().run()
+    assert not page.exception
+    assert page.session_state.session.selection.subject.edits == (KeepLast(width=3),)
+
+
+def test_the_width_that_is_enough_holds_from_there_on() -> None:
+    assert first_that_holds(np.array([0.1, 0.9, 0.2, 0.5, 0.8], np.float32)) == 3
+    assert first_that_holds(np.array([0.8, 0.9], np.float32)) == 0
+
+
+def test_what_is_long_waits_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert costs.is_large(10**8, 100, 1000)
+    assert not costs.is_large(10**6, 100, 100)
+    monkeypatch.setattr(costs, "AT_ONCE", 0)
+    page = opened()
+    assert not any(each.key == "memory" for each in page.slider)
+    page.button(key="start_memory").click().run()
+    assert not page.exception
+    assert page.slider(key="memory").value is not None
