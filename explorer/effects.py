@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -139,10 +140,71 @@ def muted(model: str, muting: Muting) -> list[HeadEdit | None]:
 
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def head_effects(
+    subject: Subject,
+    position: int,
+    target: int,
+    foil: int,
+    muting: Muting,
+    only: tuple[int, ...] | None = None,
+    _report: Report = no_report,
+) -> Effects:
+    """What muting each head alone takes from the prediction, as in `muted`; of `only` some heads."""
+    edits = [
+        edit if only is None or at in only else None for at, edit in enumerate(muted(subject.model, muting))
+    ]
+    return _effects(Question(subject, position, target, foil), edits, "heads", _report)
+
+
+@st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def head_estimates(
     subject: Subject, position: int, target: int, foil: int, muting: Muting, _report: Report = no_report
 ) -> Effects:
-    """What muting each head alone takes from the prediction, in the order of `muted`."""
-    return _effects(Question(subject, position, target, foil), muted(subject.model, muting), "heads", _report)
+    """As `head_effects`, estimated from a gradient in which the norms are frozen. Without controls.
+
+    ValueError for a model whose norms cannot be frozen.
+    """
+    from components.bridge import estimate
+
+    model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, _report)
+    beginning = ids[:, : position + 1]
+    edits = muted(subject.model, muting)
+    made = [edit for edit in edits if edit is not None]
+    figures = partial(_figures, Question(subject, position, target, foil))
+    with line().admitted(_report, gigabytes=0.5):
+        use_threads(model.model.num_parameters() * beginning.shape[1] * 4)
+        logits, _ = model.run_with_cache(beginning, names_filter=[], logits_to_keep=1)
+        found = figures(logits[:, 0].float()) - estimate(model, beginning, made, figures)
+    columns = np.full((4, len(edits)), np.nan, np.float32)
+    columns[:2, [edit is not None for edit in edits]] = found.T.cpu().numpy()
+    return Effects(*columns)
+
+
+@st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def divided_by(
+    subject: Subject, position: int, head: Head, edit: HeadEdit, _report: Report = no_report
+) -> float | None:
+    """By what part of before the norm behind a head's scan divides its channels, once an edit is made.
+
+    None where there is no such norm, or where it divides by nothing.
+    """
+    from components.bridge import norm_divisors
+
+    model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, _report)
+    name = f"blocks.{head.place.layer}.mixer.inner_norm"
+    if f"{name}.hook_in" not in model.hook_points:
+        return None
+    names = [f"{name}.{each}" for each in ("hook_in", "hook_gate", "hook_out")]
+    found = []
+    with line().admitted(_report):
+        use_threads(model.model.num_parameters() * (position + 1))
+        for hooks in ((), edit.hooks()):
+            _, cache = model.run_with_cache(
+                ids[:, : position + 1], names_filter=names, fwd_hooks=hooks, logits_to_keep=1
+            )
+            divisors = norm_divisors(model, cache, head.place.layer)[0, -1]
+            found.append(float(divisors[head.index * len(divisors) // model.heads[head.place]]))
+    part = found[1] / found[0]
+    return part if np.isfinite(part) else None
 
 
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
@@ -190,6 +252,12 @@ def answer_by_memory(
     return answers
 
 
+def _figures(question: Question, logits: Tensor) -> Tensor:
+    """Of each row of logits, the log probability of the answer, and the logit difference."""
+    log_p = logits.log_softmax(dim=-1)[:, question.target]
+    return torch.stack([log_p, logits[:, question.target] - logits[:, question.foil]], dim=1)
+
+
 def _effects(question: Question, edits: list[HeadEdit | None], what: str, report: Report) -> Effects:
     from components.bridge import sweep
 
@@ -199,9 +267,7 @@ def _effects(question: Question, edits: list[HeadEdit | None], what: str, report
     made = [edit for edit in edits if edit is not None]
     with_control = [edit for edit in made if edit.kind != SoftmaxTerms.kind]
 
-    def figures(logits: Tensor) -> Tensor:
-        log_p = logits.log_softmax(dim=-1)[:, question.target]
-        return torch.stack([log_p, logits[:, question.target] - logits[:, question.foil]], dim=1)
+    figures = partial(_figures, question)
 
     def tell(text: str, part: int, of: int) -> None:
         report(f"{text}, {part:,} of {of:,} {what} done", part / of)

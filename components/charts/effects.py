@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from components.charts.axes import (
     CANVAS,
@@ -49,13 +49,14 @@ def effect_map_chart(
     picked: Head,
     label: str,
     *,
+    estimated: Bool[np.ndarray, " head"] | None = None,
     larger: bool = False,
 ) -> Figure:
     """Layers down, heads across, as in the head map: colours are the effect of each head, round zero.
 
     `heads` has the columns `layer`, `kind` and `head` of a `measure_table`. `control` is the effect of a
     random change of the same size, which the tooltip tells; NaN where there is none. A head without an effect
-    (NaN) is hollow. `label` names the effect.
+    (NaN) is hollow, and one whose effect is `estimated` a small square. `label` names the effect.
     """
     row, labels = row_labels(heads)
     (layer, kind), head = picked.place, picked.index
@@ -67,15 +68,17 @@ def effect_map_chart(
             "row": row,
             "effect": effects,
             "control": control,
+            "estimated": np.zeros(len(heads), bool) if estimated is None else estimated,
         },
         "rows": {"label": labels},
         "picked": {"row": at, "head": [head] * len(at)},
     }
-    return Figure(_map(label, len(labels), named_kinds(heads), larger), tables)
+    has_estimates = estimated is not None
+    return Figure(_map(label, len(labels), named_kinds(heads), has_estimates, larger), tables)
 
 
 @cache
-def _map(label: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[str, Any]:
+def _map(label: str, rows: int, named: tuple[str, ...], has_estimates: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
     pick = alt.selection_point(
         name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
@@ -89,20 +92,24 @@ def _map(label: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[st
         alt.Tooltip("what:N", title="kind"),
         alt.Tooltip("head:O"),
         alt.Tooltip("effect_told:N", title=label),
+        *([alt.Tooltip("known:N", title="known")] if has_estimates else []),
         alt.Tooltip("control_told:N", title="random change of that size"),
     ]
     figures = {
         f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '+.3~r') : 'none'"
         for name in ("effect", "control")
     }
-    heads = rows_of("heads").transform_calculate(what=told()["what"], **figures)
+    heads = rows_of("heads").transform_calculate(
+        what=told()["what"], known="datum.estimated ? 'as an estimate' : 'exactly'", **figures
+    )
     hollow = (
         heads.transform_filter("!isValid(datum.effect)")
         .mark_rect(cursor="pointer", fill="transparent", stroke=FAINT, strokeWidth=1)
         .encode(**cell, tooltip=tooltip)
     )
+    shown = heads.transform_filter("isValid(datum.effect)")
     cells = (
-        heads.transform_filter("isValid(datum.effect)")
+        shown.transform_filter("!datum.estimated")
         .mark_rect(cursor="pointer", stroke=FAINT, strokeWidth=0.5)
         .encode(
             **cell,
@@ -131,6 +138,11 @@ def _map(label: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[st
         )
         .add_params(pick)
     )
+    small = (
+        shown.transform_filter("datum.estimated")
+        .mark_rect(cursor="pointer", width={"band": 0.5}, height={"band": 0.5})
+        .encode(**cell, color=alt.Color("effect:Q", scale=diverging("limit")), tooltip=tooltip)
+    )
     rings = (
         heads.transform_filter(is_named())
         .mark_point(
@@ -145,7 +157,16 @@ def _map(label: str, rows: int, named: tuple[str, ...], larger: bool) -> dict[st
     )
     frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**cell)
     return built(
-        alt.LayerChart(layer=[cells, hollow, rings, frame, *map(data_only, ("rows", "scene"))])
+        alt.LayerChart(
+            layer=[
+                cells,
+                *([small] if has_estimates else []),
+                hollow,
+                rings,
+                frame,
+                *map(data_only, ("rows", "scene")),
+            ]
+        )
         .add_params(scene_param("limit"), read("labels", "rows", "label"))
         .properties(
             height=min(max(rows * _CELL_HEIGHT * scale, _MIN_HEIGHT), _MAX_HEIGHT),

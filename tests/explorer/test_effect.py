@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from components.bridge import rank_correlation
 from components.ssd import CutSource, Head, KeepLast, Mute, Place
-from explorer import captures, costs, effects, models
+from explorer import captures, costs, effect_views, effects, models
 from explorer.effect_of_memory import first_that_holds
 from explorer.effects import Question
 from explorer.links import query_of, selection_of
@@ -39,7 +39,7 @@ def log_p(edits: tuple[object, ...] = (), position: int = -1) -> torch.Tensor:
 def test_effects_are_those_of_runs_one_by_one() -> None:
     last = len(models.encoded("demo", PROMPT)[1]) - 1
     target, foil = effects.prediction(CLEAN).likely(last)[:2]
-    found = effects.head_effects(CLEAN, last, target, foil, "attention")
+    found = effects.head_effects(CLEAN, last, target, foil, "attention", None)
     before = log_p()
     heads = effects.heads_of("demo")
     for at in (0, 3, len(heads) - 1):
@@ -208,3 +208,33 @@ def test_what_is_long_waits_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatc
     page.button(key="start_memory").click().run()
     assert not page.exception
     assert page.slider(key="memory").value is not None
+
+
+def test_a_large_model_shows_estimates_then_the_first_heads_exactly_then_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(costs, "AT_ONCE", 0)
+    monkeypatch.setattr(effect_views, "EXACT_OF", 3)
+    page = opened()
+    heads = len(effects.heads_of("demo"))
+    assert any(f"3 of {heads} heads are exact" in each.value for each in page.caption)
+    assert any("Over these, the rank correlation" in each.value for each in page.caption)
+    page.button(key="start_muted").click().run()
+    assert not page.exception
+    assert not any("Small squares are estimates" in each.value for each in page.caption)
+
+
+def test_the_norm_is_told_as_it_was_measured() -> None:
+    head, edit = Head(Place(1), 2), Mute(range(1, 2), range(2, 3))
+    last = len(models.encoded("demo", PROMPT)[1]) - 1
+    found = effects.divided_by(CLEAN, last, head, edit)
+    bridge = models.bridge("demo")
+    sizes = []
+    for hooks in ((), edit.hooks()):
+        _, cache = bridge.run_with_cache(PROMPT, fwd_hooks=hooks)
+        y, z = (cache[f"blocks.1.mixer.inner_norm.{name}"][0, last] for name in ("hook_in", "hook_gate"))
+        norm = bridge.blocks[1].mixer.inner_norm.original_component
+        groups = len(y) // getattr(norm, "group_size", len(y))
+        given = (y * torch.nn.functional.silu(z)).unflatten(-1, (groups, -1))
+        sizes.append(float(given[2 * groups // bridge.heads[head.place]].square().mean().sqrt()))
+    assert found == pytest.approx(sizes[1] / sizes[0], rel=1e-2)
