@@ -22,6 +22,9 @@ RUNS_REMEMBERED = 5
 ASK_SECONDS = 20.0
 """The page asks before it starts a longer run."""
 
+AT_ONCE = 2e12
+"""Multiplications of weights that a sweep may take before the page asks: half a minute or so on two cores."""
+
 _MARGIN = 1.2
 """Factor over the arrays counted here; measured with `benchmarks.long_text`."""
 
@@ -78,6 +81,11 @@ def decide(cost: Cost | None, limits: Settings, *, shown: bool, agreed: bool) ->
     if (cost.seconds or 0) > ASK_SECONDS and not (shown or agreed):
         return Ask(f"{cost.in_words()}.")
     return Go(cost.in_words())
+
+
+def is_large(parameters: int, tokens: int, runs: int) -> bool:
+    """Whether so many runs of a text are more than a page starts unasked: one takes each weight per token."""
+    return parameters * tokens * runs > AT_ONCE
 
 
 def _time(seconds: float) -> str:

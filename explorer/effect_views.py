@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from components.bridge import Prediction
 from components.charts import (
@@ -25,6 +25,7 @@ from components.charts import (
 )
 from components.ssd import ComparedTerms, Head, Mute, SoftmaxTerms
 from explorer import captures, effects
+from explorer.costs import is_large
 from explorer.drawing import draw, plain
 from explorer.effects import SMALL, CutIn, Figure, Muting, Question
 from explorer.frame import pick
@@ -39,6 +40,8 @@ from explorer.viewer import Viewer
 from explorer.waiting import wait_for
 from explorer.widgets import pressed, put_first
 
+EXACT_OF = 16
+"""Heads that are computed exactly where the others are estimated: one batch."""
 STRONGEST = 3
 """Heads that are muted together."""
 REACH = 3
@@ -82,10 +85,30 @@ def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tupl
         muting = _choice("Mute each head alone", "muting", MUTING)
         figure: Figure = _choice("What the answer loses", "figure", FIGURES)
     asked = (question.subject, question.position, question.target, question.foil, muting)
-    wait_for(("muted", *asked), partial(effects.head_effects, *asked), "Muting each head", stop)
     heads = effects.heads_of(question.subject.model)
-    effect, control = effects.head_effects(*asked).of(figure)
-    known = np.flatnonzero(np.isfinite(effect))
+    runs = 2 * len(heads)  # each head, and a random change of the same size
+    large = is_large(bridge(question.subject.model).model.num_parameters(), question.position + 1, runs)
+    every = ("muted", *asked)
+    exact_only = not large or session().wanted.get(every, False)
+    guess: Float32[np.ndarray, " head"] | None = None
+    if exact_only:
+        work, leave = partial(effects.head_effects, *asked, None), partial(_stop, every, stop)
+        wait_for(every, work, "Muting each head", leave)
+        effect, control = effects.head_effects(*asked, None).of(figure)
+    else:
+        work = partial(effects.head_estimates, *asked)
+        wait_for(("estimated", *asked), work, "Estimating from the gradient", stop)
+        guess = effects.head_estimates(*asked).of(figure)[0]
+        likely = np.argsort(np.nan_to_num(-guess, nan=np.inf), kind="stable")[:EXACT_OF]
+        some = (*asked, tuple(sorted(map(int, likely))))
+        effect = control = np.full(len(heads), np.nan, np.float32)
+        if some in session().known:
+            wait_for(("top", *some), partial(effects.head_effects, *some), "Muting the first heads", stop)
+            effect, control = effects.head_effects(*some).of(figure)
+    exact = np.isfinite(effect)
+    both = effect if guess is None else np.where(exact, effect, guess)
+    known = np.flatnonzero(exact if exact.any() else np.isfinite(both))
+    effect = both
     strongest = [heads[at] for at in known[np.argsort(-effect[known], kind="stable")][:STRONGEST]]
     shown = viewer.shown
     map_column, words_column = st.columns([3, 2], gap="large")
@@ -98,7 +121,15 @@ def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tupl
             }
         )
         draw(
-            effect_map_chart(table, effect, control, shown.head, DROPS[figure], larger=shown.view.large),
+            effect_map_chart(
+                table,
+                effect,
+                control,
+                shown.head,
+                DROPS[figure],
+                estimated=None if guess is None else ~exact,
+                larger=shown.view.large,
+            ),
             key="effect_map",
             on_select=partial(_pick_head, viewer),
             selection_mode=PICK,
@@ -106,11 +137,20 @@ def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tupl
         )
         with st.container(horizontal=True, vertical_alignment="bottom"):
             head_lists(viewer, widths=(140, 110))
+        if guess is not None:
+            _tell_estimates(guess, effect, exact, every)
     with words_column:
+        if not exact.any():
+            wait_for(("top", *some), partial(effects.head_effects, *some), "Muting the first heads", stop)
+            session().known.add(some)
+            st.rerun()
         _tell_heads(
             question, dict(zip(heads, effect.tolist(), strict=True)), control, strongest, muting, figure
         )
-        _tell_cautions(question, heads, muting)
+        picked = heads.index(session().selection.head)
+        if guess is not None and not exact[picked] and np.isfinite(guess[picked]):
+            st.caption("The effect of the picked head is an estimate.")
+        _tell_cautions(question, heads, muting, strongest[0])
         st.button(
             "Mute the picked head in the run",
             key="mute_picked",
@@ -122,6 +162,37 @@ def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tupl
     most = float(effect[heads.index(strongest[0])])
     words = f"{MAP} Most without {strongest[0]}: {in_figures(most)}. Picked: {shown.head}."
     return figure, {"effect_map": words}
+
+
+def _tell_estimates(
+    guess: Float32[np.ndarray, " head"],
+    effect: Float32[np.ndarray, " head"],
+    exact: Bool[np.ndarray, " head"],
+    every: tuple[object, ...],
+) -> None:
+    """Say which effects are estimates, and how well these did where both are known."""
+    words = (
+        "Small squares are estimates, from the gradient with the norms frozen; full cells are exact. "
+        f"{int(exact.sum())} of {len(exact)} heads are exact, those with the largest estimates."
+    )
+    if exact.any():
+        found = effects.correlations({"estimate": guess[exact]}, effect[exact])["estimate"]
+        if np.isfinite(found):
+            words += f" Over these, the rank correlation of estimated and exact sizes is {found:.2f}."
+    st.caption(words)
+    st.button(
+        "Compute all exactly",
+        key="start_muted",
+        icon=":material/play_arrow:",
+        on_click=session().wanted.update,
+        args=({every: True},),
+    )
+
+
+def _stop(every: tuple[object, ...], stop: Callback) -> None:
+    """Go back to estimates, where the page began with them."""
+    session().wanted.pop(every, None)
+    stop()
 
 
 def _choice(label: str, key: str, options: dict[Any, str]) -> Any:
@@ -188,13 +259,18 @@ def _tell_heads(
     st.markdown(words)
 
 
-def _tell_cautions(question: Question, heads: Sequence[Head], muting: Muting) -> None:
-    """Say what can mislead here."""
+def _tell_cautions(question: Question, heads: Sequence[Head], muting: Muting, strongest: Head) -> None:
+    """Say what can mislead here, and how the norm answers to muting the strongest head."""
     cautions = ["This holds for this text and this answer."]
     if session().selection.subject.edits:
         cautions.append("Heads and tokens are tried in the run without your edits.")
-    if any(name.endswith("inner_norm.hook_in") for name in bridge(question.subject.model).hook_points):
-        cautions.append("A muted head also changes the norm after the scan, which rescales the other heads.")
+    edit = _mute_edit(strongest, muting)
+    part = effects.divided_by(question.subject, question.position, strongest, edit)
+    if part is not None:
+        cautions.append(
+            f"The norm after the scan rescales: without {strongest} it divides the channels of its group by "
+            f"{part:.2f} of what it did, which changes what the other heads pass on."
+        )
     if muting != "mean":
         cautions.append("Zero is not neutral: the layers above expect the head's mean. Compare both.")
     if muting != "attention" and any(each.place.kind == SoftmaxTerms.kind for each in heads):

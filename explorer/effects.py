@@ -17,11 +17,14 @@ from components.bridge import (
     Prediction,
     cut_each,
     effects_of,
+    estimated_effects_of,
     mute_each,
+    norm_divisors,
     predict,
     rank_correlation,
+    sweep,
 )
-from components.ssd import CutEdge, Head, HeadEdit, Place
+from components.ssd import CutEdge, Head, HeadEdit, KeepLast, Place
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.captures import check_edits, places
 from explorer.jobs import Report, no_report
@@ -90,11 +93,60 @@ def prediction(subject: Subject, report: Report = no_report) -> Prediction:
 
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def head_effects(
+    subject: Subject,
+    position: int,
+    target: int,
+    foil: int,
+    muting: Muting,
+    only: tuple[int, ...] | None = None,
+    _report: Report = no_report,
+) -> Effects:
+    """What muting each head alone takes from the prediction, in the order of `heads_of`; of `only` some."""
+    every = mute_each(bridge(subject.model), muting).values()
+    edits = [edit if only is None or at in only else None for at, edit in enumerate(every)]
+    return _effects(Question(subject, position, target, foil), edits, _report)
+
+
+@st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def head_estimates(
     subject: Subject, position: int, target: int, foil: int, muting: Muting, _report: Report = no_report
 ) -> Effects:
-    """What muting each head alone takes from the prediction, in the order of `heads_of`."""
-    edits = list(mute_each(bridge(subject.model), muting).values())
-    return _effects(Question(subject, position, target, foil), edits, _report)
+    """As `head_effects`, estimated from a gradient in which the norms are frozen. Without controls.
+
+    ValueError for a model whose norms cannot be frozen.
+    """
+    model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, _report)
+    beginning = ids[:, : position + 1]
+    edits = list(mute_each(model, muting).values())
+    with line().admitted(_report, gigabytes=0.5):
+        use_threads(model.model.num_parameters() * beginning.shape[1] * 4)
+        return estimated_effects_of(model, beginning, edits, target, foil)
+
+
+@st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def divided_by(
+    subject: Subject, position: int, head: Head, edit: HeadEdit, _report: Report = no_report
+) -> float | None:
+    """By what part of before the norm behind a head's scan divides its channels, once an edit is made.
+
+    None where there is no such norm, or where it divides by nothing.
+    """
+    model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, _report)
+    name = f"blocks.{head.place.layer}.mixer.inner_norm"
+    if f"{name}.hook_in" not in model.hook_points:
+        return None
+    names = [f"{name}.{each}" for each in ("hook_in", "hook_gate", "hook_out")]
+    found = []
+    with line().admitted(_report):
+        use_threads(model.model.num_parameters() * (position + 1))
+        for hooks in ((), edit.hooks()):
+            _, cache = model.run_with_cache(
+                ids[:, : position + 1], names_filter=names, fwd_hooks=hooks, logits_to_keep=1
+            )
+            divisors = norm_divisors(model, cache, head.place.layer)[0, -1]
+            found.append(float(divisors[head.index * len(divisors) // model.heads[head.place]]))
+    part = found[1] / found[0]
+    return part if np.isfinite(part) else None
 
 
 @st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
@@ -128,6 +180,27 @@ def edge_effects(
         for head in heads_of(subject.model)
     ]
     return _effects(Question(subject, position, target, foil), cuts, _report, with_control=False)
+
+
+@st.cache_resource(max_entries=EFFECTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def answer_by_memory(
+    subject: Subject, position: int, target: int, _report: Report = no_report
+) -> Float32[np.ndarray, " width"]:
+    """Log probability of the answer when all heads of mixers read the last 0, 1, … tokens; the last: all."""
+    model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, _report)
+    beginning = ids[:, : position + 1]
+    windows = [KeepLast(width=width) for width in range(position + 2)]
+    with line().admitted(_report, gigabytes=0.5):
+        use_threads(model.model.num_parameters() * beginning.shape[1] * len(windows))
+        found = sweep(
+            model,
+            beginning,
+            windows,
+            lambda logits: logits.log_softmax(dim=-1)[:, target],
+            report=lambda done, of: _report(f"{done:,} of {of:,} windows done", done / of),
+        )
+    answers: Float32[np.ndarray, " width"] = found.cpu().numpy()
+    return answers
 
 
 def _effects(

@@ -46,6 +46,10 @@ class Session:
     """The head that the form of an edit names."""
     reopened: Experiment | None = None
     """The last experiment that the reader has opened from a file."""
+    wanted: dict[tuple[object, ...], bool] = field(default_factory=dict)
+    """Work that the reader has started or stopped, by the key of its job."""
+    known: set[tuple[object, ...]] = field(default_factory=set)
+    """Exact effects of the heads estimated to matter most that the page has computed, by what was asked."""
     token_error: str = ""
     """Why a typed answer was not taken."""
 

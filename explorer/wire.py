@@ -57,7 +57,7 @@ _KEYS = {
         "edit_width",
         "edit_factor",
     },
-    "double_array_value": {"time", "time_so_far", "temperature", "top_p"},
+    "double_array_value": {"time", "time_so_far", "temperature", "top_p", "memory"},
     "file_uploader_state_value": {"upload", "experiment"},
     "json_trigger_value": {
         "keeper__events",

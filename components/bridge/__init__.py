@@ -16,6 +16,7 @@ from components.bridge.effects import (
     Prediction,
     cut_each,
     effects_of,
+    estimated_effects_of,
     mute_each,
     predict,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "cut_each",
     "effects_of",
     "estimate",
+    "estimated_effects_of",
     "family_of",
     "frozen_norms",
     "logit_direction",

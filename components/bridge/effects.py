@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from components.bridge.activation_cache import ActivationCache
+from components.bridge.estimates import estimate
 from components.bridge.model_bridge import ModelBridge
 from components.bridge.prompts import Ids
 from components.bridge.rows import Report
@@ -137,9 +139,7 @@ def effects_of(
     with_control = [edit for edit in made if seed is not None and has_control(edit)]
     count = len(made) + len(with_control)
 
-    def figures(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 2"]:
-        log_p = logits.log_softmax(dim=-1)[:, target]
-        return torch.stack([log_p, logits[:, target] - logits[:, foil]], dim=1)
+    figures = partial(_figures, target, foil)
 
     def drops(
         edits: Sequence[HeadEdit], done_before: int, control: torch.Generator | None
@@ -160,6 +160,27 @@ def effects_of(
         random = drops(with_control, len(made), torch.Generator().manual_seed(seed))
         columns[2:, [edit is not None and has_control(edit) for edit in edits]] = random.T
     return Effects(*columns)
+
+
+def estimated_effects_of(
+    bridge: ModelBridge, ids: Ids, edits: Sequence[HeadEdit | None], target: int, foil: int
+) -> Effects:
+    """`effects_of` to first order, by an `estimate` with the norms frozen; without random changes.
+
+    Raises as `estimate`.
+    """
+    figures, made = partial(_figures, target, foil), [edit for edit in edits if edit is not None]
+    logits, _ = bridge.run_with_cache(ids, names_filter=[], logits_to_keep=1)
+    drops = figures(logits[:, 0].float()) - estimate(bridge, ids, made, figures)
+    columns = np.full((4, len(edits)), np.nan, np.float32)
+    columns[:2, [edit is not None for edit in edits]] = drops.T.cpu().numpy()
+    return Effects(*columns)
+
+
+def _figures(target: int, foil: int, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row 2"]:
+    """Of each row, the log probability of the answer, and the logit difference."""
+    log_p = logits.log_softmax(dim=-1)[:, target]
+    return torch.stack([log_p, logits[:, target] - logits[:, foil]], dim=1)
 
 
 def mute_each(

@@ -81,8 +81,8 @@ def _frozen(
     def hold(tensor: Tensor, hook: HookPoint) -> None:
         held[hook.name.rpartition(".")[2]] = tensor
 
-    def freeze(normed: Tensor, hook: HookPoint) -> Tensor:
-        x = held["hook_in"]
+    def freeze(tensor: Tensor, hook: HookPoint) -> Tensor:
+        normed, x = tensor, held["hook_in"]
         x = weight.to(x) * x.to(torch.promote_types(x.dtype, torch.float32))
         if "hook_gate" in held:
             x = x * F.silu(held["hook_gate"].to(x))
@@ -93,7 +93,9 @@ def _frozen(
                 f"The output of {name} is not its input times its weights, divided by one number, so its "
                 "divisor cannot be held. Take the plain gradient, or the exact effects."
             )
-        return normed.detach() + (scaled - scaled.detach())
+        held.clear()
+        frozen: Tensor = normed.detach() + (scaled - scaled.detach())
+        return frozen
 
     yield f"{name}.hook_in", hold
     if isinstance(component, GatedRMSNormBridge):

@@ -5,7 +5,7 @@ from components.charts.axes import EDGE, FILL_WIDTH, readable_axis
 from components.charts.cells import HeadCells, head_cells, row_table
 from components.charts.colours import ACCENT, FAINT, INK, NEGATIVE, POSITIVE, QUIET
 from components.charts.decay_curves import LONG_TIME, decay_curves_chart, survival_table
-from components.charts.effects import effect_map_chart, scatter_chart, token_bars_chart
+from components.charts.effects import effect_map_chart, memory_chart, scatter_chart, token_bars_chart
 from components.charts.figure import Figure, Table
 from components.charts.gallery import PICK_FROM_GALLERY, gallery_chart, gallery_tiles
 from components.charts.head_map import PICK, head_map_chart
@@ -77,6 +77,7 @@ __all__ = [
     "largest_effect",
     "locked_limits",
     "measure_table",
+    "memory_chart",
     "next_token_chart",
     "next_token_table",
     "overview_picture",

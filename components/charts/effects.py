@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from components.charts.axes import (
     CANVAS,
@@ -42,6 +42,7 @@ def effect_map_chart(
     picked: Head,
     label: str,
     *,
+    estimated: Bool[np.ndarray, " head"] | None = None,
     limit: float | None = None,
     larger: bool = False,
 ) -> Figure:
@@ -49,7 +50,8 @@ def effect_map_chart(
 
     `heads` has the columns `layer`, `kind` and `head` of a `measure_table`. `control` is the effect of a
     random change of the same size, which the tooltip tells; NaN where there is none. A head without an effect
-    (NaN) is hollow. `label` names the effect. `limit` is the end of the scale, by default the largest effect.
+    (NaN) is hollow, and one whose effect is `estimated` a small square. `label` names the effect. `limit` is
+    the end of the scale, by default the largest effect.
     """
     row, labels = row_labels(heads)
     (layer, kind), head = picked.place, picked.index
@@ -61,11 +63,13 @@ def effect_map_chart(
             "row": row,
             "effect": effects,
             **({} if control is None else {"control": control}),
+            **({} if estimated is None else {"estimated": estimated}),
         },
         "rows": {"label": labels},
         "picked": {"row": at, "head": [head] * len(at)},
     }
-    return Figure(_map(label, len(labels), named_kinds(heads), control is not None, larger), tables)
+    has = control is not None, estimated is not None
+    return Figure(_map(label, len(labels), named_kinds(heads), *has, larger), tables)
 
 
 def effect_colour(label: str, scale: float) -> alt.Color:
@@ -99,7 +103,9 @@ def map_height(rows: int, scale: float) -> int | float:
 
 
 @cache
-def _map(label: str, rows: int, named: tuple[str, ...], has_control: bool, larger: bool) -> dict[str, Any]:
+def _map(
+    label: str, rows: int, named: tuple[str, ...], has_control: bool, has_estimates: bool, larger: bool
+) -> dict[str, Any]:
     scale = type_scale(larger)
     pick = alt.selection_point(
         name=PICK, fields=["layer", "kind", "head"], on="click", clear=False, toggle=False
@@ -113,20 +119,24 @@ def _map(label: str, rows: int, named: tuple[str, ...], has_control: bool, large
         alt.Tooltip("what:N", title="kind"),
         alt.Tooltip("head:O"),
         alt.Tooltip("effect_told:N", title=label),
+        *([alt.Tooltip("known:N", title="known")] if has_estimates else []),
         *([alt.Tooltip("control_told:N", title="random change of that size")] if has_control else []),
     ]
     figures = {
         f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '+.3~r') : 'none'"
         for name in ("effect", "control")
     }
-    heads = rows_of("heads").transform_calculate(what=told(())["what"], **figures)
+    heads = rows_of("heads").transform_calculate(
+        what=told(())["what"], known="datum.estimated ? 'as an estimate' : 'exactly'", **figures
+    )
     hollow = (
         heads.transform_filter("!isValid(datum.effect)")
         .mark_rect(cursor="pointer", fill="transparent", stroke=FAINT, strokeWidth=1)
         .encode(**cell, tooltip=tooltip)
     )
+    shown = heads.transform_filter("isValid(datum.effect)")
     cells = (
-        heads.transform_filter("isValid(datum.effect)")
+        shown.transform_filter("!datum.estimated")
         .mark_rect(cursor="pointer", stroke=FAINT, strokeWidth=0.5)
         .encode(
             **cell,
@@ -134,6 +144,11 @@ def _map(label: str, rows: int, named: tuple[str, ...], has_control: bool, large
             tooltip=tooltip,
         )
         .add_params(pick)
+    )
+    small = (
+        shown.transform_filter("datum.estimated")
+        .mark_rect(cursor="pointer", width={"band": 0.5}, height={"band": 0.5})
+        .encode(**cell, color=alt.Color("effect:Q", scale=diverging("limit")), tooltip=tooltip)
     )
     rings = (
         heads.transform_filter(is_named())
@@ -149,7 +164,16 @@ def _map(label: str, rows: int, named: tuple[str, ...], has_control: bool, large
     )
     frame = rows_of("picked").mark_rect(fill=None, stroke=ACCENT, strokeWidth=3, tooltip=None).encode(**cell)
     return built(
-        alt.LayerChart(layer=[cells, hollow, rings, frame, *map(data_only, ("rows", "scene"))])
+        alt.LayerChart(
+            layer=[
+                cells,
+                *([small] if has_estimates else []),
+                hollow,
+                rings,
+                frame,
+                *map(data_only, ("rows", "scene")),
+            ]
+        )
         .add_params(scene_param("limit"), read("labels", "rows", "label"))
         .properties(
             height=map_height(rows, scale),
@@ -320,4 +344,48 @@ def _scatter(measure: str, effect: str, larger: bool) -> dict[str, Any]:
         alt.LayerChart(layer=[points, data_only("scene")]).properties(
             height=_SCATTER_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE
         )
+    )
+
+
+def memory_chart(
+    probabilities: Float32[np.ndarray, " width"], marked: int, *, larger: bool = False
+) -> Figure:
+    """The probability of an answer against how many tokens every head may read, from 0 on; one marked."""
+    tables: dict[str, Table] = {
+        "scene": scene(last=len(probabilities) - 1),
+        "widths": {"width": np.arange(len(probabilities)), "probability": probabilities},
+        "marked": {"width": [marked], "probability": probabilities[[marked]]},
+    }
+    return Figure(_memory(larger), tables)
+
+
+@cache
+def _memory(larger: bool) -> dict[str, Any]:
+    scale = type_scale(larger)
+    across = alt.Scale(domain=[0, alt.ExprRef("last")], nice=False, zero=False)
+    place: dict[str, Any] = {
+        "x": alt.X(
+            "width:Q",
+            scale=across,
+            axis=readable_axis("memory window w, tokens", scale, tickCount=8, format="d"),
+        ),
+        "y": alt.Y(
+            "probability:Q",
+            scale=alt.Scale(domain=[0, 1]),
+            axis=readable_axis("probability of the answer", scale, tickCount=5, titleLimit=220 * scale),
+        ),
+        "tooltip": [
+            alt.Tooltip("width:Q", title="w"),
+            alt.Tooltip("probability:Q", title="probability", format=".3~r"),
+        ],
+    }
+    blue = POSITIVE.scheme()[0]
+    line = rows_of("widths").mark_line(
+        color=blue, strokeWidth=2, point=alt.OverlayMarkDef(filled=True, size=24 * scale, color=blue)
+    )
+    mark = rows_of("marked").mark_point(shape="circle", size=140 * scale, stroke=ACCENT, strokeWidth=3)
+    return built(
+        alt.LayerChart(layer=[line.encode(**place), mark.encode(**place), data_only("scene")])
+        .add_params(scene_param("last"))
+        .properties(height=_SCATTER_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE)
     )

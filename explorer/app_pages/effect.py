@@ -9,6 +9,7 @@ from components.models import ModelLoadError
 from explorer import effects, models
 from explorer.address import tell, write_address
 from explorer.edit_stack import add_form, edit_list
+from explorer.effect_of_memory import effect_of_memory
 from explorer.effect_views import (
     attention_and_effect,
     before_and_after,
@@ -90,6 +91,7 @@ tell_prediction(question, before, after, edited=bool(subject.edits))
 figure, words = effects_of_heads(viewer, question, stop)
 words |= effects_of_tokens(viewer, question, tokens, figure, stop)
 words |= attention_and_effect(viewer, question, tokens, figure, stop)
+words |= effect_of_memory(viewer, question)
 
 # Edits
 

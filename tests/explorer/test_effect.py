@@ -9,7 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from components.bridge import rank_correlation
 from components.ssd import CutSource, Head, KeepLast, Mute, Place
-from explorer import captures, effects, models
+from explorer import captures, costs, effect_views, effects, models
+from explorer.effect_of_memory import first_that_holds
 from explorer.effects import Question
 from explorer.links import query_of, selection_of
 from explorer.selection import first_selection
@@ -38,7 +39,7 @@ def log_p(edits: tuple[object, ...] = (), position: int = -1) -> torch.Tensor:
 def test_effects_are_those_of_runs_one_by_one() -> None:
     last = len(models.encoded("demo", PROMPT)[1]) - 1
     target, foil = effects.prediction(CLEAN).likely(last)[:2]
-    found = effects.head_effects(CLEAN, last, target, foil, "attention")
+    found = effects.head_effects(CLEAN, last, target, foil, "attention", None)
     before = log_p()
     heads = effects.heads_of("demo")
     for at in (0, 3, len(heads) - 1):
@@ -175,3 +176,65 @@ def test_answer_and_foil_travel_in_the_link() -> None:
     assert selection_of(query_of(selection), "demo") == (selection, [])
     assert selection.with_prompt("Another").target is None
     assert selection.with_model("other").foil is None
+
+
+def test_the_curve_of_memory_is_that_of_runs_and_its_window_can_be_added() -> None:
+    page = opened()
+    last = len(models.encoded("demo", PROMPT)[1]) - 1
+    target = effects.prediction(CLEAN).likely(last)[0]
+    found = effects.answer_by_memory(CLEAN, last, target)
+    assert len(found) == last + 2
+    for width in (0, 3, last + 1):
+        assert found[width] == pytest.approx(float(log_p((KeepLast(width=width),))[target]), abs=2e-5)
+    page.slider(key="memory").set_value(3).run()
+    shown = [each for each in page.metric if each.label == "Probability with a memory of 3 tokens"]
+    assert [each.value for each in shown] == [f"{np.exp(found[3]):.3f}"]
+    page.button(key="add_window").click().run()
+    assert not page.exception
+    assert page.session_state.session.selection.subject.edits == (KeepLast(width=3),)
+
+
+def test_the_width_that_is_enough_holds_from_there_on() -> None:
+    assert first_that_holds(np.array([0.1, 0.9, 0.2, 0.5, 0.8], np.float32)) == 3
+    assert first_that_holds(np.array([0.8, 0.9], np.float32)) == 0
+
+
+def test_what_is_long_waits_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert costs.is_large(10**8, 100, 1000)
+    assert not costs.is_large(10**6, 100, 100)
+    monkeypatch.setattr(costs, "AT_ONCE", 0)
+    page = opened()
+    assert not any(each.key == "memory" for each in page.slider)
+    page.button(key="start_memory").click().run()
+    assert not page.exception
+    assert page.slider(key="memory").value is not None
+
+
+def test_a_large_model_shows_estimates_then_the_first_heads_exactly_then_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(costs, "AT_ONCE", 0)
+    monkeypatch.setattr(effect_views, "EXACT_OF", 3)
+    page = opened()
+    heads = len(effects.heads_of("demo"))
+    assert any(f"3 of {heads} heads are exact" in each.value for each in page.caption)
+    assert any("Over these, the rank correlation" in each.value for each in page.caption)
+    page.button(key="start_muted").click().run()
+    assert not page.exception
+    assert not any("Small squares are estimates" in each.value for each in page.caption)
+
+
+def test_the_norm_is_told_as_it_was_measured() -> None:
+    head, edit = Head(Place(1), 2), Mute(range(1, 2), range(2, 3))
+    last = len(models.encoded("demo", PROMPT)[1]) - 1
+    found = effects.divided_by(CLEAN, last, head, edit)
+    bridge = models.bridge("demo")
+    sizes = []
+    for hooks in ((), edit.hooks()):
+        _, cache = bridge.run_with_cache(PROMPT, fwd_hooks=hooks)
+        y, z = (cache[f"blocks.1.mixer.inner_norm.{name}"][0, last] for name in ("hook_in", "hook_gate"))
+        norm = bridge.blocks[1].mixer.inner_norm.original_component
+        groups = len(y) // getattr(norm, "group_size", len(y))
+        given = (y * torch.nn.functional.silu(z)).unflatten(-1, (groups, -1))
+        sizes.append(float(given[2 * groups // bridge.heads[head.place]].square().mean().sqrt()))
+    assert found == pytest.approx(sizes[1] / sizes[0], rel=1e-2)

@@ -1,0 +1,35 @@
+"""Work that a reader can stop, and that then waits until asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from explorer import jobs
+from explorer.session import session
+from explorer.waiting import wait_for
+
+
+def worked(
+    key: tuple[object, ...], work: jobs.Work, first_words: str, *, at_once: bool = True, button: str = ""
+) -> bool:
+    """Wait for a job; returns whether it is done.
+
+    If the reader has stopped it, or not `at_once`, show a button instead, which starts it. `button` is the
+    key of the buttons, by default the first part of `key`.
+    """
+    wanted, name = session().wanted, button or str(key[0])
+    if not wanted.get(key, at_once):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption("Stopped." if key in wanted else "This takes a while in this model.", width="content")
+            st.button(
+                "Compute", key=f"start_{name}", icon=":material/play_arrow:", on_click=_want, args=(key, True)
+            )
+        return False
+    wait_for(key, work, first_words, partial(_want, key, False), button=f"stop_{name}")
+    return True
+
+
+def _want(key: tuple[object, ...], wanted: bool) -> None:
+    session().wanted[key] = wanted
