@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
 
 from components.demo.presets import PRESETS
 from tests.browser.conftest import Explorer
@@ -26,7 +25,7 @@ def test_a_brush_opens_windows_down_to_single_tokens_and_the_trail_leads_back(ex
     side = LENGTH / 128
     for found, part in ((first, 0.5), (last, 0.75), (key, 0.1), (last_key, 0.35)):
         assert abs(found - part * LENGTH) <= 1.5 * side
-    expect(explorer.page.get_by_role("img", name="The whole text in layer")).to_be_visible()
+    explorer.page.get_by_role("img", name="The whole text in layer").wait_for()
     # In the third panel, of the window.
     explorer.brush(2, (0.5, 0.2), (0.6, 0.3))
     one, two = explorer.windows()
@@ -141,13 +140,13 @@ def test_a_text_file_is_opened_and_a_wrong_one_is_told(explorer: Explorer, tmp_p
     explorer.page.get_by_role("button", name="Open a text").click()
     explorer.settle()  # what the menu holds is drawn when it opens
     explorer.page.locator("input[type=file]").set_input_files(bad)
-    expect(explorer.page.get_by_text("cannot be read as UTF-8")).to_be_visible()
+    explorer.page.get_by_text("cannot be read as UTF-8").wait_for()
     assert explorer.described("panels") == before
     explorer.settle()
     explorer.page.get_by_role("button", name="Open a text").click()
     explorer.settle()
     explorer.page.locator("input[type=file]").set_input_files(good)
-    expect(explorer.page.get_by_text(f"Whole text, {LENGTH:,} tokens")).to_be_visible()
+    explorer.page.get_by_text(f"Whole text, {LENGTH:,} tokens").wait_for()
     assert explorer.page.get_by_label("Prompt", exact=True).input_value() == LONG
 
 

@@ -101,7 +101,7 @@ def test_a_long_prompt_stays_out_of_the_link_and_the_menu_says_so(explorer: Expl
     explorer.type_prompt("Leo is in the garden. " * 120)
     assert "prompt" not in explorer.parameters()
     assert "prompt" not in explorer.copied_link()
-    expect(explorer.page.get_by_text("left out")).to_be_visible()
+    explorer.page.get_by_text("left out").wait_for()
 
 
 def test_exported_pictures_show_the_panels(sight: Explorer) -> None:
@@ -116,7 +116,7 @@ def test_the_exported_page_draws_without_a_network(sight: Explorer) -> None:
     context = sight.page.context.browser.new_context(offline=True)
     page = context.new_page()
     page.set_content(file.read_text())
-    expect(page.locator("#chart :is(canvas, svg)").first).to_be_visible()
+    page.locator("#chart :is(canvas, svg)").first.wait_for()
     pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), dtype=int)
     assert (np.ptp(pixels, axis=-1) > 60).sum() > 500
     context.close()
@@ -145,12 +145,12 @@ def test_the_shown_program_runs(sight: Explorer) -> None:
 
 def test_the_row_as_a_table(explorer: Explorer) -> None:
     explorer.switch("Row as a table")
-    expect(explorer.page.get_by_test_id("stDataFrame")).to_be_visible()
+    explorer.page.get_by_test_id("stDataFrame").wait_for()
 
 
 def test_ten_thousand_tokens_are_run_and_shown(explorer: Explorer) -> None:
     explorer.type_prompt("the " * 10_000)
-    expect(explorer.page.get_by_text("Whole text, 10,0")).to_be_visible(timeout=60_000)
+    explorer.page.get_by_text("Whole text, 10,0").wait_for(timeout=60_000)
     assert explorer.pixels().green(1) > 500
 
 
@@ -160,13 +160,13 @@ def test_a_long_run_can_be_stopped_and_taken_up_again(explorer: Explorer) -> Non
     box.fill("the " * 40_000)
     box.press("Control+Enter")
     stop, asked = (explorer.page.get_by_role("button", name=name) for name in ("Stop", "Run the prompt"))
-    expect(stop.or_(asked).first).to_be_visible()
+    stop.or_(asked).first.wait_for()
     if asked.is_visible():  # on a slow or busy machine the run would take long, and the page asks first
         explorer.settle()
         asked.click(delay=HELD)
     stop.click()
     explorer.settle()
-    expect(explorer.page.get_by_text("The page still shows the previous prompt")).to_be_visible()
+    explorer.page.get_by_text("The page still shows the previous prompt").wait_for()
     assert explorer.described("panels") == words
     assert len(box.input_value()) == 160_000
     box.fill("Mia is in the tower.")
@@ -177,8 +177,8 @@ def test_a_long_run_can_be_stopped_and_taken_up_again(explorer: Explorer) -> Non
 
 def test_the_second_page_is_a_click_away(explorer: Explorer) -> None:
     explorer.page.get_by_role("link", name="How to read this").click()
-    expect(explorer.page.get_by_role("heading").first).to_be_visible()
-    expect(explorer.page.get_by_test_id("stVegaLiteChart").first).to_be_visible()
+    explorer.page.get_by_role("heading").first.wait_for()
+    explorer.page.get_by_test_id("stVegaLiteChart").first.wait_for()
     assert explorer.page.get_by_test_id("stException").count() == 0
     explorer.page.get_by_role("link", name="Explore").click()
     explorer.settle()
@@ -194,9 +194,9 @@ def test_what_a_chart_says_outlives_a_theme_and_another_page(explorer: Explorer)
     assert max(explorer.pixels().background()) < 60
     assert {key: explorer.described(key) for key in words} == words
     explorer.page.get_by_role("link", name="How to read this").click()
-    expect(explorer.page.get_by_role("heading", name="How to read this")).to_be_visible()
+    explorer.page.get_by_role("heading", name="How to read this").wait_for()
     explorer.page.get_by_role("link", name="Explore").click()
-    expect(explorer.chart("decay_curves")).to_be_visible()
+    explorer.chart("decay_curves").wait_for()
     explorer.settle()
     assert explorer.picked() == "Layer 1, head 3"
     assert {key: explorer.described(key) for key in words} == words
