@@ -78,6 +78,8 @@ def test_where_a_long_prompt_is_not_a_sentence_says_so(explorer: Explorer, brows
     explorer.click_cell(0.3, 0.5)
     link = explorer.copied_link()
     assert {"text", "window", "query"} <= set(parse_qs(urlsplit(link).query))
+    assert "prompt" not in {*explorer.parameters(), *parse_qs(urlsplit(link).query)}
+    explorer.page.get_by_text("left out").wait_for()
     explorer.page.get_by_text("in this browser tab only").wait_for()
     other = Explorer(new_tab(browser), explorer.address)
     other.open(link.removeprefix(explorer.address).lstrip("/"))
@@ -109,11 +111,11 @@ def test_a_full_storage_makes_room_for_the_newest_text(explorer: Explorer) -> No
     expect(prompt(explorer.page)).to_have_value(LONG)
 
 
-def test_a_page_that_never_gets_a_connection_says_so(explorer: Explorer) -> None:
-    page = explorer.page.context.new_page()
+def test_a_page_that_never_gets_a_connection_says_so(tab: Explorer) -> None:
+    page = tab.page.context.new_page()
     page.route_web_socket(re.compile("_stcore/stream"), lambda socket: socket.close())
     page.clock.install()
-    page.goto(explorer.address)
+    page.goto(tab.address)
     page.get_by_test_id("stApp").wait_for()
     page.clock.run_for(10_000)
     assert away(page).count() == 0

@@ -19,7 +19,10 @@ pytestmark = pytest.mark.browser
 
 def test_a_click_on_a_cell_keeps_its_row(explorer: Explorer) -> None:
     words = explorer.described("panels")
+    hint = explorer.page.get_by_text("Point at a cell to see it everywhere.")  # said until it was done
+    expect(hint).to_have_count(1)
     explorer.click_cell(0.1, 0.5)
+    expect(hint).to_have_count(0)
     query = int(explorer.parameters()["query"])
     assert 10 <= query <= 20
     assert explorer.described("panels") != words
@@ -45,31 +48,42 @@ def test_the_lists_pick_by_keyboard(explorer: Explorer) -> None:
     assert explorer.picked() != f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
 
 
-def test_the_scale_lock_is_kept_across_heads(explorer: Explorer) -> None:
+ABREAST = 300
+"""Pixels from the top of the canvas in which only the panels stand, at 1,280 px."""
+
+
+def test_every_switch_changes_what_it_says_and_is_kept_across_heads(explorer: Explorer) -> None:
+    def coloured() -> int:
+        return int((np.ptp(explorer.pixels().image[:ABREAST], axis=-1) > 25).sum())
+
+    linear = coloured()
+    explorer.switch("Log colours")
+    assert explorer.parameters()["view"] == "symlog"
+    assert coloured() > 1.2 * linear  # what is weak shows
+    explorer.switch("Log colours")
+
     free = explorer.pixels().coloured(2)
     explorer.switch("Lock scale")
-    locked = explorer.pixels()
-    assert locked.coloured(2) < free  # this head is not the strongest of all, so it turns paler
+    assert explorer.pixels().coloured(2) < free  # this head is not the strongest of all, so it turns paler
     assert explorer.parameters()["view"] == "locked"
     explorer.click_head(0, 1)
     assert explorer.parameters()["view"] == "locked"
+    explorer.switch("Lock scale")
 
-
-def test_dt_changes_the_third_panel_and_the_words(explorer: Explorer) -> None:
     before, words = explorer.pixels(), explorer.described("panels")
     explorer.switch("Times dt")
-    after = explorer.pixels()
     assert explorer.parameters()["view"] == "dt"
-    assert (before.third(2)[:200] != after.third(2)[:200]).any()
+    assert (before.third(2)[:200] != explorer.pixels().third(2)[:200]).any()
     assert explorer.described("panels") != words
 
+    explorer.switch("Row as a table")
+    explorer.page.get_by_test_id("stDataFrame").wait_for()
 
-def test_the_projector_has_larger_type(explorer: Explorer) -> None:
     heading = explorer.page.get_by_role("heading", name="Layer").first
     size = "element => parseFloat(getComputedStyle(element).fontSize)"
-    before = heading.evaluate(size)
+    small = heading.evaluate(size)
     explorer.switch("Projector")
-    assert heading.evaluate(size) > 1.2 * before
+    assert heading.evaluate(size) > 1.2 * small
     assert explorer.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -95,13 +109,6 @@ def test_a_malformed_link_opens_with_one_quiet_notice(tab: Explorer) -> None:
     assert tab.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
     assert tab.page.get_by_test_id("stAlert").count() == 0
     assert tab.pixels().coloured(2) > 200
-
-
-def test_a_long_prompt_stays_out_of_the_link_and_the_menu_says_so(explorer: Explorer) -> None:
-    explorer.type_prompt("Leo is in the garden. " * 120)
-    assert "prompt" not in explorer.parameters()
-    assert "prompt" not in explorer.copied_link()
-    explorer.page.get_by_text("left out").wait_for()
 
 
 def test_exported_pictures_show_the_panels(sight: Explorer) -> None:
@@ -143,11 +150,6 @@ def test_the_shown_program_runs(sight: Explorer) -> None:
     assert made["attention"].shape == (length, length)
 
 
-def test_the_row_as_a_table(explorer: Explorer) -> None:
-    explorer.switch("Row as a table")
-    explorer.page.get_by_test_id("stDataFrame").wait_for()
-
-
 def test_ten_thousand_tokens_are_run_and_shown(explorer: Explorer) -> None:
     explorer.type_prompt("the " * 10_000)
     explorer.page.get_by_text("Whole text, 10,0").wait_for(timeout=60_000)
@@ -175,16 +177,6 @@ def test_a_long_run_can_be_stopped_and_taken_up_again(explorer: Explorer) -> Non
     assert explorer.described("panels") != words
 
 
-def test_the_second_page_is_a_click_away(explorer: Explorer) -> None:
-    explorer.page.get_by_role("link", name="How to read this").click()
-    explorer.page.get_by_role("heading").first.wait_for()
-    explorer.page.get_by_test_id("stVegaLiteChart").first.wait_for()
-    assert explorer.page.get_by_test_id("stException").count() == 0
-    explorer.page.get_by_role("link", name="Explore").click()
-    explorer.settle()
-    assert explorer.picked().startswith("Layer")
-
-
 def test_what_a_chart_says_outlives_a_theme_and_another_page(explorer: Explorer) -> None:
     explorer.click_head(1, 3)
     words = {key: explorer.described(key) for key in ("head_map", "panels", "decay_curves")}
@@ -195,6 +187,8 @@ def test_what_a_chart_says_outlives_a_theme_and_another_page(explorer: Explorer)
     assert {key: explorer.described(key) for key in words} == words
     explorer.page.get_by_role("link", name="How to read this").click()
     explorer.page.get_by_role("heading", name="How to read this").wait_for()
+    explorer.page.get_by_test_id("stVegaLiteChart").first.wait_for()
+    assert explorer.page.get_by_test_id("stException").count() == 0
     explorer.page.get_by_role("link", name="Explore").click()
     explorer.chart("decay_curves").wait_for()
     explorer.settle()
