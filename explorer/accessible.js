@@ -32,16 +32,28 @@ const enter = () => {
 const mend = () => document.querySelector("[data-testid=stFileUploaderDropzone][role=presentation]")
   ?.setAttribute("role", "group");
 
+// Streamlit gathers what the server is told until a timer that is due at once. While a page is busy the next
+// press comes before it: what both change is told as one, and where they are of two fragments, only that of
+// the first is run. So the timer does not wait.
+const withoutWaiting = (act) => {
+  const own = window.setTimeout;
+  const due = [];
+  window.setTimeout = (later, wait, ...given) => wait ? own(later, wait, ...given) : due.push(later);
+  try { act(); } finally { window.setTimeout = own; }
+  for (const later of due) later();
+};
+
 // Streamlit's own way to close a menu. It gives the focus to the menu's button, which must not scroll the page.
 const close = () => {
   const main = document.querySelector("[data-testid=stMain]");
   const top = main.scrollTop;
-  document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true, cancelable: true }));
+  const escape = new KeyboardEvent("keydown", { key: "Escape", bubbles: true, cancelable: true });
+  withoutWaiting(() => document.dispatchEvent(escape));
   main.scrollTop = top;
 };
 
-// Streamlit closes a menu with the click that presses something else, and tells both as one: where they are of
-// two fragments, one of them would not be run. So the menu is closed at the beginning of the press.
+// Streamlit closes a menu with the click that presses something else, and tells both as one. So the menu is
+// closed at the beginning of the press.
 const OF_MENU = "[data-st-overlay-root=true], [data-testid=stPopoverButton][aria-expanded=true]";
 const press = (event) => {
   byKey = false;
@@ -50,11 +62,18 @@ const press = (event) => {
 };
 
 // Menus stand at the end of the document: Tab would go there from the last control, and not to what follows
-// the menu's button.
+// the menu's button. Escape closes a list in a menu before the menu.
 const key = (event) => {
+  if (!event.isTrusted) return;
   byKey = true;
   const menu = document.querySelector(BODY);
-  if (event.key !== "Tab" || !menu?.contains(document.activeElement)) return;
+  const inside = menu?.contains(document.activeElement);
+  if (menu && event.key === "Escape" && !(inside && document.activeElement.ariaExpanded === "true")) {
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    close();
+  }
+  if (event.key !== "Tab" || !inside) return;
   const stops = [...menu.querySelectorAll("a[href], button, input, textarea, [tabindex='0']")]
     .filter((each) => each.tabIndex === 0 && !each.disabled && each.checkVisibility());
   const at = stops.indexOf(document.activeElement);

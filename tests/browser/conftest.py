@@ -1,4 +1,8 @@
-"""A running explorer and a real Chromium, and ways to read what is drawn."""
+"""A running explorer and a real Chromium, and ways to read what is drawn.
+
+What is to appear is awaited with `wait_for`: an `expect` that fails at first describes the whole page each
+time that it looks, which keeps the page busy.
+"""
 
 import base64
 import os
@@ -281,7 +285,7 @@ class Explorer:
     def open(self, query: str = "", last: str = "decay_curves") -> None:
         """Go to the page, as a link with this query does, and wait for its `last` chart."""
         self.page.goto(f"{self.address}/{query}")
-        expect(self.chart(last)).to_be_visible(timeout=60_000)
+        self.chart(last).wait_for(timeout=60_000)
         self.settle()
 
     def settle(self) -> None:

@@ -18,8 +18,8 @@ MAP, _, SCATTER = range(3)
 def page(tab: Explorer) -> Iterator[Page]:
     """The page with the first preset, opened by its address."""
     tab.page.goto(f"{tab.address}/effect")
-    expect(tab.page.get_by_role("heading", name="Edit the run")).to_be_visible(timeout=60_000)
-    expect(chart(tab.page, SCATTER).locator("svg")).to_be_visible()
+    tab.page.get_by_role("heading", name="Edit the run").wait_for(timeout=60_000)
+    chart(tab.page, SCATTER).locator("svg").wait_for()
     yield tab.page
     assert tab.page.get_by_test_id("stException").count() == 0
 
@@ -48,43 +48,43 @@ def click_head(page: Page, layer: int, head: int) -> None:
 def test_a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
     before = probability(page)
     click_head(page, 2, 0)
-    expect(page.get_by_text("Layer 2, head 0: without it the answer loses")).to_be_visible()
+    page.get_by_text("Layer 2, head 0: without it the answer loses").wait_for()
     page.get_by_role("button", name="Mute the picked head in the run").click()
     heading = page.get_by_role("heading", name="Before and after")
-    expect(heading).to_be_visible()
-    expect(page.get_by_text("Mute heads (attention): layer 2, head 0, all positions")).to_be_visible()
+    heading.wait_for()
+    page.get_by_text("Mute heads (attention): layer 2, head 0, all positions").wait_for()
     assert probability(page) < before
     expect(page).to_have_url(re.compile(r"mute\.2\.0\.all\.attention"))
     compared = page.locator(".st-key-two_runs canvas")
-    expect(compared).to_be_visible()
+    compared.wait_for()
     assert len(np.unique(np.asarray(picture_of(compared)).reshape(-1, 3), axis=0)) > 20
     page.reload()  # the address has the edits
-    expect(heading).to_be_visible(timeout=60_000)
+    heading.wait_for(timeout=60_000)
     page.get_by_role("button", name="Undo the last").click()
     expect(heading).to_have_count(0)
     assert probability(page) == before
     page.go_back()
-    expect(heading).to_be_visible()
+    heading.wait_for()
 
 
 def test_an_edit_is_added_by_the_form_and_explore_says_so(page: Page) -> None:
     page.get_by_label("Positions", exact=True).fill("7-10")
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_text("Mute heads (attention): layer 2, head 2, positions 7 to 10")).to_be_visible()
+    page.get_by_text("Mute heads (attention): layer 2, head 2, positions 7 to 10").wait_for()
     page.get_by_role("link", name="Explore", exact=True).click()
-    expect(page.get_by_text("This run is edited.")).to_be_visible()
+    page.get_by_text("This run is edited.").wait_for()
     page.get_by_role("button", name="Run without edits").click()
     expect(page.get_by_text("This run is edited.")).to_have_count(0)
 
 
 def test_bars_have_a_frame_of_reference_and_words(page: Page) -> None:
-    expect(page.locator(".st-key-token_effects canvas")).to_be_visible()
+    page.locator(".st-key-token_effects canvas").wait_for()
     words = page.locator(".st-key-token_effects [aria-label*='The answer loses most without']")
     expect(words).to_have_count(1)
-    expect(page.get_by_text("Lines mark a random change of the same size.")).to_be_visible()
+    page.get_by_text("Lines mark a random change of the same size.").wait_for()
     page.get_by_test_id("stButtonGroup").get_by_text("In the picked head").click()
     told = page.get_by_text("Rank correlation of sizes with the effect").or_(page.get_by_text("No cut in"))
-    expect(told).to_be_visible()
+    told.wait_for()
 
 
 @pytest.mark.parametrize("width", [390, 1920])

@@ -26,8 +26,8 @@ def test_the_copied_frame_shows_the_panels_alone(explorer: Explorer, tmp_path: P
     page.goto(article.as_uri())
     inside = page.frame_locator("iframe")
     canvas = inside.locator("canvas")
-    expect(canvas).to_be_visible(timeout=60_000)
-    expect(inside.get_by_text("Row 29, kept.")).to_be_visible()
+    canvas.wait_for(timeout=60_000)
+    inside.get_by_text("Row 29, kept.").wait_for()
     expect(inside.get_by_test_id("stVegaLiteChart")).to_have_count(1)
     for control in ("Export", "Copy link", "Pick from lists"):
         expect(inside.get_by_role("button", name=control)).to_have_count(0)
@@ -44,7 +44,7 @@ def test_the_copied_frame_shows_the_panels_alone(explorer: Explorer, tmp_path: P
     page.wait_for_timeout(300)
     page.mouse.down()
     page.mouse.up()
-    expect(inside.get_by_text("Row 15, kept.")).to_be_visible()
+    inside.get_by_text("Row 15, kept.").wait_for()
     page.frames[1].wait_for_url("**query=15*")
     assert "embed=true" in page.frames[1].url
 
@@ -53,7 +53,7 @@ def test_the_copied_frame_shows_the_panels_alone(explorer: Explorer, tmp_path: P
     with page.context.expect_page() as opened:
         link.click()
     whole = Explorer(opened.value, explorer.address)
-    expect(whole.chart("decay_curves")).to_be_visible(timeout=60_000)
+    whole.chart("decay_curves").wait_for(timeout=60_000)
     assert whole.picked() == "Layer 1, head 4"
     assert whole.parameters()["query"] == "15"
     assert "embed" not in whole.page.url

@@ -56,7 +56,7 @@ def test_a_preset_fills_in_its_prompt_and_says_what_to_look_for(explorer: Explor
     explorer.page.get_by_test_id("stButtonGroup").first.get_by_role("radio").nth(1).click()
     explorer.settle()
     assert explorer.page.get_by_label("Prompt", exact=True).input_value() == PRESETS[1].prompt != before
-    expect(explorer.page.get_by_text(PRESETS[1].look_for)).to_be_visible()
+    explorer.page.get_by_text(PRESETS[1].look_for).wait_for()
 
 
 def test_a_click_on_a_head_changes_the_panels(explorer: Explorer) -> None:
@@ -154,8 +154,8 @@ def test_a_brush_opens_just_the_cells_that_it_touches(explorer: Explorer) -> Non
 def test_a_bad_model_leaves_the_app_usable(explorer: Explorer) -> None:
     picture, words = explorer.pixels().image, explorer.described("panels")
     explorer.type_model("/no/such/**folder**")
-    expect(explorer.page.get_by_text("This model cannot be opened")).to_be_visible()
-    expect(explorer.page.get_by_text("/no/such/**folder**")).to_be_visible()
+    explorer.page.get_by_text("This model cannot be opened").wait_for()
+    explorer.page.get_by_text("/no/such/**folder**").wait_for()
     assert explorer.described("panels") == words
     assert (explorer.pixels().image == picture).mean() > 0.999
     explorer.click_head(0, 1)
@@ -177,7 +177,7 @@ def test_hostile_text_is_shown_as_text(explorer: Explorer) -> None:
 
 def test_an_empty_prompt_says_what_to_do(explorer: Explorer) -> None:
     explorer.type_prompt("")
-    expect(explorer.page.get_by_text("The prompt is empty")).to_be_visible()
+    explorer.page.get_by_text("The prompt is empty").wait_for()
     explorer.type_prompt("Mia has the key.")
     assert explorer.pixels().coloured(0) > 100
 
@@ -191,5 +191,5 @@ def test_one_token_draws_one_cell(explorer: Explorer) -> None:
 
 def test_a_long_prompt_is_shown_whole(explorer: Explorer) -> None:
     explorer.type_prompt("Leo is in the garden. " * 40)
-    expect(explorer.page.get_by_text("Whole text, 2")).to_be_visible()
+    explorer.page.get_by_text("Whole text, 2").wait_for()
     assert explorer.pixels().coloured(0) > 500

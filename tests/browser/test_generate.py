@@ -18,7 +18,7 @@ NEXT_TOKEN, PANELS, NORMS, SHARES = range(4)
 def page(explorer: Explorer) -> Iterator[Page]:
     """The page, reached as a reader does."""
     explorer.page.get_by_role("link", name="Generate").click()
-    expect(explorer.page.get_by_role("button", name="Generate")).to_be_visible()
+    explorer.page.get_by_role("button", name="Generate").wait_for()
     yield explorer.page
     assert explorer.page.get_by_test_id("stException").count() == 0
 
@@ -93,7 +93,7 @@ def test_a_text_streams_is_stopped_and_gone_through(page: Page) -> None:
     ask_for(page, 90)
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("button", name="Stop")).to_be_enabled()
-    expect(chart(page, PANELS).locator("canvas")).to_be_visible()
+    chart(page, PANELS).locator("canvas").wait_for()
     before = coloured_below(page, 0)
     first_text, first_count = text_of(page), so_far(page)
     after = coloured_below(page, lowest_colour(before))  # the rows of new tokens come below
@@ -104,8 +104,8 @@ def test_a_text_streams_is_stopped_and_gone_through(page: Page) -> None:
     assert abs(len(after) - len(before)) <= 40  # longer labels leave less for the panels
 
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("Stopped after ")).to_be_visible()
-    expect(chart(page, SHARES).locator("canvas")).to_be_visible()
+    page.get_by_text("Stopped after ").wait_for()
+    chart(page, SHARES).locator("canvas").wait_for()
     expect(page.get_by_role("button", name="Generate")).to_be_enabled()
     kept = text_of(page)
     assert "▍" not in kept
@@ -116,7 +116,7 @@ def test_a_text_streams_is_stopped_and_gone_through(page: Page) -> None:
     page.get_by_role("slider", name="Time").focus()
     for _ in range(10):
         page.keyboard.press("ArrowLeft")
-    expect(page.get_by_role("heading", name=f"Next token after position {end - 10}")).to_be_visible()
+    page.get_by_role("heading", name=f"Next token after position {end - 10}").wait_for()
     earlier = settled(page, PANELS)
     assert abs(len(earlier) - len(last)) <= 4
     assert lowest_colour(earlier) < lowest_colour(last)
@@ -132,8 +132,8 @@ def test_a_press_on_a_row_goes_to_its_time(page: Page) -> None:
     ask_for(page, 20)
     choose_pace(page, "no limit")
     page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_text("20 of 20 new tokens")).to_be_visible()
-    expect(chart(page, SHARES).locator("canvas")).to_be_visible()
+    page.get_by_text("20 of 20 new tokens").wait_for()
+    chart(page, SHARES).locator("canvas").wait_for()
     settled(page, PANELS)
     before = shown_time(page)
     canvas = chart(page, PANELS).locator("canvas")
@@ -153,12 +153,12 @@ def test_a_text_and_its_settings_are_there_after_another_page(page: Page) -> Non
     ask_for(page, 15)
     choose_pace(page, "no limit")
     page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_text("15 of 15 new tokens")).to_be_visible()
+    page.get_by_text("15 of 15 new tokens").wait_for()
     kept = text_of(page)
     page.get_by_role("link", name="How to read this").click()
-    expect(page.get_by_role("heading", name="How to read this")).to_be_visible()
+    page.get_by_role("heading", name="How to read this").wait_for()
     page.get_by_role("link", name="Generate").click()
-    expect(page.get_by_text("15 of 15 new tokens")).to_be_visible()
+    page.get_by_text("15 of 15 new tokens").wait_for()
     assert text_of(page) == kept
     expect(page.get_by_role("spinbutton", name="New tokens")).to_have_value("15")
 
@@ -173,7 +173,7 @@ def test_hostile_text_is_shown_as_text_and_nothing_scrolls_sideways(page: Page) 
         choose_pace(page, "no limit")
         ask_for(page, 10)
         page.get_by_role("button", name="Generate").click()
-        expect(page.get_by_text("10 of 10 new tokens")).to_be_visible()
+        page.get_by_text("10 of 10 new tokens").wait_for()
         assert hostile in text_of(page).replace("\xa0", " ")
         assert page.locator("img[src=x]").count() == 0
     main = page.get_by_test_id("stMain")
@@ -185,4 +185,4 @@ def test_an_empty_prompt_is_told(page: Page) -> None:
     box.fill("")
     box.press("Control+Enter")
     page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_text("The prompt is empty")).to_be_visible()
+    page.get_by_text("The prompt is empty").wait_for()

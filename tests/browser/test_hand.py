@@ -239,7 +239,7 @@ def test_a_long_press_is_shown(explorer: Explorer, finger: Finger) -> None:
     x, y, side = first_panel(explorer)
     ring = explorer.page.locator(".hand-holds")
     finger._send("touchStart", (x + 0.1 * side, y + 0.5 * side))
-    expect(ring).to_be_visible(timeout=2000)
+    ring.wait_for(timeout=2000)
     finger._send("touchEnd")
     expect(ring).to_have_count(0, timeout=2000)
     explorer.settle()
@@ -283,14 +283,12 @@ def test_arrow_keys_move_the_head_in_the_head_map(explorer: Explorer) -> None:
     }.items():
         layer, head = layer + layers, head + heads
         explorer.page.keyboard.press(key)
-        expect(explorer.page.get_by_role("heading", name=f"Layer {layer}, head {head}")).to_be_visible()
+        explorer.page.get_by_role("heading", name=f"Layer {layer}, head {head}").wait_for()
         assert focused(explorer, "head_map")
     explorer.settle()
     for _ in range(6):  # faster than the page draws
         explorer.page.keyboard.press("ArrowRight")
-    expect(
-        explorer.page.get_by_role("heading", name=f"Layer {layer}, head {min(head + 6, 7)}")
-    ).to_be_visible()
+    explorer.page.get_by_role("heading", name=f"Layer {layer}, head {min(head + 6, 7)}").wait_for()
     explorer.settle()
 
 
@@ -302,12 +300,12 @@ def test_arrow_keys_move_the_query_in_the_panels_and_escape_lets_it_go(explorer:
         for _ in range(3):
             explorer.page.keyboard.press(key)
         query += 3 * by
-        expect(explorer.page.get_by_text(f"Row {query}, kept.")).to_be_visible()
+        explorer.page.get_by_text(f"Row {query}, kept.").wait_for()
         explorer.settle()
         assert explorer.parameters()["query"] == str(query)
         assert focused(explorer, "panels")
     explorer.page.keyboard.press("Escape")
-    expect(explorer.page.get_by_text("The last row.")).to_be_visible()
+    explorer.page.get_by_text("The last row.").wait_for()
     explorer.settle()
     assert "query" not in explorer.parameters()
     assert focused(explorer, "panels")
@@ -316,7 +314,7 @@ def test_arrow_keys_move_the_query_in_the_panels_and_escape_lets_it_go(explorer:
 def test_escape_lets_go_of_a_span_too(tab: Explorer) -> None:
     tab.open("?preset=where-is-mia&layer=2&head=2&span=3-6")
     tab.page.keyboard.press("Escape")
-    expect(tab.page.get_by_text("The last row.")).to_be_visible()
+    tab.page.get_by_text("The last row.").wait_for()
     tab.settle()
     assert "span" not in tab.parameters()
 
@@ -328,9 +326,9 @@ def test_arrow_keys_and_escape_move_through_the_time_of_a_generation(explorer: E
     box.fill("12")
     box.press("Enter")
     page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_text("12 of 12 new tokens")).to_be_visible(timeout=60_000)
+    page.get_by_text("12 of 12 new tokens").wait_for(timeout=60_000)
     heading = page.get_by_role("heading", name=re.compile("Next token after position"))
-    expect(page.locator(".st-key-motion-panels [role=graphics-document][tabindex='0']")).to_be_visible()
+    page.locator(".st-key-motion-panels [role=graphics-document][tabindex='0']").wait_for()
     last = int(heading.inner_text().split()[-1])
     tab_to(explorer, "motion-panels")
     for _ in range(2):

@@ -76,7 +76,7 @@ def rows(tab: Explorer, last: int) -> Iterator[Locator]:
     tab.chart("panels").focus()
     for row in range(last, -1, -1):
         said = tab.page.get_by_test_id("stMarkdown").filter(has_text=f"Row {row}, kept.")
-        expect(said).to_be_visible()
+        said.wait_for()
         expect(tab.chart("panels")).to_have_attribute("aria-label", re.compile(f"^Row {row}, kept"))
         yield said
         tab.page.keyboard.press("ArrowUp")
@@ -157,7 +157,7 @@ def code_and_picture(tab: Explorer, folder: Path) -> None:
     page = tab.page.context.new_page()
     with without_errors(page), nothing_runs(page):
         page.goto(html.as_uri())
-        expect(page.locator("#chart canvas")).to_be_visible()
+        page.locator("#chart canvas").wait_for()
         made = page.locator("body :is(img, .katex, a:not(.vega-actions > a))")  # whose are Vega's own
         assert made.count() == 0
     page.close()
@@ -169,7 +169,7 @@ def test_a_text_that_goes_on_is_written_as_it_is(tab: Explorer, model: str) -> N
         link = {"model": model, "prompt": PROMPT, "new_tokens": 9, "pace": "no-limit", "draws": "sampled"}
         page.goto(f"{tab.address}/generate?{urlencode(link)}")
         page.get_by_role("button", name="Generate").click()
-        expect(page.get_by_text("9 of 9 new tokens")).to_be_visible()
+        page.get_by_text("9 of 9 new tokens").wait_for()
         text = page.locator(".st-key-motion_text")
         expect(text).to_contain_text(PROMPT)
         assert text.locator(MADE_OF_TEXT).count() == 0
@@ -179,7 +179,7 @@ def test_a_text_that_goes_on_is_written_as_it_is(tab: Explorer, model: str) -> N
         expect(tooltip).to_contain_text("probability")
         assert tooltip.locator("td *").count() == 0
         said = page.get_by_test_id("stMarkdown").filter(has_text=re.compile("' reads ('|itself)"))
-        expect(said).to_be_visible()
+        said.wait_for()
         assert said.locator(MADE_OF_TEXT).count() == 0
         assert page.get_by_test_id("stMain").locator("img[src=x], script, .katex").count() == 0
 

@@ -74,7 +74,7 @@ def test_the_gallery_holds_both_kinds(tab: Explorer, hybrid: str, tmp_path: Path
     link = {"model": hybrid, "layer": CASE.attentions[0], "head": 0, "kind": "softmax", "view": "gallery"}
     tab.open("?" + urlencode(link), last="panels")
     chart = tab.page.get_by_test_id("stVegaLiteChart").nth(1)
-    expect(chart).to_be_visible()
+    chart.wait_for()
     assert tab.picture("gallery").width > 300
     exported = tab.download("PNG").read_bytes()
     assert exported.startswith(b"\x89PNG")

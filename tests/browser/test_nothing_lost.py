@@ -52,7 +52,7 @@ def forward(explorer: Explorer) -> None:
 
 def reload(explorer: Explorer) -> None:
     explorer.page.reload()
-    expect(explorer.chart("decay_curves")).to_be_visible(timeout=60_000)
+    explorer.chart("decay_curves").wait_for(timeout=60_000)
     explorer.settle()
 
 
@@ -78,7 +78,9 @@ def test_where_a_long_prompt_is_not_a_sentence_says_so(explorer: Explorer, brows
     explorer.click_cell(0.3, 0.5)
     link = explorer.copied_link()
     assert {"text", "window", "query"} <= set(parse_qs(urlsplit(link).query))
-    expect(explorer.page.get_by_text("in this browser tab only")).to_be_visible()
+    assert "prompt" not in {*explorer.parameters(), *parse_qs(urlsplit(link).query)}
+    explorer.page.get_by_text("left out").wait_for()
+    explorer.page.get_by_text("in this browser tab only").wait_for()
     other = Explorer(new_tab(browser), explorer.address)
     other.open(link.removeprefix(explorer.address).lstrip("/"))
     expect(other.page.get_by_text(NO_TEXT)).to_have_count(1)
@@ -109,16 +111,16 @@ def test_a_full_storage_makes_room_for_the_newest_text(explorer: Explorer) -> No
     expect(prompt(explorer.page)).to_have_value(LONG)
 
 
-def test_a_page_that_never_gets_a_connection_says_so(explorer: Explorer) -> None:
-    page = explorer.page.context.new_page()
+def test_a_page_that_never_gets_a_connection_says_so(tab: Explorer) -> None:
+    page = tab.page.context.new_page()
     page.route_web_socket(re.compile("_stcore/stream"), lambda socket: socket.close())
     page.clock.install()
-    page.goto(explorer.address)
-    expect(page.get_by_test_id("stApp")).to_be_visible()
+    page.goto(tab.address)
+    page.get_by_test_id("stApp").wait_for()
     page.clock.run_for(10_000)
     assert away(page).count() == 0
     page.clock.run_for(10_000)
-    expect(away(page)).to_be_visible()
+    away(page).wait_for()
     page.close()
 
 
@@ -186,7 +188,7 @@ def test_a_slider_makes_no_entry_and_a_page_one(explorer: Explorer) -> None:
     expect(page).to_have_url(re.compile("temperature=1.1"))
     assert entries(explorer) == first + 1
     page.go_back()
-    expect(explorer.chart("decay_curves")).to_be_visible()
+    explorer.chart("decay_curves").wait_for()
     explorer.settle()
     assert explorer.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
 
@@ -199,7 +201,7 @@ def test_every_page_keeps_everything_through_reloads(explorer: Explorer) -> None
         page.get_by_role("link", name=name).click()
         expect(page).to_have_url(re.compile(rf"{path}\?.*head=3"), timeout=60_000)
         page.reload()
-        expect(page.get_by_text("The same for all rows").or_(prompt(page))).to_be_visible(timeout=60_000)
+        page.get_by_text("The same for all rows").or_(prompt(page)).wait_for(timeout=60_000)
         if name == "Generate":
             expect(prompt(page)).to_have_value(KITE)
     page.get_by_role("link", name="Explore").click()
@@ -219,7 +221,7 @@ def test_a_page_opens_directly_without_failed_requests(tab: Explorer, path: str)
     with listening(page, "response", note):
         page.goto(f"{tab.address}/{path}?model=demo&prompt=Ben+has&layer=1&head=3&seed=4&draws=sampled")
         link = page.get_by_role("link", name="Explore")
-        expect(link).to_be_visible()
+        link.wait_for()
         if path == "generate":
             expect(prompt(page)).to_have_value("Ben has")
             expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("4")
@@ -238,7 +240,7 @@ def generated(page: Page, new: int, before: str = "") -> str:
             "before => (document.querySelector('.st-key-motion_text')?.innerText ?? before) !== before",
             arg=before,
         )
-    expect(page.get_by_text(f"{new} of {new} new tokens")).to_be_visible()
+    page.get_by_text(f"{new} of {new} new tokens").wait_for()
     expect(text).not_to_be_empty()  # its box is drawn before it
     expect(text).not_to_contain_text("▍")  # stands after the last token until the page knows it was the last
     return str(text.inner_text())
@@ -263,16 +265,16 @@ def test_another_model_stops_a_text_and_keeps_it(explorer: Explorer) -> None:
     page = explorer.page
     page.get_by_role("link", name="Generate").click()
     page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_text(re.compile(r"^[3-9] of 64 new tokens"))).to_be_visible()
+    page.get_by_text(re.compile(r"^[3-9] of 64 new tokens")).wait_for()
     kept = str(page.locator(".st-key-motion_text").inner_text()).removesuffix("▍")
     page.get_by_role("link", name="Explore").click()
-    expect(explorer.chart("decay_curves")).to_be_visible()
+    explorer.chart("decay_curves").wait_for()
     explorer.settle()
     explorer.type_model(ANOTHER_MODEL)
     expect(page).to_have_url(re.compile("golden"))
     page.get_by_role("link", name="Generate").click()
-    expect(page.get_by_text("You changed the model")).to_be_visible()
-    expect(page.get_by_text(re.compile(r"Stopped after \d+ of 64"))).to_be_visible()
+    page.get_by_text("You changed the model").wait_for()
+    page.get_by_text(re.compile(r"Stopped after \d+ of 64")).wait_for()
     expect(page.locator(".st-key-motion_text")).to_have_text(re.compile(f"^{re.escape(kept)}"))
     assert page.get_by_test_id("stException").count() == 0
 
@@ -297,7 +299,7 @@ def test_a_link_beyond_everything_opens_with_one_quiet_notice(tab: Explorer) -> 
 def test_an_empty_prompt_is_in_the_address(explorer: Explorer) -> None:
     prompt(explorer.page).fill("")
     prompt(explorer.page).press("Control+Enter")
-    expect(explorer.page.get_by_text("There is nothing to draw yet.")).to_be_visible()
+    explorer.page.get_by_text("There is nothing to draw yet.").wait_for()
     assert "prompt=&" in explorer.page.url
     assert "preset" not in explorer.parameters()
 
@@ -305,7 +307,7 @@ def test_an_empty_prompt_is_in_the_address(explorer: Explorer) -> None:
 def test_a_head_that_another_model_has_not_leaves_the_address(explorer: Explorer) -> None:
     explorer.click_head(3, 7)
     explorer.type_model(ANOTHER_MODEL)
-    expect(explorer.page.get_by_text("Out of range here:")).to_be_visible()
+    explorer.page.get_by_text("Out of range here:").wait_for()
     shown = explorer.parameters()
     assert explorer.picked() == f"Layer {shown['layer']}, head {shown['head']}"
     assert (shown["layer"], shown["head"]) != ("3", "7")
@@ -377,14 +379,14 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
     prompt(page).press("Control+Enter")
     running = page.get_by_text("Running the prompt")
     asked = page.get_by_role("button", name="Run the prompt")
-    expect(running.or_(asked).first).to_be_visible()
+    running.or_(asked).first.wait_for()
     if asked.is_visible():  # on a slow or busy machine the run would take long, and the page asks first
         pages["dark"].settle()
         asked.click(delay=HELD)
-    expect(running).to_be_visible()
+    running.wait_for()
     server.kill()
     for explorer in pages.values():
-        expect(away(explorer.page)).to_be_visible()
+        away(explorer.page).wait_for()
     page.wait_for_timeout(2000)  # by now Streamlit would have told of it, too
     for scheme, explorer in pages.items():
         page = explorer.page
@@ -400,7 +402,7 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
         expect(away(page)).not_to_be_attached(timeout=60_000)
         # The text of the run was not in the address yet.
         expect(prompt(page)).to_have_value(prompts[scheme], timeout=60_000)
-        expect(explorer.chart("decay_curves")).to_be_visible(timeout=60_000)
+        explorer.chart("decay_curves").wait_for(timeout=60_000)
         words, address = before[scheme]
         expect(explorer.chart("panels")).to_have_attribute("aria-label", words, timeout=60_000)
         explorer.settle()
@@ -408,5 +410,5 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
         assert page.url == address
         assert page.get_by_test_id("stException").count() == 0
         explorer.click_head(0, 1)  # and it goes on
-        expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
+        page.get_by_role("heading", name="Layer 0, head 1").wait_for()
         page.context.close()

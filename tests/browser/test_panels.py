@@ -23,10 +23,6 @@ ABREAST = 300
 """Pixels from the top of the canvas in which only the panels stand, at 1,280 px."""
 
 
-def upper(explorer: Explorer) -> np.ndarray:
-    return explorer.pixels().image[:ABREAST]
-
-
 def becomes(explorer: Explorer, picture: np.ndarray) -> bool:
     """Whether the panels soon look like this."""
     for _ in range(20):
@@ -131,16 +127,6 @@ def test_a_bar_and_its_cell_point_at_each_other(sight: Explorer) -> None:
     assert sight.pixels().pointed_rows(0) == before.pointed_rows(0)
 
 
-def test_logarithmic_colours_show_what_is_weak(explorer: Explorer) -> None:
-    def coloured() -> int:
-        return int((np.ptp(upper(explorer), axis=-1) > 25).sum())
-
-    linear = coloured()
-    explorer.switch("Log colours")
-    assert explorer.parameters()["view"] == "symlog"
-    assert coloured() > 1.2 * linear
-
-
 def drag_over_the_text(explorer: Explorer, start: int, end: int) -> None:
     """Drag over the text from one letter to another, counted from its beginning."""
     canvas = explorer.chart("panels").locator("canvas")
@@ -198,13 +184,6 @@ def test_a_span_in_a_link_and_from_the_lists(tab: Explorer) -> None:
     box.press("Enter")
     tab.settle()
     assert tab.parameters()["span"] == "5-6"
-
-
-def test_what_can_be_done_is_said_until_it_was_done(explorer: Explorer) -> None:
-    hint = explorer.page.get_by_text("Point at a cell to see it everywhere.")
-    expect(hint).to_have_count(1)
-    explorer.click_cell(0.1, 0.5)
-    expect(hint).to_have_count(0)
 
 
 def test_nothing_is_cut_at_any_width(tab: Explorer) -> None:

@@ -238,7 +238,7 @@ def test_visitors_of_a_replica_that_dies_land_on_the_other_with_their_url(
         second = site.replica_of(cookie)
         assert second != first
         explorer.click_head(0, 1)  # and it goes on
-        expect(explorer.page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
+        explorer.page.get_by_role("heading", name="Layer 0, head 1").wait_for()
     finally:
         load.end()
         context.close()

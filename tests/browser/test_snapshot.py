@@ -35,8 +35,8 @@ def opened(browser: Browser, file: Path, fragment: str = "", **options: Any) -> 
     page.on("request", lambda request: requests.append(request.url))
     with without_errors(page), without_dialogs(page):
         page.goto(f"{file.as_uri()}{fragment}")
-        expect(page.locator("#panels canvas")).to_be_visible()
-        expect(page.locator("#map svg")).to_be_visible()
+        page.locator("#panels canvas").wait_for()
+        page.locator("#map svg").wait_for()
         yield page
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
     context.close()

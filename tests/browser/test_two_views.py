@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 
 from tests.browser.conftest import Explorer, new_tab, served, without_errors
 
@@ -29,7 +29,7 @@ class View(Explorer):
         column = self.page.get_by_test_id("stColumn").filter(
             has=self.page.locator(f".st-key-{self.name}-panels")
         )
-        expect(column.first.get_by_text(words).first).to_be_visible()
+        column.first.get_by_text(words).first.wait_for()
 
     def seen(self) -> np.ndarray:
         return np.asarray(self.picture("panels"), dtype=np.int16)
@@ -55,7 +55,7 @@ def views(browser: Browser, two_views: str) -> Iterator[tuple[View, View]]:
         both = View(page, two_views), View(page, two_views)
         for view, name in zip(both, ("left", "right"), strict=True):
             view.name = name
-            expect(view.chart("decay_curves")).to_be_visible(timeout=60_000)
+            view.chart("decay_curves").wait_for(timeout=60_000)
             view.settle()
         yield both
     page.close()

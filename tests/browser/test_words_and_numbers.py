@@ -21,12 +21,12 @@ LONG = "Leo is in the garden. " * 40
 
 def test_faithfulness_is_a_verdict_in_words_and_then_a_figure(sight: Explorer) -> None:
     verdict = sight.page.get_by_text(re.compile(r"^.*Faithfulness: exact to \d digits$"))
-    expect(verdict).to_be_visible()
-    expect(sight.page.get_by_text(re.compile(r"The largest difference is .*10⁻"))).to_be_visible()
+    verdict.wait_for()
+    sight.page.get_by_text(re.compile(r"The largest difference is .*10⁻")).wait_for()
 
 
 def test_new_panels_stand_beside_no_facts_of_another_head(explorer: Explorer) -> None:
-    expect(explorer.page.get_by_text("Faithfulness: exact")).to_be_visible()
+    explorer.page.get_by_text("Faithfulness: exact").wait_for()
     explorer.page.evaluate(
         """() => {
             window.seen = [];
@@ -43,7 +43,7 @@ def test_new_panels_stand_beside_no_facts_of_another_head(explorer: Explorer) ->
         }"""
     )
     explorer.click_head(0, 1)
-    expect(explorer.page.get_by_text("scan output of layer 0")).to_be_visible()
+    explorer.page.get_by_text("scan output of layer 0").wait_for()
     seen = explorer.page.evaluate("seen")
     new = [each for each in seen if each[0] and "Layer 0, head 1 " in each[0]]
     assert new
@@ -63,14 +63,14 @@ def test_a_figure_links_to_what_explains_it_and_nothing_is_lost(explorer: Explor
     ):
         page.get_by_role("link", name=f"How to read {figure}", exact=True).click()
         passage = page.get_by_role("heading", name=heading)
-        expect(passage).to_be_visible()
+        passage.wait_for()
         expect(passage).to_be_in_viewport()
         explorer.still(25)  # all above has grown
         box = passage.bounding_box()
         assert box is not None
         assert 0 <= box["y"] < 250, figure
         page.get_by_role("link", name="Explore", exact=True).click()
-        expect(page.get_by_role("heading", name="Layer 0, head 1")).to_be_visible()
+        page.get_by_role("heading", name="Layer 0, head 1").wait_for()
         expect(page.get_by_label("Prompt", exact=True)).to_have_value(PRESETS[0].prompt)
         explorer.settle()
 
@@ -105,7 +105,7 @@ def test_each_switch_has_a_line(explorer: Explorer) -> None:
 def test_a_window_in_which_nothing_is_left_says_so(tab: Explorer) -> None:
     told = tab.page.get_by_text(re.compile(r"othing is left here: of what these keys wrote"))
     tab.open("?" + urlencode({"prompt": LONG, "layer": 2, "head": 7, "window": "200-230x0-20"}))
-    expect(told).to_be_visible()
+    told.wait_for()
     tab.open("?" + urlencode({"prompt": LONG, "layer": 2, "head": 7, "window": "200-230x190-210"}))
     expect(told).to_have_count(0)
 
@@ -138,7 +138,7 @@ def test_new_tokens_are_what_the_box_shows(explorer: Explorer) -> None:
         box.press("Enter")
         box.fill(typed)
         box.press("Enter")
-        expect(page.get_by_text(said)).to_be_visible()
+        page.get_by_text(said).wait_for()
         expect(box).to_have_value(used)
         box.fill("7")
         box.press("Enter")
@@ -152,7 +152,7 @@ def test_a_position_beyond_the_text_is_repaired(explorer: Explorer) -> None:
     box.fill("9999")
     box.press("Enter")
     last = PRESETS[0].query
-    expect(explorer.page.get_by_text(f"9,999 is not from 0 to {last}: {last} is used.")).to_be_visible()
+    explorer.page.get_by_text(f"9,999 is not from 0 to {last}: {last} is used.").wait_for()
 
 
 def model_with(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
@@ -177,7 +177,7 @@ def test_characters_of_several_tokens_are_named_on_all_pages(
     tab.settle()
     queries.click()
     options = page.get_by_role("option")
-    expect(options.first).to_be_visible()
+    options.first.wait_for()
     shown = " ".join(options.all_inner_texts())
     assert "<0x" not in shown
     assert "😀 4/4" in shown
