@@ -1,6 +1,7 @@
 """What is picked: queries, switches, links and exports, in a real browser."""
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,36 @@ def test_a_click_on_a_cell_keeps_its_row(explorer: Explorer) -> None:
     assert f"Row {query}, kept" in explorer.described("panels")
     # Streamlit reruns the fragment alone: the head map is not drawn anew and keeps its words.
     assert explorer.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
+
+
+def test_a_kept_cell_colours_the_heads_and_sorts_the_gallery(explorer: Explorer) -> None:
+    page = explorer.page
+    explorer.click_cell(0.1, 0.9)
+    query, key = (int(explorer.parameters()[name]) for name in ("query", "key"))
+    before = explorer.described("head_map")
+    cell = re.compile(f"Cell: query {query} .* reads key {key} ")
+    page.get_by_role("button", name="Which heads read this cell?").click()
+    explorer.settle()
+    assert explorer.parameters()["measure"] == "cell_share"
+    shares = explorer.described("head_map")
+    assert shares != before
+    assert cell.search(shares)
+    page.get_by_test_id("stButtonGroup").get_by_text("Effect of cutting the cell").first.click()
+    expect(page.get_by_text("when the cell is cut in one head alone.")).to_be_visible()
+    explorer.settle()
+    page.get_by_role("button", name="Sort the gallery by it").click()
+    explorer.settle()
+    expect(page.locator(".st-key-gallery_of_heads")).to_be_visible()
+    assert {name: explorer.parameters()[name] for name in ("sort", "view")} == {
+        "sort": "cell_effect",
+        "view": "gallery",
+    }
+    explorer.click_cell(0.3, 0.8)  # the maps follow another cell
+    assert "Cell: query" in explorer.described("head_map")
+    assert not cell.search(explorer.described("head_map"))
+    explorer.click_cell(0.3, 0.8)
+    assert "key" not in explorer.parameters()
+    assert "No cell is picked." in explorer.described("head_map")
 
 
 def test_the_lists_pick_by_keyboard(explorer: Explorer) -> None:

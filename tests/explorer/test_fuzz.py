@@ -24,7 +24,7 @@ from components.charts import (
     span_in_words,
     visible_tokens,
 )
-from components.ssd import KINDS, MEASURES, Head
+from components.ssd import KINDS, MEASURES, OF_CELL, Head
 from explorer.captures import capture, terms_of
 from explorer.drawing import draw, plain
 from explorer.links import link, query_of, selection_of
@@ -83,7 +83,7 @@ SENT_TEXTS = TEXTS.map(lambda text: text.encode(errors="replace").decode())
 
 NAMES = [
     *("model", "preset", "prompt", "text", "edits", "layer", "kind", "head", "query", "window", "span"),
-    *("target", "foil", "other"),
+    *("key", "target", "foil", "other"),
     *("measure", "sort", "reading", "view", "passage", "embed", *SETTINGS),
 ]
 NUMBERS = st.integers(0, 10**12).map(str) | st.integers().map(str) | st.floats().map(str)
@@ -93,7 +93,9 @@ NEARLY = st.one_of(
     RANGES,
     st.lists(st.tuples(RANGES, RANGES).map("x".join), max_size=9).map("_".join),
     st.lists(st.sampled_from([*SWITCHES, "no switch"])).map(",".join),
-    st.sampled_from([*KINDS, *MEASURES, "where-is-mia", "demo", "greedy", "sampled", "no-limit", "true"]),
+    st.sampled_from(
+        [*KINDS, *MEASURES, *OF_CELL, "where-is-mia", "demo", "greedy", "sampled", "no-limit", "true"]
+    ),
     st.lists(st.sampled_from(["a.1.2", "mute.0.0", "."])).map(",".join),
 )
 PARAMETERS = st.lists(st.tuples(st.sampled_from(NAMES) | SENT_TEXTS, NEARLY | SENT_TEXTS), max_size=9)
@@ -113,7 +115,7 @@ def test_any_address_names_a_selection_and_comes_back_from_its_link(query: str) 
     assert address.isascii()
     shown, beyond = fitted(selection, bridge("demo").heads, 5)
     assert fitted(shown, bridge("demo").heads, 5) == (shown, [])
-    assert set(beyond) <= {"layer", "kind", "head", "query", "window", "span"}
+    assert set(beyond) <= {"layer", "kind", "head", "query", "key", "window", "span"}
     values, unread, beyond = settings_of(parameters)
     assert {*unread, *beyond} <= set(parameters)
     assert settings_of(query_of_settings(values)) == (values, [], [])

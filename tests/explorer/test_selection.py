@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from components.charts import Window
 from components.demo.presets import PRESETS
-from components.ssd import KINDS, MEASURES, Head, Place
+from components.ssd import KINDS, MEASURES, OF_CELL, Head, Place
 from explorer.links import (
     LONGEST_LINK,
     frame_code,
@@ -23,7 +23,7 @@ from tests.selections import selected
 
 VIEWS = st.builds(
     View,
-    measure=st.sampled_from([measure.name for measure in MEASURES.values()]),
+    measure=st.sampled_from([*MEASURES, *OF_CELL]),
     reading=st.sampled_from(["", *(each.name for kind in KINDS.values() for each in kind.readings)]),
     **dict.fromkeys(SWITCHES, st.booleans()),
 )
@@ -34,6 +34,7 @@ SELECTIONS = st.builds(
     layer=st.integers(0, 99),
     head=st.integers(0, 255),
     query=st.one_of(st.none(), st.integers(0, 131_072)),
+    key=st.one_of(st.none(), st.integers(0, 131_072)),
     span=st.one_of(st.none(), st.builds(range, st.integers(0, 9), st.integers(10, 131_072))),
     view=VIEWS,
     other=st.one_of(st.none(), st.text()),
@@ -54,6 +55,16 @@ def test_each_change_keeps_the_rest() -> None:
     assert start.with_prompt("new") == selected("demo", "new", 1, 2, None, view)
     assert start.with_query(9) == selected("demo", "text", 1, 2, 9, view)
     assert start.with_view(log=True).view == View(reading="attention_dt", log=True)
+    cell = start.with_cell(9, 4)
+    assert (cell.cell, cell.with_query(5).cell, start.cell) == ((9, 4), (5, 4), None)
+    for gone in (
+        cell.with_query(3),
+        cell.with_query(None),
+        cell.with_span(range(2)),
+        cell.with_prompt("new"),
+    ):
+        assert (gone.cell, gone.key) == (None, None)
+    assert cell.with_head(Head(Place(0), 7)).cell == (9, 4)
 
 
 @given(SELECTIONS)
@@ -147,13 +158,14 @@ def test_what_is_out_of_range_is_fitted_and_named() -> None:
         99,
         50,
         query=7,
+        key=6,
         windows=(Window(range(0, 20), range(0, 20)), Window(range(30, 40), range(30, 40))),
         span=range(4, 90),
     )
     found, names = fitted(wild, heads, 6)
-    assert (found.head, found.query, found.span) == (Head(Place(2), 1), 5, range(4, 6))
+    assert (found.head, found.query, found.key, found.span) == (Head(Place(2), 1), 5, 5, range(4, 6))
     assert found.windows == (Window(range(6), range(6)),)
-    assert names == ["layer", "head", "query", "window", "span"]
+    assert names == ["layer", "head", "query", "key", "window", "span"]
     assert fitted(found, heads, 6) == (found, [])
     assert fitted(wild.with_head(Head(Place(0, "softmax"), 0)), heads, 6)[0].head.place.kind == "softmax"
 

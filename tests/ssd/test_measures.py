@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from components.ssd import decay, half_life, mean_distance
+from components.ssd import decay, half_life, mean_distance, row_share, softmax_attention
 from components.ssd.terms import SSDTerms
+from tests.charts.conftest import random_softmax
 from tests.ssd.oracle import naive_attention, random_terms
 
 
@@ -99,3 +100,22 @@ def test_mean_distance_of_heads_that_look_one_place_back_or_at_themselves() -> N
 def test_mean_distance_leaves_out_rows_that_read_nothing() -> None:
     assert mean_distance(of_pairs([(3, 1)], 4)).value.tolist() == [[2.0]]
     assert mean_distance(of_pairs([], 4)).value.isnan().all()
+
+
+@pytest.mark.parametrize(("query", "key"), [(0, 0), (9, 9), (33, 4), (39, 0)])
+def test_the_share_of_a_cell_is_that_of_the_whole_matrix(query: int, key: int) -> None:
+    terms = random_terms(1, 40)
+    row = naive_attention(terms, with_dt=False)[:, :, query].abs()
+    found = row_share(terms, query, key)
+    torch.testing.assert_close(found.double(), row[..., key] / row.sum(-1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(sum(row_share(terms, query, each) for each in range(query + 1)), found * 0 + 1)
+    softmax = random_softmax(40, 3)
+    torch.testing.assert_close(row_share(softmax, query, key), softmax_attention(softmax)[:, :, query, key])
+
+
+def test_a_row_that_reads_nothing_has_no_shares_and_a_later_key_is_refused() -> None:
+    assert row_share(of_pairs([(3, 1)], 4), 3, 1).tolist() == [[1.0]]
+    assert row_share(of_pairs([(3, 1)], 4), 2, 1).isnan().all()
+    for query, key in ((2, 3), (2, -1), (4, 0)):
+        with pytest.raises(IndexError):
+            row_share(of_pairs([], 4), query, key)
