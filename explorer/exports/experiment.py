@@ -218,7 +218,7 @@ class Results(_Record):
         found: dict[str, list[Number]] = {
             "the probability of the answer": [each.probability for each in both],
             "the logit difference": [each.logit_difference for each in both],
-            "the rank of the answer": [each.rank for each in both],
+            "the rank of the answer": [float(each.rank) for each in both],
             "the divergence": [*self.divergence],
             "the sizes of the edits": [*self.sizes],
             "the effects of heads": _joined((each.log_p, each.difference) for each in heads),

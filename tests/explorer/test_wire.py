@@ -359,6 +359,7 @@ def test_the_form_of_every_widget_is_known(page: AppTest) -> None:
     found |= registered(page.run())
     page.session_state.session.selection = page.session_state.session.selection.with_prompt("Mia has a key")
     page.switch_page("app_pages/effect.py").run()
+    page.session_state.export_experiment = page.session_state.open_experiment = True
     for kind in ("mute", "edge", "window", "decay"):
         page.selectbox(key="edit_kind").set_value(kind)
         found |= registered(page.run())
@@ -373,7 +374,11 @@ def test_the_form_of_every_widget_is_known(page: AppTest) -> None:
         if form and form != "json_value" and not key.startswith(silent)
     }
     assert {key: FORMS.get(key, "trigger_value") for key in ours} == ours
-    assert set(FORMS) - set(ours) <= {"time_so_far", "upload"}  # one of a moment, and one without a value
+    assert set(FORMS) - set(ours) <= {
+        "time_so_far",
+        "upload",
+        "experiment",
+    }  # of a moment; without a value
 
 
 def registered(page: AppTest) -> dict[str, str]:
