@@ -21,7 +21,7 @@ from explorer.session import session
 from explorer.viewer import Viewer
 from explorer.widgets import chosen, put
 
-WIDTH = "memory"
+MEMORY_WIDTH = "memory"
 """The key of the slider."""
 MEMORY = "The probability of the answer, by how many of the last tokens every head may read."
 
@@ -44,15 +44,15 @@ def effect_of_memory(viewer: Viewer, question: Question) -> dict[str, str]:
         return {}
     probabilities = np.exp(effects.answer_by_memory(*asked))
     enough = first_that_holds(probabilities)
-    width = chosen(WIDTH, int)
+    width = chosen(MEMORY_WIDTH, int)
     if width is None or not 0 <= width < widths:
         width = min(enough, widths - 1)
-        put(WIDTH, width)
+        put(MEMORY_WIDTH, width)
     st.slider(
         "Memory window w, in tokens",
         0,
         widths - 1,
-        key=WIDTH,
+        key=MEMORY_WIDTH,
         help="Every query reads the last w tokens, itself included: at w = 1 itself alone, at 0 nothing.",
     )
     draw(memory_chart(probabilities, width, larger=viewer.shown.view.large), key="memory_curve", alt=MEMORY)

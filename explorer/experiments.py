@@ -17,6 +17,7 @@ from components.ssd import KINDS
 from explorer import effects, exports
 from explorer.drawing import plain
 from explorer.edit_stack import MAX_EDITS
+from explorer.effect_of_memory import MEMORY_WIDTH
 from explorer.effect_views import CUTS, FIGURES, MUTING
 from explorer.effects import Question
 from explorer.exports.experiment import (
@@ -152,6 +153,7 @@ class Shown:
             ),
             head=PickedHead(layer=head.place.layer, kind=head.place.kind, head=head.index),
             choices={key: _chosen(key) for key in CHOICES},
+            memory_window=chosen(MEMORY_WIDTH, int),
             look=Look(larger_type=view.large, logarithmic_colours=view.symlog),
             results=self._results() if with_results else None,
         )
@@ -259,6 +261,8 @@ def _open(experiment: Experiment) -> None:
     state.reopened = experiment
     for key, value in experiment.choices.items():
         put(key, value)
+    if experiment.memory_window is not None:
+        put(MEMORY_WIDTH, experiment.memory_window)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ def choice(
     viewer: Viewer, name: str, label: str, options: Mapping[str, str], meaning: str | None = None
 ) -> None:
     """A choice of the view: `options` maps values to labels. The first stands for a value that is none of
-    them; a single one leaves no choice.
+    them.
     """
     value, first = getattr(viewer.shown.view, name), next(iter(options))
     put(viewer.key(name), value if value in options else first)
@@ -29,7 +29,6 @@ def choice(
         args=(viewer, name, str),
         required=True,
         wrap=True,
-        disabled=len(options) == 1,
     )
 
 

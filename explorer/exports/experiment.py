@@ -249,6 +249,8 @@ class Experiment(_Record):
     head: PickedHead
     choices: Annotated[dict[Name, Name], Field(max_length=20)]
     """What is chosen in each list of the page, by its name."""
+    memory_window: Annotated[int, Field(ge=0)] | None
+    """The window picked on the curve of memory, in tokens; null where that curve was not drawn."""
     look: Look
     results: Results | None
 
@@ -265,7 +267,7 @@ class Experiment(_Record):
     def asks_the_same(self, other: Experiment) -> bool:
         """Whether both have the same page, whatever came out."""
         one, another = ((each.stack(on=True), each.stack(on=False)) for each in (self, other))
-        fields = {"model", "prompt", "question", "head", "choices"}
+        fields = {"model", "prompt", "question", "head", "choices", "memory_window"}
         return one == another and self.model_dump(include=fields) == other.model_dump(include=fields)
 
 

@@ -230,7 +230,7 @@ def test_a_press_holds_the_query_and_a_brush_its_window() -> None:
     selections = {each["name"]: each.get("select") for each in panels(5)[1].chart["params"]}
     pick, window = selections[PICK_QUERY], selections[OPEN_WINDOW]
     # When the pointer is let go: a brush then lies over everything, so that it keeps no row.
-    assert (pick["type"], pick["on"], pick["fields"]) == ("point", "pointerup", ["i", "stamp"])
+    assert (pick["type"], pick["on"], pick["fields"]) == ("point", "pointerup", ["i", "j", "stamp"])
     ends = ["query_start", "query_stop", "key_start", "key_stop"]
     assert (window["type"], window["on"], window["fields"]) == ("point", "pointerup", [*ends, "stamp"])
     assert not pick["clear"]

@@ -246,6 +246,7 @@ BARE = json.dumps(
         "question": {"position": 0, "answer": 1, "compared_with": 2},
         "head": {"layer": 0, "kind": "mamba2", "head": 0},
         "choices": {},
+        "memory_window": None,
         "look": {"larger_type": False, "logarithmic_colours": False},
         "results": None,
     }
