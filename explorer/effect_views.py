@@ -32,6 +32,7 @@ from explorer.frame import pick
 from explorer.jobs import Callback
 from explorer.maps import head_lists
 from explorer.models import bridge
+from explorer.on_demand import worked
 from explorer.picks import head_of
 from explorer.question import name_of
 from explorer.session import session
@@ -78,8 +79,11 @@ def in_figures(effect: float) -> str:
     return f"{effect:.3g}" if abs(effect) >= SMALL else f"less than {SMALL:.5f}"
 
 
-def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tuple[Figure, dict[str, str]]:
-    """Draw what muting each head takes from the answer. Returns also the figure that is chosen."""
+def effects_of_heads(viewer: Viewer, question: Question) -> tuple[Figure, dict[str, str]]:
+    """Draw what muting each head takes from the answer. Returns also the figure that is chosen.
+
+    On a large model estimates come first, then the exact values of the heads that they put first.
+    """
     st.subheader("Which heads carry this answer?", anchor=False)
     with st.container(horizontal=True):
         muting = _choice("Mute each head alone", "muting", MUTING)
@@ -91,19 +95,26 @@ def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tupl
     every = ("muted", *asked)
     exact_only = not large or session().wanted.get(every, False)
     guess: Float32[np.ndarray, " head"] | None = None
-    if exact_only:
-        work, leave = partial(effects.head_effects, *asked, None), partial(_stop, every, stop)
-        wait_for(every, work, "Muting each head", leave)
+    if not exact_only:
+        work = partial(effects.head_estimates, *asked)
+        try:
+            if not worked(("estimated", *asked), work, "Estimating from the gradient"):
+                return figure, {}
+            guess = effects.head_estimates(*asked).of(figure)[0]
+        except ValueError as error:
+            st.text(str(error))
+    if guess is None:
+        work = partial(effects.head_effects, *asked, None)
+        if not worked(every, work, "Muting each head", at_once=not large):
+            return figure, {}
         effect, control = effects.head_effects(*asked, None).of(figure)
     else:
-        work = partial(effects.head_estimates, *asked)
-        wait_for(("estimated", *asked), work, "Estimating from the gradient", stop)
-        guess = effects.head_estimates(*asked).of(figure)[0]
         likely = np.argsort(np.nan_to_num(-guess, nan=np.inf), kind="stable")[:EXACT_OF]
         some = (*asked, tuple(sorted(map(int, likely))))
         effect = control = np.full(len(heads), np.nan, np.float32)
         if some in session().known:
-            wait_for(("top", *some), partial(effects.head_effects, *some), "Muting the first heads", stop)
+            if not worked(("top", *some), partial(effects.head_effects, *some), "Muting the first heads"):
+                return figure, {}
             effect, control = effects.head_effects(*some).of(figure)
     exact = np.isfinite(effect)
     both = effect if guess is None else np.where(exact, effect, guess)
@@ -141,8 +152,9 @@ def effects_of_heads(viewer: Viewer, question: Question, stop: Callback) -> tupl
             _tell_estimates(guess, effect, exact, every)
     with words_column:
         if not exact.any():
-            wait_for(("top", *some), partial(effects.head_effects, *some), "Muting the first heads", stop)
-            session().known.add(some)
+            if not worked(("top", *some), partial(effects.head_effects, *some), "Muting the first heads"):
+                return figure, {}
+            session().known = {some}
             st.rerun()
         _tell_heads(
             question, dict(zip(heads, effect.tolist(), strict=True)), control, strongest, muting, figure
@@ -189,12 +201,6 @@ def _tell_estimates(
     )
 
 
-def _stop(every: tuple[object, ...], stop: Callback) -> None:
-    """Go back to estimates, where the page began with them."""
-    session().wanted.pop(every, None)
-    stop()
-
-
 def _choice(label: str, key: str, options: dict[Any, str]) -> Any:
     """The chosen one of some options; the first, before anything is chosen."""
     first = next(iter(options))
@@ -203,6 +209,12 @@ def _choice(label: str, key: str, options: dict[Any, str]) -> Any:
         label, list(options), key=key, format_func=options.__getitem__, required=True
     )
     return first if given is None else given
+
+
+def _is_large(question: Question) -> bool:
+    """Whether cutting each token takes so long that the reader is asked first."""
+    model, tokens = bridge(question.subject.model).model, question.position + 1
+    return is_large(model.num_parameters(), tokens, 2 * tokens)  # and a random change of the same size
 
 
 def _pick_head(viewer: Viewer) -> None:
@@ -279,14 +291,16 @@ def _tell_cautions(question: Question, heads: Sequence[Head], muting: Muting, st
 
 
 def effects_of_tokens(
-    viewer: Viewer, question: Question, tokens: Sequence[str], figure: Figure, stop: Callback
+    viewer: Viewer, question: Question, tokens: Sequence[str], figure: Figure
 ) -> dict[str, str]:
     """Draw what cutting each token takes from the answer."""
     st.subheader("Which tokens carry it?", anchor=False)
     cut_in: CutIn = _choice("Cut each token alone", "cut_in", CUTS)
     head = viewer.shown.head
     asked = (*question.parts, *effects.cut_place(cut_in, head))
-    wait_for(("cut", *asked), partial(effects.source_effects, *asked), "Cutting each token", stop)
+    work = partial(effects.source_effects, *asked)
+    if not worked(("cut", *asked), work, "Cutting each token", at_once=not _is_large(question)):
+        return {}
     effect, control = effects.source_effects(*asked).of(figure)
     draw(
         token_bars_chart(
@@ -315,7 +329,7 @@ def effects_of_tokens(
 
 
 def attention_and_effect(
-    viewer: Viewer, question: Question, tokens: Sequence[str], figure: Figure, stop: Callback
+    viewer: Viewer, question: Question, tokens: Sequence[str], figure: Figure
 ) -> dict[str, str]:
     """Draw how the picked head reads each token against what cutting it in that head does."""
     head = viewer.shown.head
@@ -325,10 +339,13 @@ def attention_and_effect(
         return {}
     asked = (question.subject, question.position, question.target, question.foil)
     work = partial(effects.readings, *asked, head)
-    wait_for(("readings", *asked, head), work, "Reading what the head adds", stop)
+    if not worked(("readings", *asked, head), work, "Reading what the head adds"):
+        return {}
     cut = (*asked, head.place, head.index)
     cutting = partial(effects.source_effects, *cut)
-    wait_for(("cut", *cut), cutting, "Cutting each token", stop, button="stop_cut_in_head")
+    at_once = not _is_large(question)
+    if not worked(("cut", *cut), cutting, "Cutting each token", at_once=at_once, button="cut_in_head"):
+        return {}
     readings, (effect, _) = effects.readings(*asked, head), effects.source_effects(*cut).of(figure)
     name = _choice("Measured by", "measured_by", {each: each for each in readings})
     found = effects.correlations(readings, effect)
@@ -402,7 +419,7 @@ def before_and_after(
         st.caption("KL(before ‖ after) after each token: where in the text the edits change the prediction.")
     words = f"{DIVERGENCE} After {position}, the position asked about: {divergence[position]:.3g} nats."
     runs = question.subject, edited
-    title = "attention before, after, and the difference"
+    title = "attention without the edits, with them, and the difference"
     return {"divergence": words, "two_runs": compared(viewer, runs, position, tokens, title, stop)}
 
 
@@ -429,7 +446,7 @@ def compared(
         st.text(str(error))
         return COMPARED
     cells = head_cells(terms, head.index, tokens)
-    limit = max(float(cells.cells[name].abs().max()) for name in ("before", "after")) or 1.0
+    limit = max(float(cells.cells[name].abs().max()) for name in ("first", "second")) or 1.0
     most = float(cells.cells["attention"].abs().max())
     st.markdown(f"**{str(head).capitalize()}: {title}**, on one scale.")
     query = int(cells.queries["start"].iloc[cells.row_of(position)])
@@ -437,7 +454,7 @@ def compared(
         panels_chart(
             cells,
             pointed=(query, cells.most_read(position)),
-            limits={"before": limit, "after": limit, "attention": limit},
+            limits={"first": limit, "second": limit, "attention": limit},
             logarithmic=view.symlog,
             larger=view.large,
             with_brushes=False,

@@ -10,6 +10,9 @@ from explorer import jobs
 from explorer.session import session
 from explorer.waiting import wait_for
 
+REMEMBERED = 64
+"""Choices of a session, started or stopped, that are kept."""
+
 
 def worked(
     key: tuple[object, ...], work: jobs.Work, first_words: str, *, at_once: bool = True, button: str = ""
@@ -32,4 +35,7 @@ def worked(
 
 
 def _want(key: tuple[object, ...], wanted: bool) -> None:
-    session().wanted[key] = wanted
+    choices = session().wanted
+    choices[key] = wanted
+    for oldest in list(choices)[:-REMEMBERED]:
+        del choices[oldest]

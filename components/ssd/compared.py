@@ -1,4 +1,4 @@
-"""One layer in two runs: its attention before and after an edit, and their difference."""
+"""One layer in two runs: its attention in both, and the difference."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from components.ssd.mixer_terms import MixerTerms
 
 @dataclass(frozen=True, eq=False)
 class ComparedTerms:
-    """The terms of one layer before and after, to show as the attention of a layer.
+    """The terms of one layer in two runs of as many tokens, to show as the attention of a layer.
 
     Raises ValueError if the two are not of one kind and shape.
     """
 
     kind: ClassVar[str] = "compared"
 
-    before: MixerTerms
-    after: MixerTerms
+    first: MixerTerms
+    second: MixerTerms
 
     def __post_init__(self) -> None:
-        one, other = ((each.kind, each.batch, each.length, each.heads) for each in (self.before, self.after))
+        one, other = ((each.kind, each.batch, each.length, each.heads) for each in (self.first, self.second))
         if one != other:
             raise ValueError(
                 f"These layers cannot be compared: {one} and {other} are kind, texts, tokens, heads."
@@ -30,17 +30,17 @@ class ComparedTerms:
     @property
     def batch(self) -> int:
         """Number of texts."""
-        return self.before.batch
+        return self.first.batch
 
     @property
     def length(self) -> int:
         """Number of positions."""
-        return self.before.length
+        return self.first.length
 
     @property
     def heads(self) -> int:
         """Number of heads."""
-        return self.before.heads
+        return self.first.heads
 
     @property
     def heads_per_group(self) -> int:
@@ -49,4 +49,4 @@ class ComparedTerms:
 
     def lengthened(self, length: int) -> ComparedTerms:
         """Both with the text padded to `length` by tokens that write and read nothing."""
-        return ComparedTerms(self.before.lengthened(length), self.after.lengthened(length))
+        return ComparedTerms(self.first.lengthened(length), self.second.lengthened(length))

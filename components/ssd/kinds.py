@@ -249,19 +249,19 @@ MATRIX = Kind(
 )
 
 
-def _before(terms: ComparedTerms, **at: Any) -> Float32[Tensor, "batch heads queries keys"]:
+def _first(terms: ComparedTerms, **at: Any) -> Float32[Tensor, "batch heads queries keys"]:
     """The attention of the first run over a window, or over its tiles."""
-    return kind_of(terms.before).attention.of(terms.before, **at)
+    return kind_of(terms.first).attention.of(terms.first, **at)
 
 
-def _after(terms: ComparedTerms, **at: Any) -> Float32[Tensor, "batch heads queries keys"]:
+def _second(terms: ComparedTerms, **at: Any) -> Float32[Tensor, "batch heads queries keys"]:
     """The attention of the second."""
-    return kind_of(terms.after).attention.of(terms.after, **at)
+    return kind_of(terms.second).attention.of(terms.second, **at)
 
 
 def _difference(terms: ComparedTerms, **at: Any) -> Float32[Tensor, "batch heads queries keys"]:
-    """After less before; the mean over a tile is the difference of the means."""
-    return _after(terms, **at) - _before(terms, **at)
+    """The second less the first; the mean over a tile is the difference of the means."""
+    return _second(terms, **at) - _first(terms, **at)
 
 
 COMPARED = Kind(
@@ -269,9 +269,9 @@ COMPARED = Kind(
     words="two runs compared",
     short="compared",
     factors=(
-        Factor("before", "before", _before, _before),
-        Factor("after", "after", _after, _after),
-        Factor("attention", "after − before", _difference, _difference, label="difference"),
+        Factor("first", "first run", _first, _first),
+        Factor("second", "second run", _second, _second),
+        Factor("attention", "second − first", _difference, _difference, label="difference"),
     ),
     operators=("→", "⇒"),
 )

@@ -88,9 +88,9 @@ tell_prediction(question, before, after, edited=bool(subject.edits))
 
 # What carries it
 
-figure, words = effects_of_heads(viewer, question, stop)
-words |= effects_of_tokens(viewer, question, tokens, figure, stop)
-words |= attention_and_effect(viewer, question, tokens, figure, stop)
+figure, words = effects_of_heads(viewer, question)
+words |= effects_of_tokens(viewer, question, tokens, figure)
+words |= attention_and_effect(viewer, question, tokens, figure)
 words |= effect_of_memory(viewer, question)
 
 # Edits

@@ -110,7 +110,7 @@ predictions(question, before, after)
 
 # The picked head in both, and what brings the answer back
 
-title = "attention in the first prompt (before), in the other (after), and the difference"
+title = "attention in the first prompt, in the other, and the difference"
 words = {"two_runs": compared(viewer, (first, other), question.position, labels, title, stop)}
 st.caption("Where the tokens differ, a label has both: first/other.")
 words |= recovered(viewer, question, other, labels, stop)
