@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
 from components.bridge import rank_correlation
 from components.ssd import CutSource, Head, KeepLast, Mute, Place
-from explorer import captures, costs, effect_views, effects, models
+from explorer import captures, costs, effect_views, effects, models, on_demand
 from explorer.effect_of_memory import first_that_holds
 from explorer.effects import Question
 from explorer.links import query_of, selection_of
@@ -208,6 +209,30 @@ def test_what_is_long_waits_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatc
     page.button(key="start_memory").click().run()
     assert not page.exception
     assert page.slider(key="memory").value is not None
+
+
+def test_a_sweep_that_is_stopped_leaves_the_rest_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = []
+    wait_for = on_demand.wait_for
+
+    def stopping(
+        key: tuple[object, ...], work: object, words: str, on_stop: Callable[[], None], button: str
+    ) -> None:
+        if key[0] == "cut" and not stopped:
+            stopped.append(button)
+            on_stop()  # as its button does, and the page then runs again
+            st.rerun()
+        wait_for(key, work, words, on_stop, button)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(on_demand, "wait_for", stopping)
+    page = opened(edits="mute.1.0.all.attention")
+    assert stopped == ["stop_cut"]
+    assert page.button(key="start_cut").label == "Compute"
+    assert page.session_state.session.selection.subject.edits == (Mute(range(1, 2), range(1)),)
+    assert page.slider(key="memory").value is not None
+    page.button(key="start_cut").click().run()
+    assert not page.exception
+    assert not any(each.key == "start_cut" for each in page.button)
 
 
 def test_a_large_model_shows_estimates_then_the_first_heads_exactly_then_all(
