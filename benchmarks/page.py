@@ -4,8 +4,9 @@
 
 In a headless Chromium. "Empty rerun" is a click on a button of a page with the same shell (configuration,
 navigation, theme) and nothing else; "no figures" is the explore page itself while there is nothing to draw,
-from one empty prompt to another. Idle is when the script has run and the browser's main thread has drawn
-the result. The candidates take turns; ratios are medians over the rounds of one run.
+from one empty prompt to another. The edit is one more on the page "Does it matter?". Idle is when the script
+has run and the browser's main thread has drawn the result. The candidates take turns; ratios are medians over
+the rounds of one run.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Locator, Page
 
@@ -135,14 +137,16 @@ def main() -> None:
         with serving(script) as empty, serving(APP) as address:
             shell, bare, page = opened(browser, empty), opened(browser, address), opened(browser, address)
             long = opened(browser, address)
+            effect = opened(browser, f"{address}/effect?{urlencode({'prompt': text_of_64_tokens()})}")
+            effect.get_by_role("button", name="Add", exact=True).wait_for()
             type_prompt(bare, "")
             type_prompt(long, text_of_tokens(4096))
             long.get_by_text("Whole text, 4,096 tokens").wait_for()
             type_prompt(page, text_of_64_tokens())
             page.wait_for_timeout(1000)
-            turn, prompts, blanks = itertools.count(), itertools.count(1), itertools.count(1)
+            turn, prompts, blanks, tokens = (itertools.count(first) for first in (0, 1, 1, 1))
             measured: dict[str, list[float]] = {
-                name: [] for name in ("empty", "bare", "head", "prompt", "zoom")
+                name: [] for name in ("empty", "bare", "head", "prompt", "zoom", "edit")
             }
 
             def head() -> None:
@@ -161,6 +165,16 @@ def main() -> None:
                 measured["zoom"].append(until_idle(long, step.click))
                 long.wait_for_timeout(300)
 
+            def edit() -> None:
+                """Add an edit of another token; take it out again, which does not count."""
+                box = effect.get_by_label("Positions", exact=True)
+                box.fill(str(next(tokens)))
+                until_idle(effect, lambda: box.press("Enter"))
+                add = effect.get_by_role("button", name="Add", exact=True)
+                measured["edit"].append(until_idle(effect, add.click))
+                until_idle(effect, effect.get_by_role("button", name="Undo the last").click)
+                effect.wait_for_timeout(300)
+
             rounds(
                 {
                     "empty": lambda: measured["empty"].append(
@@ -172,6 +186,7 @@ def main() -> None:
                     "head": head,
                     "prompt": prompt,
                     "zoom": zoom,
+                    "edit": edit,
                 },
                 repeats,
             )
@@ -193,6 +208,7 @@ def main() -> None:
                 ("another head, 64 tokens", "head"),
                 ("another prompt, 64 tokens", "prompt"),
                 ("a zoom step, 4,096 tokens", "zoom"),
+                ("an edit, 64 tokens", "edit"),
             )
         ],
     )
