@@ -32,7 +32,7 @@ from explorer.frame import pick
 from explorer.jobs import Callback
 from explorer.maps import head_lists
 from explorer.models import bridge
-from explorer.on_demand import worked
+from explorer.on_demand import want, worked
 from explorer.picks import head_of
 from explorer.question import name_of
 from explorer.session import session
@@ -196,8 +196,8 @@ def _tell_estimates(
         "Compute all exactly",
         key="start_muted",
         icon=":material/play_arrow:",
-        on_click=session().wanted.update,
-        args=({every: True},),
+        on_click=want,
+        args=(every, True),
     )
 
 

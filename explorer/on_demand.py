@@ -27,15 +27,17 @@ def worked(
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption("Stopped." if key in wanted else "This takes a while in this model.", width="content")
             st.button(
-                "Compute", key=f"start_{name}", icon=":material/play_arrow:", on_click=_want, args=(key, True)
+                "Compute", key=f"start_{name}", icon=":material/play_arrow:", on_click=want, args=(key, True)
             )
         return False
-    wait_for(key, work, first_words, partial(_want, key, False), button=f"stop_{name}")
+    wait_for(key, work, first_words, partial(want, key, False), button=f"stop_{name}")
     return True
 
 
-def _want(key: tuple[object, ...], wanted: bool) -> None:
+def want(key: tuple[object, ...], wanted: bool) -> None:
+    """Start or stop the work with this key."""
     choices = session().wanted
+    choices.pop(key, None)  # so that the latest choice is the last to be forgotten
     choices[key] = wanted
     for oldest in list(choices)[:-REMEMBERED]:
         del choices[oldest]
