@@ -60,9 +60,9 @@ def side_by_side(one: Sequence[str], other: Sequence[str]) -> list[str]:
         alt="Both prompts, token by token, with a mark where they differ.",
     )
     places = [str(position) for position, each in enumerate(apart) if each]
-    more = ", …" if len(places) > NAMED else ""
+    end = ", …" if len(places) > NAMED else "."
     st.caption(
-        f"Tokens that differ: {len(places):,} of {len(one):,}. Positions: {', '.join(places[:NAMED])}{more}"
+        f"Tokens that differ: {len(places):,} of {len(one):,}. Positions: {', '.join(places[:NAMED])}{end}"
     )
     return [
         f"{mine}/{yours}" if differs else mine for mine, yours, differs in zip(one, other, apart, strict=True)
@@ -109,10 +109,10 @@ def recovered(
         st.text(str(error))
         return {}
     st.caption(
-        "We run the other prompt once for each cell, with one activation of the first put in. The map shows "
-        "how far that moves its logit difference to that of the first: 1 is all the way, 0 is not at all. "
-        f"The difference is {stream.clean:+.3g} after the first prompt and {stream.corrupted:+.3g} after the "
-        "other. A cell in which both runs are equal is 0 and needs no run."
+        "For each cell in which the two runs differ, we run the other prompt again with that activation of "
+        "the first put in. The map shows how far this moves the logit difference towards that of the first: "
+        f"1 is all the way, 0 is not at all. It is {stream.clean:+.3g} after the first prompt and "
+        f"{stream.corrupted:+.3g} after the other."
     )
     st.caption(
         "Of each pair of maps, the first is exact. The second is an estimate without these runs: how much "

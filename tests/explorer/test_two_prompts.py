@@ -71,6 +71,24 @@ def test_edits_are_left_out_and_said_so() -> None:
     assert "This page compares runs without your edits." in told(page)
 
 
+def test_prompts_with_the_same_answer_bring_none_back() -> None:
+    likely = effects.prediction(Subject("demo", OTHER)).likely(
+        models.bridge("demo").to_tokens(OTHER).shape[1] - 1
+    )
+    for target, other in (likely, likely[::-1]):
+        same = "The other prompt predicts the same answer." in told(
+            opened(target=str(target), foil=str(other))
+        )
+        assert same == (target == likely[0])
+
+
+def test_the_places_where_prompts_differ_are_named() -> None:
+    one, other = (models.encoded("demo", text)[1] for text in (FIRST, OTHER))
+    places = [str(at) for at, (mine, yours) in enumerate(zip(one, other, strict=True)) if mine != yours]
+    words = f"Tokens that differ: {len(places)} of {len(one)}. Positions: {', '.join(places)}."
+    assert words in told(opened())
+
+
 def test_a_prefix_asked_about_before_the_texts_part_is_refused() -> None:
     assert "The metric is the same for both prompts" in told(opened(query="1", target="7", foil="9"))
 
