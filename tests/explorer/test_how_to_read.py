@@ -78,9 +78,7 @@ def test_what_attention_tells_is_said_as_it_was_found(page: AppTest) -> None:
 
 
 def test_measures_of_the_table_are_readings_of_the_last_panel(page: AppTest) -> None:
-    assert "the contribution norm and the direct effect, which is the direct logit, of every cell" in words(
-        page
-    )
+    assert "the contribution norm or the direct effect, the direct logit above, of every cell" in words(page)
     bridge, layer, head = load_bridge("demo"), PRESET.layer, PRESET.head
     ids = bridge.to_tokens(PRESET.prompt)
     found = readings(bridge, ids, layer, head, 892, 817)
