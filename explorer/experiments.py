@@ -63,7 +63,7 @@ def open_menu() -> None:
     if menu.open:
         with menu:
             st.file_uploader(
-                "An experiment, as Export on this page saves it",
+                "An experiment that Export on this page saved",
                 max_upload_size=math.ceil(settings().most_upload_kilobytes / 1024),
                 key="experiment",
                 on_change=_take_file,
@@ -100,8 +100,9 @@ def export_menu(shown: Shown) -> None:
         experiment = shown.experiment(with_results=True)
         name = f"{exports.name_in_files(experiment.model)}-experiment"
         st.caption(
-            "One document with all that is chosen here, edits that are switched off too, and all figures. "
-            '"Open an experiment" opens it. The program prints the same figures.'
+            "JSON saves what you chose here, edits that are switched off too, and the figures of the "
+            'prediction, the heads and the tokens. "Open an experiment" opens it again. Python is a program '
+            "that computes these figures and prints them."
         )
         with st.container(horizontal=True):
             st.download_button(

@@ -75,8 +75,9 @@ def head_map(viewer: Viewer, capture: Capture) -> Heads:
         alt=HEAD_MAP,
     )
     hand.listen(key, partial(_move_head, viewer))
-    if heads.words:
-        st.caption(plain(heads.words))
+    instead = f"The map shows {measure.label.lower()} instead." if measure.name != shown.view.measure else ""
+    if words := " ".join(filter(None, (heads.words, instead))):
+        st.caption(plain(words))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Click a cell to see its head, or use the arrow keys.", width="content")
         st.button(
@@ -105,11 +106,12 @@ def gallery(viewer: Viewer, capture: Capture, heads: Heads) -> None:
     reading, pictures, why_not = _gallery_pictures(viewer, capture)
     if why_not:
         st.text(why_not)
+    sort = heads.quantity(shown.view.sort)
     figure = gallery_chart(
         pictures,
         heads.table,
         shown.head,
-        sort=heads.quantity(shown.view.sort),
+        sort=sort,
         locked=shown.view.locked,
         larger=shown.view.large,
     )
@@ -128,6 +130,7 @@ def gallery(viewer: Viewer, capture: Capture, heads: Heads) -> None:
     st.caption(
         f"Root mean square of {what} over tiles of the whole text, {scale}. "
         f"{'Heads of other kinds have none, and their pictures stay empty. ' if lacking else ''}"
+        f"{'Sorted by layer and head instead. ' if shown.view.sort and sort is None else ''}"
         "Click a picture to see its head."
     )
 

@@ -31,6 +31,8 @@ from explorer.widgets import pressed
 
 RECOVERED = "recovered logit difference"
 ESTIMATED = "recovered logit difference, estimate"
+NAMED = 12
+"""Most positions at which the prompts differ that are named."""
 STREAM = "What the residual stream before each layer recovers, at each position."
 HEADS = "What the output of each head's scan recovers, at all positions."
 """The initial `alt` of each chart; `live_alt` replaces it."""
@@ -58,14 +60,17 @@ def side_by_side(one: Sequence[str], other: Sequence[str]) -> list[str]:
         alt="Both prompts, token by token, with a mark where they differ.",
     )
     places = [str(position) for position, each in enumerate(apart) if each]
-    st.caption(f"Of {len(one):,} tokens {len(places):,} differ, first at position {places[0]}.")
+    end = ", …" if len(places) > NAMED else "."
+    st.caption(
+        f"Tokens that differ: {len(places):,} of {len(one):,}. Positions: {', '.join(places[:NAMED])}{end}"
+    )
     return [
         f"{mine}/{yours}" if differs else mine for mine, yours, differs in zip(one, other, apart, strict=True)
     ]
 
 
 def predictions(question: Question, first: Prediction, other: Prediction) -> None:
-    """Show what both prompts say of the answer and of what it is compared with."""
+    """Show how probable the answer and what it is compared with are after each prompt."""
     position, model = question.position, question.subject.model
     rows = [(name, run.log_p[position]) for name, run in (("first prompt", first), ("other prompt", other))]
     answer, foil = (name_of(model, token) for token in (question.target, question.foil))
@@ -80,8 +85,13 @@ def predictions(question: Question, first: Prediction, other: Prediction) -> Non
             }
         ),
         hide_index=True,
-        alt="What both prompts predict.",
+        alt="What each prompt predicts: the answer, what it is compared with, and the most probable token.",
     )
+    if other.likely(position)[0] == question.target:
+        st.caption(
+            "The other prompt predicts the same answer. To see what brings an answer back, compare with a "
+            "prompt that has another."
+        )
 
 
 def recovered(
@@ -99,9 +109,15 @@ def recovered(
         st.text(str(error))
         return {}
     st.caption(
-        "The other prompt runs with one activation put in from the first. Recovered is how far its logit "
-        "difference then moves to that of the first: 1 is all the way, 0 is not at all. "
-        f"It is {stream.clean:+.3g} after the first prompt and {stream.corrupted:+.3g} after the other."
+        "For each cell in which the two runs differ, we run the other prompt again with that activation of "
+        "the first put in. The map shows how far this moves the logit difference towards that of the first: "
+        f"1 is all the way, 0 is not at all. It is {stream.clean:+.3g} after the first prompt and "
+        f"{stream.corrupted:+.3g} after the other."
+    )
+    st.caption(
+        "Of each pair of maps, the first is exact. The second is an estimate without these runs: how much "
+        "the activation differs, times the gradient of the logit difference. That gradient is the mean over "
+        f"{POINTS} points on the way from the embeddings of the other prompt to those of the first."
     )
     return _stream(viewer, stream, tokens[: question.position + 1]) | _heads(
         viewer, heads, question.subject.model
@@ -115,7 +131,7 @@ def _stream(viewer: Viewer, found: Patches, tokens: Sequence[str]) -> dict[str, 
     for column, key, values, label in _both(found, "stream"):
         with column:
             draw(patch_map_chart(tokens, values, label, limit, larger=large), key=key, alt=STREAM)
-    _tell_estimate(found)
+    _tell_correlation(found)
     layer, position = divmod(int(np.argmax(found.exact)), found.exact.shape[1])
     most = float(found.exact[layer, position])
     words = f"{STREAM} Most at layer {layer}, position {position}, '{tokens[position]}': {most:.3g}."
@@ -136,7 +152,7 @@ def _heads(viewer: Viewer, found: Patches, model: str) -> dict[str, str]:
             draw(figure, key=key, on_select=partial(_pick, viewer, key), selection_mode=PICK, alt=HEADS)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         head_lists(viewer, widths=(140, 110))
-    _tell_estimate(found)
+    _tell_correlation(found)
     layer, index = divmod(int(np.argmax(found.exact)), found.exact.shape[1])
     most = f"layer {found.layers[layer]}, head {index}: {float(found.exact[layer, index]):.3g}"
     words = f"Most from {most}. Click a cell to see its head above."
@@ -155,15 +171,10 @@ def _both(found: Patches, name: str) -> list[tuple[st.delta_generator.DeltaGener
     ]
 
 
-def _tell_estimate(found: Patches) -> None:
-    """Say what the estimate is, and how it correlates with the exact figures."""
-    words = (
-        "The first map is exact, with a run for each cell. The second is an estimate by gradients: their "
-        f"mean over {POINTS} points on the way from the embeddings of the other prompt to those of the first."
-    )
+def _tell_correlation(found: Patches) -> None:
+    """Say how the estimates correlate with the exact figures."""
     if np.isfinite(found.correlation):
-        words += f" Pearson's correlation of both, where the runs differ, is {found.correlation:.2f}."
-    st.caption(words)
+        st.caption(f"Pearson's correlation of both, where the runs differ, is {found.correlation:.2f}.")
 
 
 def _pick(viewer: Viewer, chart: str) -> None:

@@ -79,12 +79,12 @@ def shares(
 def _share(viewer: Viewer, capture: Capture, cell: Cell) -> tuple[Float32[np.ndarray, " head"], str]:
     if not capture.all_kept:
         raise ValueError(
-            f"This cannot be read in every head at once: all layers of {capture.length:,} tokens take more "
-            f"than the {HELD_BYTES / 1e9:g} GB that are kept. Shorten the text."
+            f"The share cannot be read in every head at once: all layers of {capture.length:,} tokens take "
+            f"more than the {HELD_BYTES / 1e9:g} GB that are kept. Shorten the text."
         )
     asked = (capture.subject, *cell)
     _wait(viewer, CELL_SHARE, asked, partial(shares, *asked), "Reading the picked cell in every head")
-    return shares(*asked), CELL_SHARE.meaning
+    return shares(*asked), f"{CELL_SHARE.label}: {CELL_SHARE.meaning}"
 
 
 def _effect(viewer: Viewer, capture: Capture, cell: Cell) -> tuple[Float32[np.ndarray, " head"], str]:
@@ -106,8 +106,8 @@ def _effect(viewer: Viewer, capture: Capture, cell: Cell) -> tuple[Float32[np.nd
     drops = effects.edge_effects(*asked).difference
     named = [f"'{name_of(subject.model, token)}'" for token in (target, foil)]
     words = (
-        f"After the last token, how far the logit of {named[0]} less that of {named[1]} falls when the cell "
-        "is cut in one head alone."
+        f"{CELL_EFFECT.label}: how far the logit of {named[0]} less that of {named[1]}, after the last "
+        "token, falls when the cell is cut in one head alone."
     )
     if np.abs(drops).max() < SMALL:
         words += f" No head changes it by {SMALL:.5f} or more."

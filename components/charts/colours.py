@@ -101,6 +101,10 @@ def value_at_expr(strength: str, limit: str, *, logarithmic: bool) -> str:
     return f"(({strength}) < 0 ? -1 : 1) * {grown} * {MIN_PART} * {limit}"
 
 
+ROUND_ZERO = "datum.value ? format(datum.value, '+.2~r') : '0'"
+"""The label of a legend's tick, where colours go both ways from zero."""
+
+
 def diverging(limit: str = "1") -> alt.Scale:
     """Red through the background at zero to blue, reaching full colour at ±`limit`, a Vega expression."""
     return alt.Scale(

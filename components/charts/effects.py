@@ -21,7 +21,17 @@ from components.charts.axes import (
     readable_axis,
     type_scale,
 )
-from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, NEGATIVE, POSITIVE, QUIET, diverging
+from components.charts.colours import (
+    ACCENT,
+    BACKGROUND,
+    FAINT,
+    INK,
+    NEGATIVE,
+    POSITIVE,
+    QUIET,
+    ROUND_ZERO,
+    diverging,
+)
 from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 from components.charts.head_map import PICK, is_named, named_kinds, rows_are, told
 from components.charts.heads_table import row_labels
@@ -84,7 +94,7 @@ def effect_colour(label: str, scale: float) -> alt.Color:
             gradientLength=180,
             gradientThickness=10,
             values=alt.ExprRef("[-limit, 0, limit]"),
-            labelExpr="format(datum.value, '+.2~r')",
+            labelExpr=ROUND_ZERO,
             labelFontSize=LABEL_SIZE * scale,
             titleFontSize=TITLE_SIZE * scale,
             titleLimit=400,

@@ -24,7 +24,7 @@ from components.charts.axes import (
     readable_axis,
     type_scale,
 )
-from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, QUIET, diverging, graded
+from components.charts.colours import ACCENT, BACKGROUND, FAINT, INK, QUIET, ROUND_ZERO, diverging, graded
 from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
 from components.charts.heads_table import row_labels
 from components.charts.spread import spread_of, spread_round_zero
@@ -139,7 +139,7 @@ def _chart(
     }
     heads = rows_of("heads").transform_calculate(**told(quantities))
     tips = tooltip(quantities)
-    number = "+.2~r" if measure.signed else ",~r"
+    number = ROUND_ZERO if measure.signed else "format(datum.value, ',~r')"
     # Zero has the page's own colour, so its cells need an edge.
     stroke, wide = (FAINT, 0.5) if measure.signed else (BACKGROUND, 1)
     hollow = (
@@ -174,7 +174,7 @@ def _chart(
                     gradientLength=180,
                     gradientThickness=10,
                     values=alt.ExprRef("ticks"),
-                    labelExpr=f"endless && datum.value === high ? '∞' : format(datum.value, '{number}')",
+                    labelExpr=f"endless && datum.value === high ? '∞' : {number}",
                     labelFontSize=LABEL_SIZE * scale,
                     titleFontSize=TITLE_SIZE * scale,
                     titleLimit=400,

@@ -13,7 +13,17 @@ from jaxtyping import Float32
 from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
 from components.charts.colours import FAINT
 from components.charts.effects import effect_colour, map_height
-from components.charts.figure import Figure, Table, built, data_only, read, rows_of, scene, scene_param
+from components.charts.figure import (
+    Figure,
+    Table,
+    built,
+    data_only,
+    inline,
+    read,
+    rows_of,
+    scene,
+    scene_param,
+)
 
 _MAX_NAMES = 40
 """Most tokens whose names stand below the map."""
@@ -50,7 +60,7 @@ def patch_map_chart(
 @cache
 def _map(label: str, layers: int, has_names: bool, larger: bool) -> dict[str, Any]:
     scale = type_scale(larger)
-    named = {"labelAngle": -90, "labelFont": "monospace", "labelLimit": 90 * scale}
+    named = {"labelAngle": -90, "labelFont": "monospace", "labelLimit": 120 * scale}
     across = readable_axis(
         "" if has_names else "position",
         scale,
@@ -73,14 +83,19 @@ def _map(label: str, layers: int, has_names: bool, larger: bool) -> dict[str, An
             ],
         )
     )
+    # Zero has the page's own colour, and cells cover what is drawn below them.
+    outline = (
+        inline([{}])
+        .mark_rect(fill=None, stroke=FAINT, strokeWidth=1, tooltip=None)
+        .encode(x=alt.value(0), x2=alt.value("width"), y=alt.value(0), y2=alt.value("height"))
+    )
     return built(
-        alt.LayerChart(layer=[cells, *map(data_only, ("scene", "columns"))])
+        alt.LayerChart(layer=[cells, outline, *map(data_only, ("scene", "columns"))])
         .add_params(scene_param("limit"), read("names", "columns", "name"))
         .properties(
             height=map_height(layers, scale),
             autosize=FILL_WIDTH,
             padding=EDGE,
             usermeta=CANVAS,
-            view=alt.ViewBackground(stroke=FAINT),
         )
     )

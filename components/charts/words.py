@@ -224,4 +224,4 @@ def _percent(part: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2g}".replace("-", "−", 1) if abs(value) >= 0.01 else f"{value:+.1e}".replace("-", "−")
+    return f"{value:+.2g}".replace("-", "−")

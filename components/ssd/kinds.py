@@ -172,7 +172,7 @@ MAMBA2 = Kind(
             partial(pooled_attention, include_dt_scaling=True),
             exact=_BOTH,
             label="attention·dt",
-            about="M·dt is what the scan adds up: a key that was hardly written is paler than in M.",
+            about="M·dt is what the scan adds up: a key with a small dt is paler than in M.",
             with_dt=True,
         ),
         Factor(
@@ -184,7 +184,7 @@ MAMBA2 = Kind(
             signed=False,
             label="contribution norm",
             about="Contribution norm: the length of what key j adds to the residual stream at query i "
-            "through this head, at the gate and norm of this run. The skip D·x is in no cell.",
+            "through this head. Gate and norm stay as in this run. The skip D·x is in no cell.",
             needs="contributions",
             operator="→",
             skip=skip_norms,
@@ -198,8 +198,8 @@ MAMBA2 = Kind(
             exact=_BOTH,
             label="direct effect",
             about="Direct effect on the answer: what key j adds through this head, at query i, to the logit "
-            "of the answer less that of the other token in the prediction after i, at the gate and norms of "
-            "this run, without what later layers make of it. The skip D·x is in no cell.",
+            "of the answer less that of the other token, in the prediction after i. Gate and norms stay as "
+            "in this run, and what later layers add is left out. The skip D·x is in no cell.",
             needs="direction",
             operator="→",
             skip=skips_toward,

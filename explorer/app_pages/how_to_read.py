@@ -32,7 +32,7 @@ from components.charts import (
 )
 from components.demo import PRESETS, by_task, heads_table, in_words, measures_table, read_findings
 from components.models import DEMO
-from components.ssd import Place, SSDTerms, effective_attention
+from components.ssd import KINDS, Place, SSDTerms, effective_attention
 from explorer.address import tell, write_address
 from explorer.captures import Capture, capture, terms_of
 from explorer.drawing import draw
@@ -355,6 +355,12 @@ page.table(heads_table(findings))
 page.caption(
     "How often a head was the one that matters most, what muting that head costs, how far a random change of "
     "the same size moves the logit difference, and how often it was the head that looks farthest."
+)
+norm, direct = (each for each in KINDS[Place(LAYER).kind].readings if each.needs != "terms")
+page.markdown(
+    f"On the page Explore, the last panel can show the {norm.label} or the {direct.label}, the direct logit "
+    "above, of every cell. Press a cell to pick it: the head map can then show how much every head reads it, "
+    "and what cutting it in each costs."
 )
 page.page_link(
     "app_pages/effect.py", label="Ask the model yourself: Does it matter?", icon=":material/content_cut:"

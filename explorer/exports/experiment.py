@@ -390,7 +390,7 @@ def _fault(error: ValidationError) -> str:
     where = f'"{_short(".".join(map(str, first["loc"])))}"'
     match first["type"]:
         case "json_invalid":
-            return f"it is no JSON ({first['msg'].removeprefix('Invalid JSON: ')})"
+            return f"it is not JSON ({first['msg'].removeprefix('Invalid JSON: ')})"
         case "missing":
             return f"its {where} is missing"
         case "extra_forbidden":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,3 +95,19 @@ def test_nothing_scrolls_sideways(page: Page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     main = page.get_by_test_id("stMain")
     assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+
+
+def test_an_exported_experiment_is_opened_by_the_file_chooser(page: Page, tmp_path: Path) -> None:
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="JSON", exact=True).click()
+    saved.value.save_as(tmp_path / "experiment.json")
+    click_head(page, 2, 1)
+    page.get_by_text("Layer 2, head 1: without it the answer loses").wait_for()
+    page.get_by_role("button", name="Open an experiment").click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_test_id("stFileUploaderDropzone").locator("button").click()
+    chooser.value.set_files(tmp_path / "experiment.json")
+    page.get_by_text("This is the experiment of").wait_for()
+    page.get_by_text("Layer 2, head 2: without it the answer loses").wait_for()
+    expect(page.get_by_text("The figures are those in the document")).to_be_visible()

@@ -155,11 +155,11 @@ def test_a_hosted_copy_refuses_models_and_sizes(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "it is no JSON"),
-        (b"[" * 10**6, "it is no JSON"),
-        (b'{"a":' * 10**5, "it is no JSON"),
-        (b"\xff\xfe{\0}\0", "it is no JSON"),
-        (b'{"version":' + b"9" * 10**5 + b"}", "it is no JSON"),
+        (b"", "it is not JSON"),
+        (b"[" * 10**6, "it is not JSON"),
+        (b'{"a":' * 10**5, "it is not JSON"),
+        (b"\xff\xfe{\0}\0", "it is not JSON"),
+        (b'{"version":' + b"9" * 10**5 + b"}", "it is not JSON"),
         (b"[1]", "it holds no fields"),
         (b"null", "it holds no fields"),
         (b"{}", "is no experiment of this page"),

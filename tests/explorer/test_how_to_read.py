@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 import streamlit as st
+import torch
 from streamlit.testing.v1 import AppTest
 
+from components.bridge import contributions_of, logit_direction, readings
 from components.demo import by_task, heads_table, in_words, measures_table, read_findings
 from components.demo.presets import PRESETS
 from components.models import load_bridge
-from components.ssd import effective_attention
+from components.ssd import KINDS, ContributionTerms, effective_attention
 from tests.explorer.conftest import ROOT
 
 PRESET = PRESETS[0]
@@ -73,6 +75,19 @@ def test_what_attention_tells_is_said_as_it_was_found(page: AppTest) -> None:
     shown = [table.value.to_dict("list") for table in page.table]
     assert shown == [measures_table(findings), heads_table(findings)]
     assert [link.proto.page for link in page.get("page_link")] == ["effect"]
+
+
+def test_measures_of_the_table_are_readings_of_the_last_panel(page: AppTest) -> None:
+    assert "the contribution norm or the direct effect, the direct logit above, of every cell" in words(page)
+    bridge, layer, head = load_bridge("demo"), PRESET.layer, PRESET.head
+    ids = bridge.to_tokens(PRESET.prompt)
+    found = readings(bridge, ids, layer, head, 892, 817)
+    _, cache = bridge.run_with_cache(ids)
+    direction = logit_direction(bridge, cache, 892, 817)
+    terms = ContributionTerms.of(contributions_of(bridge, cache, layer), direction)
+    for name, measure in (("contribution", "contribution norm"), ("toward", "direct logit")):
+        row = KINDS[terms.kind].reading(name).full(terms, heads=[head], queries=[-1])[0, 0, 0]
+        torch.testing.assert_close(row, found[measure])
 
 
 def test_no_docstring_stands_on_the_page(page: AppTest) -> None:

@@ -172,6 +172,7 @@ def test_a_press_keeps_the_cell_moves_it_in_its_row_and_lets_it_go(monkeypatch: 
 def test_what_cannot_be_shown_is_refused_in_a_sentence(parameters: dict[str, str], words: str) -> None:
     page = opened(**parameters)
     assert re.search(words, captions(page))
+    assert "The map shows mean distance instead." in captions(page)
     np.testing.assert_array_equal(table(page, "heads")["shown"], table(page, "heads")["mean_distance"])
 
 

@@ -71,6 +71,21 @@ def test_edits_are_left_out_and_said_so() -> None:
     assert "This page compares runs without your edits." in told(page)
 
 
+def test_prompts_with_the_same_answer_bring_none_back() -> None:
+    last = len(models.encoded("demo", OTHER)[1]) - 1
+    first, second = effects.prediction(Subject("demo", OTHER)).likely(last)[:2]
+    words = "The other prompt predicts the same answer."
+    assert words in told(opened(target=str(first), foil=str(second)))
+    assert words not in told(opened(target=str(second), foil=str(first)))
+
+
+def test_the_places_where_prompts_differ_are_named() -> None:
+    one, other = (models.encoded("demo", text)[1] for text in (FIRST, OTHER))
+    places = [str(at) for at, (mine, yours) in enumerate(zip(one, other, strict=True)) if mine != yours]
+    words = f"Tokens that differ: {len(places)} of {len(one)}. Positions: {', '.join(places)}."
+    assert words in told(opened())
+
+
 def test_a_prefix_asked_about_before_the_texts_part_is_refused() -> None:
     assert "The metric is the same for both prompts" in told(opened(query="1", target="7", foil="9"))
 
