@@ -17,8 +17,8 @@ from components.ssd import KINDS
 from explorer import effects, exports
 from explorer.drawing import plain
 from explorer.edit_stack import MAX_EDITS
+from explorer.effect_choices import CUTS, FIGURES, MUTING
 from explorer.effect_of_memory import MEMORY_WIDTH
-from explorer.effect_views import CUTS, FIGURES, MUTING
 from explorer.effects import Question
 from explorer.exports.experiment import (
     Asked,

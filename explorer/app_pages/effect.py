@@ -8,14 +8,11 @@ from components.charts import visible_tokens
 from components.models import ModelLoadError
 from explorer import effects, models
 from explorer.address import tell, write_address
+from explorer.before_and_after import before_and_after
 from explorer.edit_stack import add_form, edit_list
+from explorer.effect_of_heads import effects_of_heads
 from explorer.effect_of_memory import effect_of_memory
-from explorer.effect_views import (
-    attention_and_effect,
-    before_and_after,
-    effects_of_heads,
-    effects_of_tokens,
-)
+from explorer.effect_of_tokens import attention_and_effect, effects_of_tokens
 from explorer.experiments import Shown, export_menu, open_menu, tell_reopened, tell_unopened
 from explorer.frame import (
     main_viewer,

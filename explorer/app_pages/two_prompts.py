@@ -9,7 +9,7 @@ from components.charts import visible_tokens
 from components.models import ModelLoadError
 from explorer import effects, models
 from explorer.address import tell, write_address
-from explorer.effect_views import compared
+from explorer.before_and_after import compared
 from explorer.frame import (
     main_viewer,
     pick,

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from components.bridge import rank_correlation
 from components.ssd import CutSource, Head, KeepLast, Mute, Place
-from explorer import captures, costs, effect_views, effects, models, on_demand
+from explorer import captures, costs, effect_of_heads, effects, models, on_demand
 from explorer.effect_of_memory import first_that_holds
 from explorer.effects import Question
 from explorer.links import query_of, selection_of
@@ -239,7 +239,7 @@ def test_a_large_model_shows_estimates_then_the_first_heads_exactly_then_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(costs, "AT_ONCE", 0)
-    monkeypatch.setattr(effect_views, "EXACT_OF", 3)
+    monkeypatch.setattr(effect_of_heads, "EXACT_OF", 3)
     page = opened()
     heads = len(effects.heads_of("demo"))
     assert any(f"3 of {heads} heads are exact" in each.value for each in page.caption)

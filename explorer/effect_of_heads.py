@@ -1,0 +1,235 @@
+"""Which heads carry an answer: what it loses without each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from jaxtyping import Bool, Float32
+
+from components.charts import (
+    PICK,
+    effect_map_chart,
+)
+from components.ssd import Head, Mute, SoftmaxTerms
+from explorer import effects
+from explorer.costs import is_large
+from explorer.drawing import draw, plain
+from explorer.effect_choices import DROPS, FIGURES, MUTING, choice, in_figures
+from explorer.effects import SMALL, Figure, Muting, Question
+from explorer.frame import pick
+from explorer.maps import head_lists
+from explorer.models import bridge
+from explorer.on_demand import want, worked
+from explorer.picks import head_of
+from explorer.session import session
+from explorer.viewer import Viewer
+from explorer.widgets import pressed
+
+EXACT_OF = 16
+"""Heads that are computed exactly where the others are estimated: one batch."""
+STRONGEST = 3
+"""Heads that are muted together."""
+CLEARLY_MORE = 1.5
+"""Times as much: then heads are said to stand in for each other."""
+
+MAP = "What the answer loses when each head is muted alone."
+"""The chart's initial `alt`; `live_alt` replaces it."""
+
+
+def effects_of_heads(viewer: Viewer, question: Question) -> tuple[Figure, dict[str, str]]:
+    """Draw what muting each head takes from the answer. Returns also the figure that is chosen.
+
+    On a large model estimates come first, then the exact values of the heads that they put first.
+    """
+    st.subheader("Which heads carry this answer?", anchor=False)
+    with st.container(horizontal=True):
+        muting = choice("Mute each head alone", "muting", MUTING)
+        figure: Figure = choice("What the answer loses", "figure", FIGURES)
+    asked = (question.subject, question.position, question.target, question.foil, muting)
+    heads = effects.heads_of(question.subject.model)
+    runs = 2 * len(heads)  # each head, and a random change of the same size
+    large = is_large(bridge(question.subject.model).model.num_parameters(), question.position + 1, runs)
+    every = ("muted", *asked)
+    exact_only = not large or session().wanted.get(every, False)
+    guess: Float32[np.ndarray, " head"] | None = None
+    if not exact_only:
+        work = partial(effects.head_estimates, *asked)
+        try:
+            if not worked(("estimated", *asked), work, "Estimating from the gradient"):
+                return figure, {}
+            guess = effects.head_estimates(*asked).of(figure)[0]
+        except ValueError as error:
+            st.text(str(error))
+    if guess is None:
+        work = partial(effects.head_effects, *asked, None)
+        if not worked(every, work, "Muting each head", at_once=not large):
+            return figure, {}
+        effect, control = effects.head_effects(*asked, None).of(figure)
+    else:
+        likely = np.argsort(np.nan_to_num(-guess, nan=np.inf), kind="stable")[:EXACT_OF]
+        some = (*asked, tuple(sorted(map(int, likely))))
+        effect = control = np.full(len(heads), np.nan, np.float32)
+        if some in session().known:
+            if not worked(("top", *some), partial(effects.head_effects, *some), "Muting the first heads"):
+                return figure, {}
+            effect, control = effects.head_effects(*some).of(figure)
+    exact = np.isfinite(effect)
+    both = effect if guess is None else np.where(exact, effect, guess)
+    known = np.flatnonzero(exact if exact.any() else np.isfinite(both))
+    effect = both
+    strongest = [heads[at] for at in known[np.argsort(-effect[known], kind="stable")][:STRONGEST]]
+    shown = viewer.shown
+    map_column, words_column = st.columns([3, 2], gap="large")
+    with map_column:
+        table = pd.DataFrame(
+            {
+                "layer": [each.place.layer for each in heads],
+                "kind": [each.place.kind for each in heads],
+                "head": [each.index for each in heads],
+            }
+        )
+        draw(
+            effect_map_chart(
+                table,
+                effect,
+                control,
+                shown.head,
+                DROPS[figure],
+                estimated=None if guess is None else ~exact,
+                larger=shown.view.large,
+            ),
+            key="effect_map",
+            on_select=partial(_pick_head, viewer),
+            selection_mode=PICK,
+            alt=MAP,
+        )
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            head_lists(viewer, widths=(140, 110))
+        if guess is not None:
+            _tell_estimates(guess, effect, exact, every)
+    with words_column:
+        if not exact.any():
+            if not worked(("top", *some), partial(effects.head_effects, *some), "Muting the first heads"):
+                return figure, {}
+            session().known = {some}
+            st.rerun()
+        _tell_heads(
+            question, dict(zip(heads, effect.tolist(), strict=True)), control, strongest, muting, figure
+        )
+        picked = heads.index(session().selection.head)
+        if guess is not None and not exact[picked] and np.isfinite(guess[picked]):
+            st.caption("The effect of the picked head is an estimate.")
+        _tell_cautions(question, heads, muting, strongest[0])
+        st.button(
+            "Mute the picked head in the run",
+            key="mute_picked",
+            icon=":material/volume_off:",
+            on_click=_mute,
+            args=(shown.head, muting),
+        )
+        st.page_link("app_pages/explore.py", label="See what it reads, in Explore", icon=":material/grid_on:")
+    most = float(effect[heads.index(strongest[0])])
+    words = f"{MAP} Most without {strongest[0]}: {in_figures(most)}. Picked: {shown.head}."
+    return figure, {"effect_map": words}
+
+
+def _tell_estimates(
+    guess: Float32[np.ndarray, " head"],
+    effect: Float32[np.ndarray, " head"],
+    exact: Bool[np.ndarray, " head"],
+    every: tuple[object, ...],
+) -> None:
+    """Say which effects are estimates, and how well these did where both are known."""
+    words = (
+        "Small squares are estimates, from the gradient with the norms frozen; full cells are exact. "
+        f"{int(exact.sum())} of {len(exact)} heads are exact, those with the largest estimates."
+    )
+    if exact.any():
+        found = effects.correlations({"estimate": guess[exact]}, effect[exact])["estimate"]
+        if np.isfinite(found):
+            words += f" Over these, the rank correlation of estimated and exact sizes is {found:.2f}."
+    st.caption(words)
+    st.button(
+        "Compute all exactly",
+        key="start_muted",
+        icon=":material/play_arrow:",
+        on_click=want,
+        args=(every, True),
+    )
+
+
+def _pick_head(viewer: Viewer) -> None:
+    """Pick the head that was clicked in the map."""
+    if head := head_of(pressed("effect_map", PICK)):
+        viewer.on_pick(viewer.shown.with_head(head))
+
+
+def _mute_edit(head: Head, muting: Muting) -> Mute:
+    way = "attention" if head.place.kind == SoftmaxTerms.kind else muting
+    layers = range(head.place.layer, head.place.layer + 1)
+    return Mute(layers, range(head.index, head.index + 1), None, head.place.kind, way)
+
+
+def _mute(head: Head, muting: Muting) -> None:
+    """Add the edit that mutes a head, unless it is there."""
+    selection, edit = session().selection, _mute_edit(head, muting)
+    if edit not in selection.subject.edits:
+        pick(selection.with_edits((*selection.subject.edits, edit)))
+
+
+def _tell_heads(
+    question: Question,
+    effect: dict[Head, float],
+    control: Float32[np.ndarray, " head"],
+    strongest: Sequence[Head],
+    muting: Muting,
+    figure: Figure,
+) -> None:
+    """Say what the picked head, the strongest one and several together take from the answer."""
+    picked = session().selection.head
+    named, mine = plain(str(picked).capitalize()), effect[picked]
+    if np.isfinite(mine):
+        st.markdown(f"**{named}:** without it the answer loses {in_figures(mine)}.")
+    else:
+        st.markdown(f"**{named}** has no such edit.")
+    words = f"The answer loses most without **{strongest[0]}**: {in_figures(effect[strongest[0]])}."
+    if max(map(abs, filter(np.isfinite, effect.values()))) < SMALL:
+        st.markdown(f"No head alone changes this answer by {SMALL:.5f} or more.")
+        return
+    if np.isfinite(control).any():
+        largest = in_figures(float(np.nanmax(np.abs(control))))
+        words += f" Random changes of the same size, one for each head, move it by at most {largest}."
+    st.markdown(words)
+    edits = tuple(_mute_edit(each, muting) for each in strongest)
+    joint = float(effects.together(question, edits)[0 if figure == "log_p" else 1])
+    singly = float(sum(effect[each] for each in strongest))
+    words = (
+        f"The {len(strongest)} strongest heads take {in_figures(singly)} if their effects are added, and "
+        f"{in_figures(joint)} when they are muted together."
+    )
+    if joint > CLEARLY_MORE * max(singly, SMALL):
+        words += " So they stand in for each other: one alone seems to matter less than it does."
+    st.markdown(words)
+
+
+def _tell_cautions(question: Question, heads: Sequence[Head], muting: Muting, strongest: Head) -> None:
+    """Say what can mislead here, and how the norm answers to muting the strongest head."""
+    cautions = ["This holds for this text and this answer."]
+    if session().selection.subject.edits:
+        cautions.append("Heads and tokens are tried in the run without your edits.")
+    edit = _mute_edit(strongest, muting)
+    part = effects.divided_by(question.subject, question.position, strongest, edit)
+    if part is not None:
+        cautions.append(
+            f"The norm after the scan rescales: without {strongest} it divides the channels of its group by "
+            f"{part:.2f} of what it did, which changes what the other heads pass on."
+        )
+    if muting != "mean":
+        cautions.append("Zero is not neutral: the layers above expect the head's mean. Compare both.")
+    if muting != "attention" and any(each.place.kind == SoftmaxTerms.kind for each in heads):
+        cautions.append("Softmax heads have no skip, so only their attention can be muted.")
+    st.caption(" ".join(cautions))
