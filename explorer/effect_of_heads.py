@@ -18,7 +18,7 @@ from components.ssd import Head, Mute, SoftmaxTerms
 from explorer import effects
 from explorer.costs import is_large
 from explorer.drawing import draw, plain
-from explorer.effect_choices import DROPS, FIGURES, MUTING, choice, in_figures
+from explorer.effect_choices import DROPS, FIGURES, MUTING, choice, in_figures, loss
 from explorer.effects import SMALL, Figure, Muting, Question
 from explorer.frame import pick
 from explorer.maps import head_lists
@@ -26,6 +26,7 @@ from explorer.models import bridge
 from explorer.on_demand import want, worked
 from explorer.picks import head_of
 from explorer.session import session
+from explorer.subject import Subject
 from explorer.viewer import Viewer
 from explorer.widgets import pressed
 
@@ -51,8 +52,7 @@ def effects_of_heads(viewer: Viewer, question: Question) -> tuple[Figure, dict[s
         figure: Figure = choice("What the answer loses", "figure", FIGURES)
     asked = (question.subject, question.position, question.target, question.foil, muting)
     heads = effects.heads_of(question.subject.model)
-    runs = 2 * len(heads)  # each head, and a random change of the same size
-    large = is_large(bridge(question.subject.model).model.num_parameters(), question.position + 1, runs)
+    large = _is_large(question, len(heads))
     every = ("muted", *asked)
     exact_only = not large or session().wanted.get(every, False)
     guess: Float32[np.ndarray, " head"] | None = None
@@ -123,7 +123,7 @@ def effects_of_heads(viewer: Viewer, question: Question) -> tuple[Figure, dict[s
         picked = heads.index(session().selection.head)
         if guess is not None and not exact[picked] and np.isfinite(guess[picked]):
             st.caption("The effect of the picked head is an estimate.")
-        _tell_cautions(question, heads, muting, strongest[0])
+        _tell_cautions(question, heads, muting, strongest[0], figure)
         st.button(
             "Mute the picked head in the run",
             key="mute_picked",
@@ -193,10 +193,10 @@ def _tell_heads(
     picked = session().selection.head
     named, mine = plain(str(picked).capitalize()), effect[picked]
     if np.isfinite(mine):
-        st.markdown(f"**{named}:** without it the answer loses {in_figures(mine)}.")
+        st.markdown(f"**{named}:** without it the answer loses {loss(mine, figure)}.")
     else:
         st.markdown(f"**{named}** has no such edit.")
-    words = f"The answer loses most without **{strongest[0]}**: {in_figures(effect[strongest[0]])}."
+    words = f"The answer loses most without **{strongest[0]}**: {loss(effect[strongest[0]], figure)}."
     if max(map(abs, filter(np.isfinite, effect.values()))) < SMALL:
         st.markdown(f"No head alone changes this answer by {SMALL:.5f} or more.")
         return
@@ -204,8 +204,9 @@ def _tell_heads(
         largest = in_figures(float(np.nanmax(np.abs(control))))
         words += f" Random changes of the same size, one for each head, move it by at most {largest}."
     st.markdown(words)
-    edits = tuple(_mute_edit(each, muting) for each in strongest)
-    joint = float(effects.together(question, edits)[0 if figure == "log_p" else 1])
+    joint = _together(question, [_mute_edit(each, muting) for each in strongest], figure)
+    if joint is None:
+        return
     singly = float(sum(effect[each] for each in strongest))
     words = (
         f"The {len(strongest)} strongest heads take {in_figures(singly)} if their effects are added, and "
@@ -216,20 +217,79 @@ def _tell_heads(
     st.markdown(words)
 
 
-def _tell_cautions(question: Question, heads: Sequence[Head], muting: Muting, strongest: Head) -> None:
-    """Say what can mislead here, and how the norm answers to muting the strongest head."""
+def _together(question: Question, edits: Sequence[Mute], figure: Figure) -> float | None:
+    """What the answer loses by several edits at once; None while the reader has stopped that run."""
+    stack = tuple(edits)
+    run = Subject(question.subject.model, question.subject.prompt, stack)
+    work, button = partial(effects.prediction, run), f"together_{len(edits)}_{edits[0].what}"
+    if not worked(("predicted", run), work, "Running the prompt with these heads muted", button=button):
+        return None
+    return float(effects.together(question, stack)[0 if figure == "log_p" else 1])
+
+
+def _tell_norm(question: Question, strongest: Head, muting: Muting) -> str:
+    """How the norm after the scan answers to muting a head; "" where there is none."""
+    asked = (question.subject, question.position, strongest, _mute_edit(strongest, muting))
+    if not worked(("norm", *asked), partial(effects.divided_by, *asked), "Reading the norm after the scan"):
+        return ""
+    part = effects.divided_by(*asked)
+    if part is None:
+        return ""
+    return (
+        f"The norm after the scan rescales: without {strongest}, its divisor is {part:.2f} times what it "
+        "was, which changes what the other heads of the group pass on."
+    )
+
+
+def _tell_zero(question: Question, strongest: Head, muting: Muting, figure: Figure) -> str:
+    """What the head takes when it is set to zero, and to its mean, which the layers above are used to."""
+    if strongest.place.kind == SoftmaxTerms.kind:
+        return ""
+    ways: tuple[Muting, Muting] = ("all" if muting == "mean" else muting, "mean")
+    zero, mean = (_together(question, [_mute_edit(strongest, way)], figure) for way in ways)
+    if zero is None or mean is None:
+        return ""
+    what = "its attention" if ways[0] == "attention" else "its output"
+    return (
+        f"Zero is not neutral: with {what} at zero in {strongest}, the answer loses {loss(zero, figure)}; "
+        f"with its output at its mean over the text, {in_figures(mean)}."
+    )
+
+
+def _tell_other_way(
+    question: Question, heads: Sequence[Head], strongest: Head, muting: Muting, figure: Figure
+) -> str:
+    """Which head muting with the skip, or without it, puts first, if another; "" in a large model."""
+    if muting == "mean" or _is_large(question, len(heads)):
+        return ""
+    other: Muting = "all" if muting == "attention" else "attention"
+    asked = (*question.parts, other, None)
+    work = partial(effects.head_effects, *asked)
+    if not worked(("muted", *asked[:-1]), work, "Muting each head", button="muted_otherwise"):
+        return ""
+    effect, _ = effects.head_effects(*asked).of(figure)
+    first = heads[int(np.nanargmax(effect))]
+    if first == strongest:
+        return ""
+    way = "with the skip D·x" if other == "all" else "by its attention alone"
+    return f"Muted {way}, another head matters most: {first}."
+
+
+def _is_large(question: Question, heads: int) -> bool:
+    """Whether muting each head exactly takes so long that estimates come first."""
+    model = bridge(question.subject.model).model
+    return is_large(model.num_parameters(), question.position + 1, 2 * heads)  # and random changes
+
+
+def _tell_cautions(
+    question: Question, heads: Sequence[Head], muting: Muting, strongest: Head, figure: Figure
+) -> None:
+    """Say what can mislead here, with the figures of the strongest head."""
     cautions = ["This holds for this text and this answer."]
     if session().selection.subject.edits:
         cautions.append("Heads and tokens are tried in the run without your edits.")
-    edit = _mute_edit(strongest, muting)
-    part = effects.divided_by(question.subject, question.position, strongest, edit)
-    if part is not None:
-        cautions.append(
-            f"The norm after the scan rescales: without {strongest} it divides the channels of its group by "
-            f"{part:.2f} of what it did, which changes what the other heads pass on."
-        )
-    if muting != "mean":
-        cautions.append("Zero is not neutral: the layers above expect the head's mean. Compare both.")
+    cautions += [_tell_norm(question, strongest, muting), _tell_zero(question, strongest, muting, figure)]
+    cautions.append(_tell_other_way(question, heads, strongest, muting, figure))
     if muting != "attention" and any(each.place.kind == SoftmaxTerms.kind for each in heads):
         cautions.append("Softmax heads have no skip, so only their attention can be muted.")
-    st.caption(" ".join(cautions))
+    st.caption(" ".join(filter(None, cautions)))

@@ -19,7 +19,7 @@ from components.ssd import SoftmaxTerms
 from explorer import effects
 from explorer.costs import is_large
 from explorer.drawing import draw, plain
-from explorer.effect_choices import CUTS, DROPS, choice, in_figures
+from explorer.effect_choices import CUTS, DROPS, choice, loss
 from explorer.effects import SMALL, CutIn, Figure, Question
 from explorer.models import bridge
 from explorer.on_demand import worked
@@ -58,7 +58,7 @@ def effects_of_tokens(
     )
     most = int(np.argmax(effect))
     words = [
-        f"The answer loses most without '{tokens[most]}' at {most}: {in_figures(float(effect[most]))}.",
+        f"The answer loses most without '{tokens[most]}' at {most}: {loss(float(effect[most]), figure)}.",
         "Lines mark a random change of the same size." if np.isfinite(control).any() else "",
         "Cut means: no query reads what this token wrote.",
         "Its own skip D·x, the convolution and the decay stay.",

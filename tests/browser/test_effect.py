@@ -111,3 +111,14 @@ def test_an_exported_experiment_is_opened_by_the_file_chooser(page: Page, tmp_pa
     page.get_by_text("This is the experiment of").wait_for()
     page.get_by_text("Layer 2, head 2: without it the answer loses").wait_for()
     expect(page.get_by_text("The figures are those in the document")).to_be_visible()
+
+
+def test_a_sweep_is_stopped_and_the_page_goes_on(page: Page) -> None:
+    box = page.get_by_label("Prompt", exact=True)
+    box.fill(10 * f"{box.input_value()} garden. ")
+    box.press("Control+Enter")
+    page.locator(".st-key-stop_cut button").click()
+    page.locator(".st-key-start_cut").get_by_role("button", name="Compute").wait_for()
+    page.get_by_role("heading", name="How far back does it need to read?").wait_for()
+    expect(page.get_by_test_id("stMetric").filter(has_text="Probability of the answer")).to_be_visible()
+    assert not page.locator(".st-key-token_effects").count()

@@ -1,5 +1,6 @@
 """The page "Does it matter?": its figures are those of runs; its edits stack up, undo and travel in links."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -209,6 +210,29 @@ def test_what_is_long_waits_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatc
     page.button(key="start_memory").click().run()
     assert not page.exception
     assert page.slider(key="memory").value is not None
+
+
+def test_what_can_mislead_is_said_with_figures_of_runs() -> None:
+    page, last = opened(), len(models.encoded("demo", PROMPT)[1]) - 1
+    question = Question(CLEAN, last, *effects.prediction(CLEAN).answer(last, None, None))
+    heads = effects.heads_of("demo")
+
+    def first(muting: effects.Muting) -> Head:
+        return heads[int(np.nanargmax(effects.head_effects(*question.parts, muting, None).log_p))]
+
+    strongest = first("attention")
+    at = range(strongest.place.layer, strongest.place.layer + 1), range(strongest.index, strongest.index + 1)
+    losses = [
+        float(log_p()[question.target] - log_p((Mute(*at, what=way),))[question.target])
+        for way in ("attention", "mean")
+    ]
+    (said,) = [each.value for each in page.caption if "Zero is not neutral" in each.value]
+    zero, mean = re.findall(r"loses (\S+) of log p; .*?over the text, (\S+?)\. ", said + " ")[0]
+    assert [float(zero), float(mean)] == pytest.approx(losses, abs=2e-5, rel=5e-3)
+    other = first("all")
+    assert (f"with the skip D·x, another head matters most: {other}." in said) == (other != strongest)
+    part = effects.divided_by(CLEAN, last, strongest, Mute(*at))
+    assert f"its divisor is {part:.2f} times what it was" in said
 
 
 def test_a_sweep_that_is_stopped_leaves_the_rest_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
