@@ -7,6 +7,7 @@ import altair as alt
 from components.charts.colours import INK, QUIET
 
 LABEL_SIZE, TITLE_SIZE = 12, 13
+_ROW_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
 
 LEGIBLE = {"labelColor": QUIET, "titleColor": INK}
 """For axes and legends: a contrast of at least 4.5 : 1 on either theme, which the page's own greys lack."""
@@ -31,6 +32,31 @@ def readable_axis(title: str, scale: float = 1.0, **options: Any) -> alt.Axis:
             **options,
         }
     )
+
+
+def legend_above(title: str, scale: float = 1.0, **options: Any) -> alt.Legend:
+    """The legend of a map: a bar above it, in the sizes of all charts, times `scale`."""
+    return alt.Legend(
+        title=title,
+        orient="top",
+        direction="horizontal",
+        gradientLength=180,
+        gradientThickness=10,
+        labelFontSize=LABEL_SIZE * scale,
+        titleFontSize=TITLE_SIZE * scale,
+        titleLimit=400,
+        titlePadding=4,
+        labelPadding=2,
+        offset=4,
+        padding=0,
+        **LEGIBLE,
+        **options,
+    )
+
+
+def map_height(rows: int, scale: float) -> int | float:
+    """Pixels of a map with so many rows."""
+    return min(max(rows * _ROW_HEIGHT * scale, _MIN_HEIGHT), _MAX_HEIGHT)
 
 
 def x_pixels(field: str) -> alt.X:

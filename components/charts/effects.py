@@ -15,9 +15,8 @@ from components.charts.axes import (
     CANVAS,
     EDGE,
     FILL_WIDTH,
-    LABEL_SIZE,
-    LEGIBLE,
-    TITLE_SIZE,
+    legend_above,
+    map_height,
     readable_axis,
     type_scale,
 )
@@ -38,7 +37,6 @@ from components.charts.heads_table import row_labels
 from components.charts.spread import MIN_EFFECT, largest_effect
 from components.ssd import Head
 
-_CELL_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
 _BARS_HEIGHT = 120
 _SCATTER_HEIGHT = 220
 _MAX_NAMES = 80
@@ -87,29 +85,8 @@ def effect_colour(label: str, scale: float) -> alt.Color:
     return alt.Color(
         "effect:Q",
         scale=diverging("limit"),
-        legend=alt.Legend(
-            title=label,
-            orient="top",
-            direction="horizontal",
-            gradientLength=180,
-            gradientThickness=10,
-            values=alt.ExprRef("[-limit, 0, limit]"),
-            labelExpr=ROUND_ZERO,
-            labelFontSize=LABEL_SIZE * scale,
-            titleFontSize=TITLE_SIZE * scale,
-            titleLimit=400,
-            titlePadding=4,
-            labelPadding=2,
-            offset=4,
-            padding=0,
-            **LEGIBLE,
-        ),
+        legend=legend_above(label, scale, values=alt.ExprRef("[-limit, 0, limit]"), labelExpr=ROUND_ZERO),
     )
-
-
-def map_height(rows: int, scale: float) -> int | float:
-    """Pixels of a map with a row for each layer."""
-    return min(max(rows * _CELL_HEIGHT * scale, _MIN_HEIGHT), _MAX_HEIGHT)
 
 
 @cache

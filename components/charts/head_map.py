@@ -19,8 +19,8 @@ from components.charts.axes import (
     EDGE,
     FILL_WIDTH,
     LABEL_SIZE,
-    LEGIBLE,
-    TITLE_SIZE,
+    legend_above,
+    map_height,
     readable_axis,
     type_scale,
 )
@@ -32,8 +32,6 @@ from components.ssd import KINDS, MEASURES, OF_CELL, Head, Place, Quantity
 
 PICK = "head"
 """Name of the point selection; it holds `layer`, `kind` and `head` of the clicked cell."""
-
-_CELL_HEIGHT, _MIN_HEIGHT, _MAX_HEIGHT = 26, 104, 416
 
 
 def quantities_in(measures: pd.DataFrame) -> tuple[Quantity, ...]:
@@ -167,22 +165,11 @@ def _chart(
             color=alt.Color(
                 "shown:Q",
                 scale=diverging("high") if measure.signed else graded("low", "high", "bend"),
-                legend=alt.Legend(
-                    title=f"{measure.label.lower()}, {measure.unit}",
-                    orient="top",
-                    direction="horizontal",
-                    gradientLength=180,
-                    gradientThickness=10,
+                legend=legend_above(
+                    f"{measure.label.lower()}, {measure.unit}",
+                    scale,
                     values=alt.ExprRef("ticks"),
                     labelExpr=f"endless && datum.value === high ? '∞' : {number}",
-                    labelFontSize=LABEL_SIZE * scale,
-                    titleFontSize=TITLE_SIZE * scale,
-                    titleLimit=400,
-                    titlePadding=4,
-                    labelPadding=2,
-                    offset=4,
-                    padding=0,
-                    **LEGIBLE,
                 ),
             ),
             tooltip=tips,
@@ -210,7 +197,7 @@ def _chart(
             read("ticks", "ticks", "value"),
         )
         .properties(
-            height=min(max(rows * _CELL_HEIGHT * scale, _MIN_HEIGHT), _MAX_HEIGHT),
+            height=map_height(rows, scale),
             autosize=FILL_WIDTH,
             padding=EDGE,
         )

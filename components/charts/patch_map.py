@@ -10,9 +10,9 @@ import altair as alt
 import numpy as np
 from jaxtyping import Float32
 
-from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, readable_axis, type_scale
+from components.charts.axes import CANVAS, EDGE, FILL_WIDTH, map_height, readable_axis, type_scale
 from components.charts.colours import FAINT
-from components.charts.effects import effect_colour, map_height
+from components.charts.effects import effect_colour
 from components.charts.figure import (
     Figure,
     Table,
