@@ -89,9 +89,10 @@ def test_bars_have_a_frame_of_reference_and_words(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1920])
-def test_nothing_scrolls_sideways(page: Page, width: int) -> None:
+def test_nothing_scrolls_sideways(page: Page, tab: Explorer, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_function("document.querySelector('.st-key-token_effects canvas') !== null")
+    tab.settle()  # charts take their new width after the page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     main = page.get_by_test_id("stMain")
     assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
