@@ -98,14 +98,13 @@ def tell(beyond: Sequence[str] = ()) -> None:
         st.caption(f":material/link_off: {' '.join(told)}")
 
 
-def write_address(passage: str = "") -> None:
+def write_address(**of_page: str) -> None:
     """Write everything picked to the address; a key replaces a prompt that makes it too long.
 
-    `passage` names the one of "How to read this" that a link opened.
+    `of_page` are further parameters, which only this page reads; empty ones are left out.
     """
     parameters, _ = short_query_of(st.context.url or "", session().selection)
     parameters |= query_of_settings(session().sampling)
-    if passage:
-        parameters["passage"] = passage
+    parameters |= {name: value for name, value in of_page.items() if value}
     if st.query_params.to_dict() != parameters:
         st.query_params.from_dict(parameters)

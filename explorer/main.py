@@ -23,8 +23,11 @@ pages = [
     st.Page("app_pages/two_prompts.py", title="Two prompts", icon=":material/compare_arrows:"),
     st.Page("app_pages/generate.py", title="Generate", icon=":material/play_arrow:"),
 ]
-if settings().allows(DEMO):  # its examples are the embedded model's
-    pages.append(st.Page("app_pages/how_to_read.py", title="How to read this", icon=":material/school:"))
+if settings().allows(DEMO):  # their examples are the embedded model's
+    pages += [
+        st.Page("app_pages/how_to_read.py", title="How to read this", icon=":material/menu_book:"),
+        st.Page("app_pages/lessons.py", title="Lessons", icon=":material/school:"),
+    ]
 page = st.navigation(pages, position="hidden" if embedded else "top")
 read_address()
 page.run()

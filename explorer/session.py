@@ -17,6 +17,7 @@ from explorer.subject import Subject
 if TYPE_CHECKING:
     from explorer.exports import Experiment
     from explorer.generating import Continuation
+    from explorer.lessons import Progress
 
 
 def _first() -> Selection:
@@ -59,6 +60,17 @@ class Session:
     continuation: Continuation | None = None
     begins: bool = False
     """Whether the reader has clicked Generate."""
+
+    # Lessons
+
+    lessons: dict[str, Progress] = field(default_factory=dict)
+    """How far the reader is, by the name of the lesson."""
+    step: str = ""
+    """The last lesson shown."""
+    language: str = ""
+    """The code of the language that the reader has chosen."""
+    in_browser: dict[str, str] | None = None
+    """What the browser keeps between visits, by name; None until it has told."""
 
     # The address, as `explorer.address` reads it
 

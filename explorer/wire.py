@@ -35,10 +35,12 @@ _KEYS = {
         *("model", "prompt", "layer", "head", "query", "key"),
         *("continued_prompt", "pace"),
         *("asked_prompt", "other_prompt", "asked_position", "target", "foil"),
+        *("language",),
         *("edit_kind", "edit_what", "edit_layers", "edit_heads", "edit_positions", "edit_keys"),
     },
     "string_array_value": {
         *("preset", "measure", "sort", "reading", "draws", "alike"),
+        *("lesson_control",),
         *("muting", "figure", "cut_in", "measured_by"),
     },
     "bool_value": {
@@ -61,6 +63,7 @@ _KEYS = {
     "file_uploader_state_value": {"upload", "experiment"},
     "json_trigger_value": {
         "keeper__events",
+        "browser_store__events",
         "head_map_hand__events",
         "panels_hand__events",
     },
@@ -68,7 +71,7 @@ _KEYS = {
 FORMS = {key: form for form, keys in _KEYS.items() for key in keys}
 """The form of each widget's value by the widget's key within its view. All other keys are buttons."""
 
-_COMPONENTS = frozenset({"keeper", "live_alt", "passage", "head_map_hand", "panels_hand"})
+_COMPONENTS = frozenset({"keeper", "browser_store", "live_alt", "passage", "head_map_hand", "panels_hand"})
 """The keys of components of ours. They tell events, under a key of their own, and have no value."""
 
 _LEVELS = 4

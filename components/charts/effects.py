@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -177,12 +177,15 @@ def token_bars_chart(
     *,
     control: Float32[np.ndarray, " token"] | None = None,
     marked: int | None = None,
+    height: int = _BARS_HEIGHT,
+    compared: str = "random change of that size",
     larger: bool = False,
 ) -> Figure:
     """A bar for each token of a text, up for positive values and down for negative.
 
-    `control` are marks of a random change of the same size. `marked` is a position to point out. Of a long
-    text, the names of tokens are in the tooltip alone.
+    `control` are marks to compare with, by default of a random change of the same size: `compared` says what
+    they are. `marked` is a position to point out. Of a long text, the names of tokens are in the tooltip
+    alone. `height` is that of the bars, in pixels.
     """
     count = len(tokens)
     names = list(tokens) if count <= _MAX_NAMES else [""] * count
@@ -200,11 +203,14 @@ def token_bars_chart(
             "marked": [position == marked for position in range(count)],
         },
     }
-    return Figure(_bars(label, control is not None, count <= _MAX_NAMES, larger), tables)
+    has_names = count <= _MAX_NAMES
+    return Figure(_bars(label, control is not None and compared, has_names, height, larger), tables)
 
 
 @cache
-def _bars(label: str, has_control: bool, has_names: bool, larger: bool) -> dict[str, Any]:
+def _bars(
+    label: str, compared: str | Literal[False], has_names: bool, height: int, larger: bool
+) -> dict[str, Any]:
     scale = type_scale(larger)
     across = alt.Scale(domain=[0, alt.ExprRef("count")], nice=False, zero=False)
     named = {
@@ -217,12 +223,12 @@ def _bars(label: str, has_control: bool, has_names: bool, larger: bool) -> dict[
         "ticks": False,
     }
     axis = readable_axis("" if has_names else "position", scale, grid=False, **(named if has_names else {}))
-    height = alt.Scale(domain=[alt.ExprRef("low"), alt.ExprRef("high")], nice=True, zero=True)
+    upwards = alt.Scale(domain=[alt.ExprRef("low"), alt.ExprRef("high")], nice=True, zero=True)
     tooltip = [
         alt.Tooltip("position:O"),
         alt.Tooltip("token:N"),
         alt.Tooltip("value_told:N", title=label),
-        *([alt.Tooltip("control_told:N", title="random change of that size")] if has_control else []),
+        *([alt.Tooltip("control_told:N", title=compared)] if compared else []),
     ]
     figures = {
         f"{name}_told": f"isValid(datum.{name}) ? format(datum.{name}, '.3~r') : 'none'"
@@ -247,7 +253,7 @@ def _bars(label: str, has_control: bool, has_names: bool, larger: bool) -> dict[
     drawn = bars.mark_rect(tooltip=None).encode(
         x=alt.X("left:Q", scale=across, axis=axis),
         x2="right",
-        y=alt.Y("value:Q", scale=height, axis=value_axis),
+        y=alt.Y("value:Q", scale=upwards, axis=value_axis),
         y2="nothing:Q",
         color=colour,
     )
@@ -257,7 +263,7 @@ def _bars(label: str, has_control: bool, has_names: bool, larger: bool) -> dict[
         .encode(
             x=alt.X("left:Q", scale=across, axis=axis),
             x2="right",
-            y=alt.Y("control:Q", scale=height, axis=value_axis),
+            y=alt.Y("control:Q", scale=upwards, axis=value_axis),
         )
     )
     marked = (
@@ -266,23 +272,21 @@ def _bars(label: str, has_control: bool, has_names: bool, larger: bool) -> dict[
         .encode(
             x=alt.X("first:Q", scale=across, axis=axis),
             x2="after",
-            y=alt.Y("bottom:Q", scale=height, axis=value_axis),
+            y=alt.Y("bottom:Q", scale=upwards, axis=value_axis),
             y2="top:Q",
         )
     )
     pointed = bars.mark_rect(opacity=0, clip=True).encode(
         x=alt.X("first:Q", scale=across, axis=axis),
         x2="after",
-        y=alt.Y("bottom:Q", scale=height, axis=value_axis),
+        y=alt.Y("bottom:Q", scale=upwards, axis=value_axis),
         y2="top:Q",
         tooltip=tooltip,
     )
     return built(
-        alt.LayerChart(
-            layer=[drawn, *([controls] if has_control else []), marked, pointed, data_only("scene")]
-        )
+        alt.LayerChart(layer=[drawn, *([controls] if compared else []), marked, pointed, data_only("scene")])
         .add_params(*map(scene_param, ("count", "low", "high")), read("names", "bars", "name"))
-        .properties(height=_BARS_HEIGHT * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
+        .properties(height=height * scale, autosize=FILL_WIDTH, padding=EDGE, usermeta=CANVAS)
     )
 
 

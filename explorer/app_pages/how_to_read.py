@@ -117,7 +117,7 @@ def without_cell(prompt: str, layer: int, query: int, key: int) -> tuple[str, fl
 
 tell()
 passage = named_passage()
-write_address(passage)  # so that Back and a reload keep what was picked
+write_address(passage=passage)  # so that Back and a reload keep what was picked
 
 with st.spinner("Running the example through the embedded model"):
     example = capture(Subject(DEMO, PROMPT))

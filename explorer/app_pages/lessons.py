@@ -1,0 +1,72 @@
+"""Lessons that ask first: predict, see the live value, change it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from explorer.address import tell, write_address
+from explorer.browser_store import read_browser
+from explorer.lesson_view import is_done, lesson_view
+from explorer.lesson_words import language_of_visit
+from explorer.lessons import LESSONS, Progress
+from explorer.session import session
+
+READING_WIDTH = 1180
+
+state = session()
+tell()
+read_browser()
+language = language_of_visit()
+frame = language.frame
+by_name = {lesson.name: lesson for lesson in LESSONS}
+wanted = st.query_params.get("step", "") or state.step
+lesson = by_name.get(wanted, LESSONS[0])
+state.step = lesson.name
+progress = state.lessons.setdefault(lesson.name, Progress())
+at = LESSONS.index(lesson)
+
+
+def go(name: str) -> None:
+    """Show another step."""
+    state.step = st.query_params["step"] = name
+
+
+def answer(choice: int) -> None:
+    """Take an answer; the first one counts."""
+    if progress.choice is None and choice < len(lesson.words.choices):
+        progress.choice = choice
+
+
+page = st.container(width=READING_WIDTH)
+with page:
+    st.title(language.words[lesson.name].title, anchor=False)
+    lesson_view(lesson, language, progress, answer)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if at:
+            st.button(
+                frame.back,
+                key="step_back",
+                icon=":material/arrow_back:",
+                on_click=go,
+                args=(LESSONS[at - 1].name,),
+            )
+        with st.popover(frame.step.format(number=at + 1, count=len(LESSONS)), type="tertiary"):
+            for each in LESSONS:
+                mark = ":material/check: " if is_done(each, state.lessons.get(each.name, Progress())) else ""
+                st.button(
+                    f"{mark}{each.number}. {language.words[each.name].title}",
+                    key=f"step_{each.number}",
+                    type="tertiary",
+                    on_click=go,
+                    args=(each.name,),
+                )
+        if is_done(lesson, progress) and at + 1 < len(LESSONS):
+            st.button(
+                frame.next,
+                key="step_next",
+                icon=":material/arrow_forward:",
+                type="primary",
+                on_click=go,
+                args=(LESSONS[at + 1].name,),
+            )
+write_address(step=lesson.name)

@@ -1,0 +1,31 @@
+"""The lessons: what they ask, show and compute. `docs/lessons.md` says how to add one."""
+
+from explorer.lessons.course import LESSONS
+from explorer.lessons.languages import (
+    ENGLISH,
+    Frame,
+    Language,
+    TranslationError,
+    as_toml,
+    english,
+    languages,
+)
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Progress, Scene, Words
+
+__all__ = [
+    "DONE",
+    "ENGLISH",
+    "LESSONS",
+    "Control",
+    "Frame",
+    "Language",
+    "Lesson",
+    "Option",
+    "Progress",
+    "Scene",
+    "TranslationError",
+    "Words",
+    "as_toml",
+    "english",
+    "languages",
+]

@@ -1,0 +1,1 @@
+"""The lessons, one file each; every file has its `LESSON`."""

@@ -1,0 +1,101 @@
+"""Before the scan: a convolution. Column j is not token j."""
+
+from collections.abc import Mapping
+
+from components.charts import token_bars_chart
+from components.models import DEMO
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Words
+from explorer.lessons.live import HEIGHT, PROMPT, head, place, selected, terms_of, words_of
+from explorer.models import bridge
+
+HEAD = head(0, 0)
+SWAPS = {4: "cave", 10: "attic", 16: "barn", 22: "cellar", 29: "a"}
+"""Another word for some tokens of the text."""
+ASKED = 10
+CHANGED = 1e-6
+"""B that differs by more, as a part of its norm, has changed."""
+
+
+def swapped(position: int) -> str:
+    """The text with another word at a position."""
+    words = [f" {word}" if word[0].isalpha() else word for word in words_of()]
+    words[position] = f" {SWAPS[position]}"
+    return "".join(words).strip()
+
+
+def scene(option: Option, revealed: bool, labels: Mapping[str, str]) -> Scene:
+    """How large B of the first layer is at every token; after the answer, how much a swap changes it."""
+    at, words = int(option), words_of()
+    B, other = (terms_of(HEAD, text).B[0, :, 0] for text in (PROMPT, swapped(at)))
+    change = (other - B).norm(dim=-1) / B.norm(dim=-1)
+    changed = [i for i, part in enumerate(change.tolist()) if part > CHANGED]
+    name = "change" if revealed else "norm"
+    return Scene(
+        selection=selected(HEAD, at),
+        figures={
+            name: token_bars_chart(
+                words,
+                (change if revealed else B.norm(dim=-1)).numpy(),
+                labels[name],
+                marked=at,
+                height=HEIGHT,
+            )
+        },
+        values={
+            "at": at,
+            "token": words[at],
+            "swap": SWAPS[at],
+            "kernel": bridge(DEMO).blocks[0].mixer.kernel,
+            "earlier": bridge(DEMO).blocks[0].mixer.kernel - 1,
+            "later": len(words) - at,
+            "count": len(changed),
+            "first": place(words, changed[0]),
+            "last": place(words, changed[-1]),
+            "largest": place(words, int(change.argmax())),
+        },
+        reached=frozenset({DONE} if len(changed) == 1 else ()),
+    )
+
+
+def right() -> int:
+    """Whether one column changes, as many as the convolution mixes, or all later ones."""
+    asked = scene(ASKED, True, WORDS.labels)
+    return [1, int(asked.values["kernel"]), int(asked.values["later"])].index(int(asked.values["count"]))
+
+
+WORDS = Words(
+    title="Before the scan: four tokens are mixed",
+    text=(
+        "A column of M is named after a token. But B does not see the token alone: a short **convolution** "
+        "runs first. The bars show how large B is at each token, in the first layer."
+    ),
+    question="We write `{swap}` instead of `{token}`. At how many tokens does B of the first layer change?",
+    choices=(
+        "At 1: only there",
+        "At {kernel}: there and at the next {earlier}",
+        "At all {later} from there on",
+    ),
+    live="With `{swap}` for `{token}`, B changes at {count:g} tokens, from {first} to {last}, most at {largest}.",
+    meaning=(
+        "The convolution mixes each token with the {earlier} before it. Column j is not token j alone, and "
+        "what a token says also arrives later."
+    ),
+    task="Find a token whose swap changes a single column.",
+    control="Swap",
+    labels={"norm": "size of B", "change": "change of B"},
+    alts={
+        "norm": "Size of B at each token, in the first layer.",
+        "change": "Change of B when token {at} {token} becomes {swap}: from {first} to {last}, most at "
+        "{largest}.",
+    },
+)
+
+LESSON = Lesson(
+    name="convolution",
+    number=6,
+    words=WORDS,
+    control=Control(tuple(SWAPS), ASKED, lambda option: place(words_of(), int(option))),
+    asked=ASKED,
+    scene=scene,
+    right=right,
+)

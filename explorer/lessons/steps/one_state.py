@@ -1,0 +1,83 @@
+"""One state of one head: write, fade, read."""
+
+from collections.abc import Mapping
+
+from components.charts import token_bars_chart
+from components.ssd import effective_attention, state_shares
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Words
+from explorer.lessons.live import HEIGHT, head, place, selected, terms_of, words_of
+
+HEAD = head(2, 0)
+START = 2
+MANY, MUCH = 3, 0.1
+"""The task: a state in which three tokens have a tenth each."""
+
+
+def scene(option: Option, revealed: bool, labels: Mapping[str, str]) -> Scene:
+    """What the state holds after one token."""
+    at, words, terms = int(option), words_of(), terms_of(HEAD)
+    shares = state_shares(terms, at, heads=[HEAD.index])[0, 0].numpy()
+    row = effective_attention(terms, heads=[HEAD.index], queries=[at])[0, 0, 0]
+    largest = int(shares.argmax())
+    many = int((shares >= MUCH).sum())
+    return Scene(
+        selection=selected(HEAD, at),
+        figures={
+            "shares": token_bars_chart(words[: at + 1], shares, labels["share"], marked=at, height=HEIGHT)
+        },
+        values={
+            "token": words[at],
+            "share": float(shares[at]),
+            "diagonal": float(row[at]),
+            "dim": terms.x.shape[-1],
+            "state": terms.B.shape[-1],
+            "largest": place(words, largest),
+            "largest_share": float(shares[largest]),
+            "many": many,
+            "much": MUCH,
+            "at": at,
+        },
+        reached=frozenset({DONE} if many >= MANY else ()),
+    )
+
+
+def right() -> int:
+    """Whether a token reads itself: the diagonal of M is not zero."""
+    return 0 if scene(START, True, WORDS.labels).number("diagonal") else 1
+
+
+WORDS = Words(
+    title="One state of one head",
+    text=(
+        "A head keeps one **state**, a matrix of {dim} × {state} numbers. It starts at zero: nothing has been "
+        "read. Each token makes it fade, is written into it, and reads from it. The bars show how much of "
+        "the state each token holds after `{token}`."
+    ),
+    question="The head has just come to `{token}`. Is `{token}` itself part of what it reads there?",
+    choices=(
+        "Yes: the head writes, then it reads",
+        "No: it reads what was there before",
+    ),
+    live="After token {at} `{token}`, {share:.0%} of the state is `{token}`. M[{at},{at}] is {diagonal:.2f}.",
+    meaning=(
+        "The output at a token reads the state *after* that token, so the diagonal of M counts: "
+        "y at i uses x at i, not only x up to i − 1."
+    ),
+    task="Go on through the text until three tokens hold at least {much:.0%} of the state each.",
+    control="After token",
+    labels={"share": "share of the state"},
+    alts={
+        "shares": "Share of the state that each token holds after token {at} {token}: the largest is "
+        "{largest_share:.0%} of {largest}."
+    },
+)
+
+LESSON = Lesson(
+    name="one_state",
+    number=1,
+    words=WORDS,
+    control=Control(tuple(range(30)), START, lambda option: place(words_of(), int(option))),
+    asked=START,
+    scene=scene,
+    right=right,
+)
