@@ -1,4 +1,4 @@
-"""The browser keeps small texts between visits, such as the score of "Check yourself". No server keeps them."""
+"""The browser keeps small texts between visits, such as a score. No server keeps them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _store = st.components.v2.component(
     js="""
 const PREFIX = "mamba2-explorer-";
 
-const kept = () => Object.fromEntries(Object.keys(localStorage)
-  .filter((key) => key.startsWith(PREFIX)).map((key) => [key.slice(PREFIX.length), localStorage.getItem(key)]));
+const kept = () => Object.fromEntries(
+  Object.entries(localStorage)
+    .filter(([key]) => key.startsWith(PREFIX))
+    .map(([key, text]) => [key.slice(PREFIX.length), text]));
 
 export default function ({ data, setTriggerValue }) {
   let texts = {};
