@@ -9,7 +9,7 @@ in it. Questions that training held out, always the same ones.
 import json
 from pathlib import Path
 
-from components.demo.evaluate import WHERE, questions
+from components.demo import WHERE, questions
 
 FILE = Path(__file__).parent / "data" / "knockout.jsonl"
 RECORDS = 40

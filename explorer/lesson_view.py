@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer.drawing import draw
 from explorer.frame import pick
-from explorer.lessons import Frame, Language, Lesson, Option, Progress, Scene
+from explorer.lessons import Frame, Language, Lesson, Option, Progress
 from explorer.widgets import chosen, put
 
 CONTROL = "lesson_control"
@@ -37,13 +37,13 @@ def lesson_view(
     def say(text: str) -> str:
         return text.format(**scene.values)
 
-    shown, asked = st.columns(COLUMNS, gap="medium")
-    with shown:
+    shown, asked = st.columns(COLUMNS, gap="small")
+    with shown, st.container(gap="xsmall"):
         if not revealed:
             st.markdown(say(words.text))
         for name, figure in scene.figures.items():
             draw(figure, key=f"lesson_{name}", alt=say(words.alts[name]))
-    with asked:
+    with asked, st.container(gap="xsmall"):
         st.markdown(f"**{say(words.question)}**")
         choices = [say(choice) for choice in words.choices]
         if not revealed:
@@ -55,7 +55,9 @@ def lesson_view(
         icon = ":material/check_circle:" if done else ":material/radio_button_unchecked:"
         st.markdown(f"{icon} **{frame.done if done else frame.task}** {say(words.task)}")
         _control(lesson, words.control, option, progress)
-        _open_in_explore(scene, frame)
+        if st.button(frame.explore, key="lesson_in_explore", icon=":material/grid_on:", type="tertiary"):
+            pick(scene.selection)
+            st.switch_page("app_pages/explore.py")
 
 
 def is_done(lesson: Lesson, progress: Progress) -> bool:
@@ -92,16 +94,9 @@ def _option(lesson: Lesson, progress: Progress, revealed: bool) -> Option:
 def _control(lesson: Lesson, label: str, option: Option, progress: Progress) -> None:
     def take() -> None:
         found = chosen(CONTROL, object)
-        if found in lesson.control.options:
-            progress.option = found  # type: ignore[assignment]
+        progress.option = next((each for each in lesson.control.options if each == found), progress.option)
 
     put(CONTROL, option)
     st.select_slider(
         label, lesson.control.options, format_func=lesson.control.names, key=CONTROL, on_change=take
     )
-
-
-def _open_in_explore(scene: Scene, frame: Frame) -> None:
-    if st.button(frame.explore, key="lesson_in_explore", icon=":material/grid_on:", type="tertiary"):
-        pick(scene.selection)
-        st.switch_page("app_pages/explore.py")

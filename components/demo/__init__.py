@@ -4,15 +4,25 @@ from pathlib import Path
 
 from components.demo.findings import by_task, heads_table, in_words, measures_table, read_findings
 from components.demo.presets import PRESETS, Preset
+from components.demo.questions import COPY, PAIRS, STORY, TASKS, WHERE, Question, Task, copied, questions
 
 __all__ = [
+    "COPY",
     "MODEL_FOLDER",
+    "PAIRS",
     "PRESETS",
+    "STORY",
+    "TASKS",
+    "WHERE",
     "Preset",
+    "Question",
+    "Task",
     "by_task",
+    "copied",
     "heads_table",
     "in_words",
     "measures_table",
+    "questions",
     "read_findings",
 ]
 

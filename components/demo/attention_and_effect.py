@@ -24,8 +24,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.bridge import ActivationCache, ModelBridge, rank_correlation, readings, sweep
-from components.demo import MODEL_FOLDER
-from components.demo.evaluate import TASKS, Question, Task, questions
+from components.demo import MODEL_FOLDER, TASKS, Question, Task, questions
 from components.demo.findings import FINDINGS_FILE, REACH, Finding, model_card, write_findings
 from components.ssd import CutSource, Edit, Mute, mean_distance
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.bridge import ModelBridge
-from components.demo import MODEL_FOLDER
-from components.demo.evaluate import TASKS, questions
+from components.demo import MODEL_FOLDER, TASKS, questions
 from components.ssd import SSDTerms, decay, effective_attention
 
 LARGEST = 3

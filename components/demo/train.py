@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Mamba2Config, Mamba2ForCausalLM, PreTrainedTokenizerFast
 
-from components.demo import MODEL_FOLDER, corpus
-from components.demo.evaluate import TASKS, accuracy, questions
+from components.demo import MODEL_FOLDER, TASKS, corpus, questions
+from components.demo.evaluate import accuracy
 from components.demo.fast_forward import CHUNK, blocks, fast_logits
 from components.demo.tokenizer import build_tokenizer
 from components.demo.vocabulary import one_token_texts

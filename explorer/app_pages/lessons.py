@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from explorer.address import tell, write_address
@@ -37,19 +39,17 @@ def answer(choice: int) -> None:
         progress.choice = choice
 
 
-page = st.container(width=READING_WIDTH)
-with page:
+def step_button(words: str, key: str, to: int, icon: str, kind: Literal["primary", "secondary"]) -> None:
+    """A button that shows another step."""
+    st.button(words, key=key, icon=f":material/{icon}:", type=kind, on_click=go, args=(LESSONS[to].name,))
+
+
+with st.container(width=READING_WIDTH):
     st.title(language.words[lesson.name].title, anchor=False)
     lesson_view(lesson, language, progress, answer)
     with st.container(horizontal=True, vertical_alignment="center"):
         if at:
-            st.button(
-                frame.back,
-                key="step_back",
-                icon=":material/arrow_back:",
-                on_click=go,
-                args=(LESSONS[at - 1].name,),
-            )
+            step_button(frame.back, "step_back", at - 1, "arrow_back", "secondary")
         with st.popover(frame.step.format(number=at + 1, count=len(LESSONS)), type="tertiary"):
             for each in LESSONS:
                 mark = ":material/check: " if is_done(each, state.lessons.get(each.name, Progress())) else ""
@@ -61,12 +61,5 @@ with page:
                     args=(each.name,),
                 )
         if is_done(lesson, progress) and at + 1 < len(LESSONS):
-            st.button(
-                frame.next,
-                key="step_next",
-                icon=":material/arrow_forward:",
-                type="primary",
-                on_click=go,
-                args=(LESSONS[at + 1].name,),
-            )
+            step_button(frame.next, "step_next", at + 1, "arrow_forward", "primary")
 write_address(step=lesson.name)

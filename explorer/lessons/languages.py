@@ -132,7 +132,8 @@ def _listed(names: set[str]) -> str:
 def as_toml(language: Language) -> str:
     """The words in the form of a file of them."""
     lines = [f"language = {_quoted(language.name)}"]
-    for section, words in {"frame": language.frame, **language.words}.items():
+    sections: dict[str, Frame | Words] = {"frame": language.frame, **language.words}
+    for section, words in sections.items():
         inner: list[str] = []
         lines += ["", f"[{section}]"]
         for field in fields(words):

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from components.demo import corpus
-from components.demo.evaluate import COPY, PAIRS, STORY, WHERE, Task, questions
+from components.demo import COPY, PAIRS, STORY, WHERE, Task, corpus, questions
 from components.demo.vocabulary import MARKS, NAMES, PLACES, everyday_words
 
 STATEMENTS = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from components.bridge import READINGS, ModelBridge
+from components.demo import TASKS, Task
 from components.demo.attention_and_effect import study
-from components.demo.evaluate import TASKS, Task
 from components.demo.findings import (
     Finding,
     by_task,

@@ -5,8 +5,8 @@ import json
 import pytest
 from transformers import Mamba2ForCausalLM, PreTrainedTokenizerBase
 
-from components.demo import MODEL_FOLDER
-from components.demo.evaluate import TASKS, Task, accuracy, questions
+from components.demo import MODEL_FOLDER, TASKS, Task, questions
+from components.demo.evaluate import accuracy
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

@@ -29,18 +29,10 @@ def scene(option: Option, revealed: bool, labels: Mapping[str, str]) -> Scene:
     B, other = (terms_of(HEAD, text).B[0, :, 0] for text in (PROMPT, swapped(at)))
     change = (other - B).norm(dim=-1) / B.norm(dim=-1)
     changed = [i for i, part in enumerate(change.tolist()) if part > CHANGED]
-    name = "change" if revealed else "norm"
+    name, sizes = ("change", change) if revealed else ("norm", B.norm(dim=-1))
     return Scene(
         selection=selected(HEAD, at),
-        figures={
-            name: token_bars_chart(
-                words,
-                (change if revealed else B.norm(dim=-1)).numpy(),
-                labels[name],
-                marked=at,
-                height=HEIGHT,
-            )
-        },
+        figures={name: token_bars_chart(words, sizes.numpy(), labels[name], marked=at, height=HEIGHT)},
         values={
             "at": at,
             "token": words[at],
@@ -75,7 +67,7 @@ WORDS = Words(
         "At {kernel}: there and at the next {earlier}",
         "At all {later} from there on",
     ),
-    live="With `{swap}` for `{token}`, B changes at {count:g} tokens, from {first} to {last}, most at {largest}.",
+    live="With `{swap}` for `{token}`, B changes from `{first}` to `{last}`, most at `{largest}`.",
     meaning=(
         "The convolution mixes each token with the {earlier} before it. Column j is not token j alone, and "
         "what a token says also arrives later."

@@ -8,8 +8,7 @@ import numpy as np
 import streamlit as st
 
 from components.charts import token_bars_chart
-from components.demo import corpus
-from components.demo.evaluate import Question
+from components.demo import copied
 from components.models import DEMO
 from components.ssd import state_shares
 from explorer.effects import prediction
@@ -22,8 +21,6 @@ HEAD = head(2, 0)
 ITEMS = (8, 16, 24, 32, 40, 48, 56)
 ASKED, HALF, ALMOST = 56, 0.5, 0.9
 LISTS = 16
-COPIED = 5
-"""The first word whose copy is asked for, as in the evaluation of the model."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +41,7 @@ def recall(items: int) -> Recall:
     rng = random.Random(items)
     right, shares = 0, []
     for _ in range(LISTS):
-        words = corpus.parse(corpus.copied_list(rng, items))
-        end = len(words) - 1 - rng.randint(0, items - COPIED)
-        question = Question(tuple(word.text for word in words[:end]), answer_tokens=1)
+        question = copied(rng, items)
         prompt = "".join(question.words[:-1])
         answer = encoded(DEMO, question.text)[0][0, -1]
         right += prediction(Subject(DEMO, prompt)).likely(-1)[0] == int(answer)
@@ -102,9 +97,9 @@ def right() -> int:
 WORDS = Words(
     title="How much can it hold?",
     text=(
-        "The model reads a list of words and begins to copy it. To go on, it must recall which word came next. "
-        "Of {lists} lists of {items} words it continues {right:.0%} correctly. The state does not grow with the "
-        "list."
+        "The model reads a list of words and begins to copy it. To go on, it must recall which word came "
+        "next. Of {lists} lists of {items} words it continues {right:.0%} correctly. The state does not grow "
+        "with the list."
     ),
     question="How many does it continue correctly when the lists have {asked} words?",
     choices=("Almost all", "More than half, but not all", "Fewer than half"),

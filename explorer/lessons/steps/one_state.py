@@ -49,9 +49,9 @@ def right() -> int:
 WORDS = Words(
     title="One state of one head",
     text=(
-        "A head keeps one **state**, a matrix of {dim} × {state} numbers. It starts at zero: nothing has been "
-        "read. Each token makes it fade, is written into it, and reads from it. The bars show how much of "
-        "the state each token holds after `{token}`."
+        "A head keeps one **state**, a matrix of {dim} × {state} numbers. It starts at zero: nothing has "
+        "been read. Each token lets it fade, is written into it, and reads from it. The bars show which "
+        "part of the state each token holds after `{token}`."
     ),
     question="The head has just come to `{token}`. Is `{token}` itself part of what it reads there?",
     choices=(

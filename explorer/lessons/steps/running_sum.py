@@ -59,8 +59,8 @@ WORDS = Words(
         "than all. Products of e to some power are e to a sum: the bars add up A·dt from the first token on."
     ),
     question=(
-        "At `{token}` the sum is {at_key:.2f}, at the last token {at_query:.2f}. How much of `{token}` is left "
-        "there?"
+        "At `{token}` the sum is {at_key:.2f}, at the last token {at_query:.2f}. How much of `{token}` is "
+        "left there?"
     ),
     choices=(
         "e^({at_key:.2f} − ({at_query:.2f})) = {grown:.0%}",
@@ -76,8 +76,8 @@ WORDS = Words(
     control="Key",
     labels={"sum": "sum of A·dt"},
     alts={
-        "sums": "The running sum of A·dt over the text: {at_key:.2f} at token {key} {token}, {at_query:.2f} at "
-        "the last."
+        "sums": "The running sum of A·dt over the text: {at_key:.2f} at token {key} {token}, {at_query:.2f} "
+        "at the last."
     },
 )
 

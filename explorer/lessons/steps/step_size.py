@@ -89,7 +89,7 @@ WORDS = Words(
     alts={
         "survival": "What is left of {earlier} after each token: {left:.0%} at the end, with dt of {token} "
         "times {factor:g}.",
-        "row": "What the last token reads of each token: {read:.3g} of {token}, with its dt times {factor:g}.",
+        "row": "What the last token reads of each token: {read:.3g} of {token}, with dt times {factor:g}.",
     },
 )
 

@@ -88,7 +88,7 @@ def scene(option: Option, revealed: bool, labels: Mapping[str, str]) -> Scene:
 def right() -> int:
     """Where the answer goes: with the cell of the first head, of the second, of either, or of none."""
     asked = scene(NONE, True, WORDS.labels)
-    gone = tuple(asked.number(name) < LOST for name in ("of_first", "of_second"))
+    gone = asked.number("of_first") < LOST, asked.number("of_second") < LOST
     return [(True, False), (False, True), (True, True), (False, False)].index(gone)
 
 
@@ -98,8 +98,8 @@ CUTS = tuple(f"{LAYER}.{index}" for index in HEADS)
 WORDS = Words(
     title="From M to the answer",
     text=(
-        "In layer {layer}, heads {first} and {second} both read `{key}` most when the model must say where Mia "
-        "is. We cut that cell out of one head, leave the rest, and run the model again."
+        "In layer {layer}, heads {first} and {second} both read `{key}` most when the model must say where "
+        "Mia is. We cut that cell out of one head, leave the rest, and run the model again."
     ),
     question="Without which cell does the model no longer answer `{answer}`?",
     choices=(
@@ -109,8 +109,8 @@ WORDS = Words(
         "Neither: one makes up for the other",
     ),
     live=(
-        "The probability of `{answer}` is {whole:.2%}. Without the cell of head {first} it is {of_first:.2%}, "
-        "without that of head {second} {of_second:.2%}."
+        "The probability of `{answer}` is {whole:.2%}. Without the cell of head {first} it is "
+        "{of_first:.2%}, without that of head {second} {of_second:.2%}."
     ),
     meaning=(
         "After M come the skip, a gate, a norm, other heads and layers. M shows what a head *can* pass on. "
