@@ -7,7 +7,6 @@ from collections.abc import Callable
 import streamlit as st
 
 from explorer.drawing import draw
-from explorer.frame import pick
 from explorer.lessons import Frame, Language, Lesson, Option, Progress
 from explorer.widgets import chosen, put
 
@@ -22,8 +21,8 @@ def lesson_view(
     answer: Callable[[int], None],
     *,
     reveal: bool = True,
-) -> None:
-    """Draw a lesson. `answer` takes the index of the choice that the reader clicks.
+) -> Scene:
+    """Draw a lesson. `answer` takes the index of the choice that the reader clicks. Returns what is shown.
 
     Without `reveal`, an answer given waits for the truth.
     """
@@ -48,16 +47,14 @@ def lesson_view(
         choices = [say(choice) for choice in words.choices]
         if not revealed:
             _ask(choices, frame, progress, answer)
-            return
+            return scene
         st.markdown(f"{_verdict(choices, lesson.right(), progress, frame)} {say(words.live)}")
         st.markdown(say(words.meaning))
         done = progress.reached >= lesson.goals
         icon = ":material/check_circle:" if done else ":material/radio_button_unchecked:"
         st.markdown(f"{icon} **{frame.done if done else frame.task}** {say(words.task)}")
-        _control(lesson, words.control, option, progress)
-        if st.button(frame.explore, key="lesson_in_explore", icon=":material/grid_on:", type="tertiary"):
-            pick(scene.selection)
-            st.switch_page("app_pages/explore.py")
+        _control(lesson, words, option, progress)
+    return scene
 
 
 def is_done(lesson: Lesson, progress: Progress) -> bool:
@@ -91,12 +88,15 @@ def _option(lesson: Lesson, progress: Progress, revealed: bool) -> Option:
     return lesson.asked if progress.option is None else progress.option
 
 
-def _control(lesson: Lesson, label: str, option: Option, progress: Progress) -> None:
+def _control(lesson: Lesson, words: Words, option: Option, progress: Progress) -> None:
+    control = lesson.control
+
     def take() -> None:
         found = chosen(CONTROL, object)
-        progress.option = next((each for each in lesson.control.options if each == found), progress.option)
+        progress.option = next((each for each in control.options if each == found), progress.option)
+
+    def named(option: Option) -> str:
+        return words.labels.get(str(option)) or control.names(option)
 
     put(CONTROL, option)
-    st.select_slider(
-        label, lesson.control.options, format_func=lesson.control.names, key=CONTROL, on_change=take
-    )
+    st.select_slider(words.control, control.options, format_func=named, key=CONTROL, on_change=take)

@@ -8,6 +8,7 @@ import streamlit as st
 
 from explorer.address import tell, write_address
 from explorer.browser_store import read_browser
+from explorer.frame import pick
 from explorer.lesson_view import is_done, lesson_view
 from explorer.lesson_words import language_of_visit
 from explorer.lessons import LESSONS, Progress
@@ -46,8 +47,8 @@ def step_button(words: str, key: str, to: int, icon: str, kind: Literal["primary
 
 with st.container(width=READING_WIDTH):
     st.title(language.words[lesson.name].title, anchor=False)
-    lesson_view(lesson, language, progress, answer)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    scene = lesson_view(lesson, language, progress, answer)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         if at:
             step_button(frame.back, "step_back", at - 1, "arrow_back", "secondary")
         with st.popover(frame.step.format(number=at + 1, count=len(LESSONS)), type="tertiary"):
@@ -60,6 +61,11 @@ with st.container(width=READING_WIDTH):
                     on_click=go,
                     args=(each.name,),
                 )
+        if progress.choice is not None and st.button(
+            frame.explore, key="lesson_in_explore", icon=":material/grid_on:", type="tertiary"
+        ):
+            pick(scene.selection)
+            st.switch_page("app_pages/explore.py")
         if is_done(lesson, progress) and at + 1 < len(LESSONS):
             step_button(frame.next, "step_next", at + 1, "arrow_forward", "primary")
 write_address(step=lesson.name)

@@ -39,7 +39,7 @@ class Frame:
     back: str = "Back"
     next: str = "Next"
     check: str = "Check yourself"
-    explore: str = "Open this in Explore"
+    explore: str = "Open in Explore"
     language: str = "Language"
 
 

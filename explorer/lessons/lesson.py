@@ -45,8 +45,8 @@ class Words:
 class Control:
     """What the reader may change: one of `options`, from the least to the most.
 
-    `names` are what they are called, by default as they are. Those that are words of a language belong to
-    `Words`, so numbers and tokens only.
+    `names` are numbers or tokens: what the options are called. A name that is a word of a language is a label
+    of `Words`, by the option.
     """
 
     options: tuple[Option, ...]

@@ -47,7 +47,7 @@ def right() -> int:
 
 
 WORDS = Words(
-    title="Content: what is asked, what is offered",
+    title="Content: asked and offered",
     text=(
         "Each token offers a vector B, and asks with a vector C. The **content** of a cell is their inner "
         "product C·B. The bars show the row of the token `{token}`: its C with every B up to there. Blue is "
@@ -57,7 +57,7 @@ WORDS = Words(
     choices=("To 1, too", "To 0: blue and red cancel", "To neither: nothing makes it"),
     live=(
         "The row of token {query} adds up to {sum:.2f}. Of its {count} cells, {negative} are below zero. "
-        "{sharing} of the {heads} heads of this layer have just this row."
+        "{sharing} of the {heads} heads of this layer have this same row."
     ),
     meaning=(
         "Content is signed and shares nothing out, so compare cells within a head. Heads of a group have the "

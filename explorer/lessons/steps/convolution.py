@@ -56,7 +56,7 @@ def right() -> int:
 
 
 WORDS = Words(
-    title="Before the scan: four tokens are mixed",
+    title="Before the scan",
     text=(
         "A column of M is named after a token. But B does not see the token alone: a short **convolution** "
         "runs first. The bars show how large B is at each token, in the first layer."

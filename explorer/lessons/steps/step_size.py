@@ -70,10 +70,7 @@ WORDS = Words(
         "strongly the token is written: B̄ = dt·B. Above: what is left of `{earlier}` after each token. "
         "Below: what the last token reads."
     ),
-    question=(
-        "We double dt of `{token}`, so it is written twice as strongly. What happens to `{earlier}`, written "
-        "before it?"
-    ),
+    question=("We double dt of `{token}`. What happens to `{earlier}`, written before it?"),
     choices=("Less of it is left", "As much of it is left", "More of it is left"),
     live=(
         "With dt × {factor:g}, `{token}` is read {written:.2f} times as strongly, and {left:.0%} of "

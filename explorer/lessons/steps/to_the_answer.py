@@ -92,7 +92,7 @@ def right() -> int:
     return [(True, False), (False, True), (True, True), (False, False)].index(gone)
 
 
-NONE = "–"
+NONE = "none"
 CUTS = tuple(f"{LAYER}.{index}" for index in HEADS)
 
 WORDS = Words(
@@ -117,8 +117,13 @@ WORDS = Words(
         "**Attention is not explanation.**"
     ),
     task="Cut the cell in each of the two heads, and watch the answer.",
-    control="Cut in layer.head",
-    labels={"probability": "probability", "row": "M, head {head}"},
+    control="Cut in",
+    labels={
+        "probability": "probability",
+        "row": "M, head {head}",
+        NONE: "no head",
+        **{cut: f"head {index}" for cut, index in zip(CUTS, HEADS, strict=True)},
+    },
     alts={
         "row_2": "Last row of M of head {first} of layer {layer}: darkest at {key}.",
         "row_0": "Last row of M of head {second} of layer {layer}: darkest at {second_key}.",
