@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from explorer.drawing import draw
-from explorer.lessons import Frame, Language, Lesson, Option, Progress
+from explorer.lessons import Frame, Language, Lesson, Option, Progress, Scene, Words
 from explorer.widgets import chosen, put
 
 CONTROL = "lesson_control"

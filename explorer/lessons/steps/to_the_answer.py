@@ -98,8 +98,8 @@ CUTS = tuple(f"{LAYER}.{index}" for index in HEADS)
 WORDS = Words(
     title="From M to the answer",
     text=(
-        "In layer {layer}, heads {first} and {second} both read `{key}` most when the model must say where "
-        "Mia is. We cut that cell out of one head, leave the rest, and run the model again."
+        "In layer {layer}, heads {first} and {second} both read `{key}` most where the model must answer. We "
+        "cut that cell in one head, leave the rest, and run the model again."
     ),
     question="Without which cell does the model no longer answer `{answer}`?",
     choices=(
