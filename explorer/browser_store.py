@@ -38,9 +38,14 @@ export default function ({ data, setTriggerValue }) {
 )
 
 
-def read_browser() -> bool:
-    """Ask the browser once for what it keeps. Returns whether it has answered."""
-    _draw()
+def browser_store() -> None:
+    """Let the browser keep what was put, and ask it once for what it keeps. Call it last on a page."""
+    texts = session().in_browser
+    _store(data={"texts": texts or {}, "ask": texts is None}, key="browser_store", on_found_change=_take)
+
+
+def has_told() -> bool:
+    """Whether the browser has said what it keeps."""
     return session().in_browser is not None
 
 
@@ -50,13 +55,8 @@ def in_browser(name: str) -> str:
 
 
 def put_in_browser(name: str, text: str) -> None:
-    """Keep a text in the browser, from the next run of `read_browser` on."""
+    """Keep a text in the browser."""
     session().in_browser = (session().in_browser or {}) | {name: text}
-
-
-def _draw() -> None:
-    texts = session().in_browser
-    _store(data={"texts": texts or {}, "ask": texts is None}, key="browser_store", on_found_change=_take)
 
 
 def _take() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -14,20 +14,17 @@ CONTROL = "lesson_control"
 COLUMNS = (6, 5)
 
 
-def lesson_view(
-    lesson: Lesson,
-    language: Language,
-    progress: Progress,
-    answer: Callable[[int], None],
-    *,
-    reveal: bool = True,
-) -> Scene:
-    """Draw a lesson. `answer` takes the index of the choice that the reader clicks. Returns what is shown.
+Ask = Callable[[Sequence[str], int | None], str]
+"""Draws what stands below a question: takes its choices, and the index of the right one once it is told.
+Returns the words that the telling begins with.
+"""
 
-    Without `reveal`, an answer given waits for the truth.
-    """
+
+def lesson_view(
+    lesson: Lesson, language: Language, progress: Progress, *, revealed: bool, ask: Ask, larger: bool = False
+) -> Scene:
+    """Draw a lesson and return what is shown. Once the answer is `revealed`, its task can be done."""
     words, frame = language.words[lesson.name], language.frame
-    revealed = reveal and progress.choice is not None
     option = _option(lesson, progress, revealed)
     scene = lesson.scene(option, revealed, words.labels)
     if revealed:
@@ -43,18 +40,41 @@ def lesson_view(
         for name, figure in scene.figures.items():
             draw(figure, key=f"lesson_{name}", alt=say(words.alts[name]))
     with asked, st.container(gap="xsmall"):
-        st.markdown(f"**{say(words.question)}**")
-        choices = [say(choice) for choice in words.choices]
-        if not revealed:
-            _ask(choices, frame, progress, answer)
-            return scene
-        st.markdown(f"{_verdict(choices, lesson.right(), progress, frame)} {say(words.live)}")
-        st.markdown(say(words.meaning))
-        done = progress.reached >= lesson.goals
-        icon = ":material/check_circle:" if done else ":material/radio_button_unchecked:"
-        st.markdown(f"{icon} **{frame.done if done else frame.task}** {say(words.task)}")
-        _control(lesson, words, option, progress)
+        question = say(words.question)
+        st.markdown(f"### {question}" if larger else f"**{question}**")
+        told = ask([say(choice) for choice in words.choices], lesson.right() if revealed else None)
+        if revealed:
+            st.markdown(f"{told} {say(words.live)}")
+            st.markdown(say(words.meaning))
+            done = progress.reached >= lesson.goals
+            icon = ":material/check_circle:" if done else ":material/radio_button_unchecked:"
+            st.markdown(f"{icon} **{frame.done if done else frame.task}** {say(words.task)}")
+            _control(lesson, words, option, progress)
     return scene
+
+
+def buttons(frame: Frame, progress: Progress, answer: Callable[[int], None], *, open: bool = True) -> Ask:
+    """Choices as buttons, which call `answer` with their index; then whether the reader was right.
+
+    Only an `open` question takes an answer.
+    """
+
+    def ask(choices: Sequence[str], right: int | None) -> str:
+        if right is not None:
+            return _verdict(choices[right], right, progress, frame)
+        for index, choice in enumerate(choices):
+            st.button(
+                choice,
+                key=f"choice_{index}",
+                width="stretch",
+                type="primary" if progress.choice == index else "secondary",
+                disabled=not open or progress.choice is not None,
+                on_click=answer,
+                args=(index,),
+            )
+        return ""
+
+    return ask
 
 
 def is_done(lesson: Lesson, progress: Progress) -> bool:
@@ -62,24 +82,12 @@ def is_done(lesson: Lesson, progress: Progress) -> bool:
     return progress.choice is not None and progress.reached >= lesson.goals
 
 
-def _ask(choices: list[str], frame: Frame, progress: Progress, answer: Callable[[int], None]) -> None:
-    for index, choice in enumerate(choices):
-        st.button(
-            choice,
-            key=f"choice_{index}",
-            width="stretch",
-            type="primary" if progress.choice == index else "secondary",
-            disabled=progress.choice is not None,
-            on_click=answer,
-            args=(index,),
-        )
-
-
-def _verdict(choices: list[str], right: int, progress: Progress, frame: Frame) -> str:
-    icon, words = (
-        (":material/check:", frame.right) if progress.choice == right else (":material/close:", frame.wrong)
-    )
-    return f"{icon} {words.format(choice=choices[right])}"
+def _verdict(choice: str, right: int, progress: Progress, frame: Frame) -> str:
+    if progress.choice is None:
+        return frame.answer.format(choice=choice)
+    if progress.choice == right:
+        return f":material/check: {frame.right.format(choice=choice)}"
+    return f":material/close: {frame.wrong.format(choice=choice)}"
 
 
 def _option(lesson: Lesson, progress: Progress, revealed: bool) -> Option:

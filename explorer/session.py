@@ -69,6 +69,10 @@ class Session:
     """The last lesson shown."""
     language: str = ""
     """The code of the language that the reader has chosen."""
+    in_classes: dict[tuple[str, int], Progress] = field(default_factory=dict)
+    """How far the reader is in the steps of classes, by code and step."""
+    class_error: str = ""
+    """Why a class has refused what the reader did."""
     in_browser: dict[str, str] | None = None
     """What the browser keeps between visits, by name; None until it has told."""
 

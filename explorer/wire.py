@@ -35,7 +35,7 @@ _KEYS = {
         *("model", "prompt", "layer", "head", "query", "key"),
         *("continued_prompt", "pace"),
         *("asked_prompt", "other_prompt", "asked_position", "target", "foil"),
-        *("language",),
+        *("language", "class_code"),
         *("edit_kind", "edit_what", "edit_layers", "edit_heads", "edit_positions", "edit_keys"),
     },
     "string_array_value": {

@@ -7,9 +7,9 @@ from typing import Literal
 import streamlit as st
 
 from explorer.address import tell, write_address
-from explorer.browser_store import read_browser
+from explorer.browser_store import browser_store
 from explorer.frame import pick
-from explorer.lesson_view import is_done, lesson_view
+from explorer.lesson_view import buttons, is_done, lesson_view
 from explorer.lesson_words import language_of_visit
 from explorer.lessons import LESSONS, Progress
 from explorer.session import session
@@ -18,7 +18,6 @@ READING_WIDTH = 1180
 
 state = session()
 tell()
-read_browser()
 language = language_of_visit()
 frame = language.frame
 by_name = {lesson.name: lesson for lesson in LESSONS}
@@ -47,7 +46,9 @@ def step_button(words: str, key: str, to: int, icon: str, kind: Literal["primary
 
 with st.container(width=READING_WIDTH):
     st.title(language.words[lesson.name].title, anchor=False)
-    scene = lesson_view(lesson, language, progress, answer)
+    ask = buttons(frame, progress, answer)
+    revealed = progress.choice is not None
+    scene = lesson_view(lesson, language, progress, revealed=revealed, ask=ask)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         if at:
             step_button(frame.back, "step_back", at - 1, "arrow_back", "secondary")
@@ -61,7 +62,7 @@ with st.container(width=READING_WIDTH):
                     on_click=go,
                     args=(each.name,),
                 )
-        if progress.choice is not None and st.button(
+        if revealed and st.button(
             frame.explore, key="lesson_in_explore", icon=":material/grid_on:", type="tertiary"
         ):
             pick(scene.selection)
@@ -69,3 +70,4 @@ with st.container(width=READING_WIDTH):
         if is_done(lesson, progress) and at + 1 < len(LESSONS):
             step_button(frame.next, "step_next", at + 1, "arrow_forward", "primary")
 write_address(step=lesson.name)
+browser_store()
