@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from components.models import CATALOGUE, DEMO
@@ -98,6 +98,15 @@ class Settings(BaseSettings):
     capture_gigabytes: Amount = _of("EXPLORER_CAPTURE_GIGABYTES", 2.0)
     """Of the cached terms of all texts, and of what one run keeps."""
     most_upload_kilobytes: Count = _of("EXPLORER_MAX_UPLOAD_KB", 1024)
+    database_url: SecretStr | None = _of("EXPLORER_DATABASE_URL", None)
+    """Of the classes. None: a file of this computer. Its password is never shown."""
+    classes_at_once: Count = _of("EXPLORER_CLASSES", 20)
+    most_students: Count = _of("EXPLORER_MAX_STUDENTS", 100)
+    """In one class."""
+    answers_per_second: Amount = _of("EXPLORER_ANSWERS_PER_SECOND", 1.0)
+    """Of one student: a whole class may answer at once, and a script takes nobody's turn."""
+    wrong_codes_per_minute: Count = _of("EXPLORER_WRONG_CODES", 600)
+    """Of everybody: see `explorer.classes.codes`."""
 
     @classmethod
     def from_environment(cls) -> "Settings":
