@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from string import ascii_uppercase
-
-import numpy as np
 from urllib.parse import urlsplit
 
+import numpy as np
 import streamlit as st
 
 from components.charts import token_bars_chart
@@ -53,8 +52,8 @@ def invite(code: str, address: str) -> None:
     st.code(link, language=None, wrap_lines=True)
     if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1"):
         st.caption(
-            "This link works on this computer only. To invite others, open this page by the address that your "
-            "computer has in the network: `mamba2-explorer --class` names it."
+            "This link works on this computer only. To invite others, open this page by the address that "
+            "your computer has in the network: `mamba2-explorer --class` names it."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+
 import streamlit as st
 
 from explorer.class_actions import attempt

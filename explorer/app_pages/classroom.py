@@ -56,10 +56,12 @@ def start_or_join() -> None:
     with left:
         st.subheader("Teach", anchor=False)
         st.markdown(
-            "You project the eight lessons. Your students open a link on their own devices and predict. You see "
+            "You project the lessons. Your students open a link on their own devices and predict. You see "
             "their answers as they come, and show what is right."
         )
-        st.button("Start a class", key="class_start", icon=":material/groups:", type="primary", on_click=start)
+        st.button(
+            "Start a class", key="class_start", icon=":material/groups:", type="primary", on_click=start
+        )
         st.caption(
             "Nobody needs an account. Kept are the answers and a random name of each browser, for a day at "
             "most."
@@ -95,5 +97,7 @@ with st.container(width=READING_WIDTH):
         st.warning(str(error), icon=":material/info:")
         if isinstance(error, ClassEndedError):
             st.caption("All answers of it are deleted.")
-        st.button("Start or join another class", key="class_leave", icon=":material/arrow_back:", on_click=leave)
+        st.button(
+            "Start or join another class", key="class_leave", icon=":material/arrow_back:", on_click=leave
+        )
 browser_store()

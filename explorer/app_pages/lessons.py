@@ -69,5 +69,6 @@ with st.container(width=READING_WIDTH):
             st.switch_page("app_pages/explore.py")
         if is_done(lesson, progress) and at + 1 < len(LESSONS):
             step_button(frame.next, "step_next", at + 1, "arrow_forward", "primary")
+st.page_link("app_pages/classroom.py", label=frame.classroom, icon=":material/groups:")
 write_address(step=lesson.name)
 browser_store()

@@ -44,6 +44,7 @@ class Frame:
     next: str = "Next"
     check: str = "Check yourself"
     explore: str = "Open in Explore"
+    classroom: str = "Teach or join a class"
     language: str = "Language"
 
 
