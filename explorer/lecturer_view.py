@@ -22,7 +22,9 @@ from explorer.session import session
 LOOK_AGAIN = 1.0
 """Seconds after which the lecturer's browser asks for new answers."""
 COUNTDOWNS = (30, 60, 120)
-TALLY_HEIGHT = 110
+TALLY_HEIGHT = 90
+FEW = 4
+"""Answers up to which the axis goes at least."""
 QR_WIDTH = 260
 
 
@@ -31,24 +33,37 @@ def lecturer_view(rooms: Rooms, code: str, secret: str, language: Language, addr
     room = rooms.room(code)
     lesson = LESSONS[min(room.step, len(LESSONS) - 1)]
     progress = session().in_classes.setdefault((code, room.step), Progress())
+    if not room.step and not room.revealed and code not in session().begun:
+        st.title("Join the class", anchor=False)
+        _lobby(rooms, code, address)
+        st.button(
+            "Begin",
+            key="class_begin",
+            icon=":material/play_arrow:",
+            type="primary",
+            on_click=_begin,
+            args=(code,),
+        )
+        return
     st.title(language.words[lesson.name].title, anchor=False)
     _lead(rooms, room, secret, address)
+    right = lesson.right() if room.revealed else None
     lesson_view(
         lesson,
         language,
         progress,
         revealed=room.revealed,
-        ask=_tally(rooms, room, language),
+        ask=_listed(language),
+        below=partial(_tally, rooms, room, len(lesson.words.choices), right),
         larger=True,
     )
 
 
-def invite(code: str, address: str) -> None:
+def _invitation(code: str, address: str) -> None:
     """Show how to join: the link, its QR code, the code."""
     link = link_to_class(address, code)
-    with st.container(key="qr", width=QR_WIDTH):
-        st.html(qr_svg(link).replace("<svg", '<svg role="img" aria-label="QR code of the link below"', 1))
-    st.markdown(f"Code of the class: **{in_groups(code)}**")
+    st.image(qr_svg(link), width=QR_WIDTH, alt="QR code of the link below")
+    st.markdown(f"### {in_groups(code)}")
     st.code(link, language=None, wrap_lines=True)
     if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1"):
         st.caption(
@@ -93,7 +108,7 @@ def _lead(rooms: Rooms, room: Room, secret: str, address: str) -> None:
         else:
             button("Bring all here", "class_together", "groups", rooms.go_together, True, primary=True)
         with st.popover("Join", icon=":material/qr_code:"):
-            invite(code, address)
+            _invitation(code, address)
         with st.popover("End", icon=":material/stop_circle:"):
             st.markdown("All answers are deleted.")
             button("End the class", "class_end", "delete", rooms.end, primary=True)
@@ -103,36 +118,48 @@ def _count_down(rooms: Rooms, seconds: int, code: str, secret: str) -> None:
     rooms.count_down(code, secret, time.time() + seconds)
 
 
-def _tally(rooms: Rooms, room: Room, language: Language) -> Ask:
-    """The choices, and how many chose each: live, and beside the truth once it is told."""
+def _listed(language: Language) -> Ask:
+    """The choices by letters, with the right one marked once it is told."""
 
     def ask(choices: Sequence[str], right: int | None) -> str:
-        letters = ascii_uppercase[: len(choices)]
-        for index, (letter, choice) in enumerate(zip(letters, choices, strict=True)):
+        for index, choice in enumerate(choices):
             mark = ":material/check: " if index == right else ""
-            st.markdown(f"{mark}**{letter}** {choice}")
-
-        @st.fragment(run_every=LOOK_AGAIN)
-        def look() -> None:
-            try:
-                now = rooms.room(room.code)
-                counts = rooms.tally(room.code, room.step, choices=len(choices))
-            except ClassError:
-                st.rerun()
-            said = ", ".join(f"{count} for {letter}" for letter, count in zip(letters, counts, strict=True))
-            answered = f"{sum(counts)} of {now.students} have answered"
-            left = None if now.ends is None else max(0, round(now.ends - time.time()))
-            st.markdown(answered if left is None or right is not None else f"{answered} · {left} s left")
-            draw(
-                token_bars_chart(
-                    list(letters), np.array(counts, np.float32), "answers", marked=right, height=TALLY_HEIGHT
-                ),
-                key="tally",
-                alt=f"Answers of the class: {said}."
-                + ("" if right is None else f" {letters[right]} is right."),
-            )
-
-        look()
+            st.markdown(f"{mark}**{ascii_uppercase[index]}** {choice}")
         return "" if right is None else language.frame.answer.format(choice=choices[right])
 
     return ask
+
+
+@st.fragment(run_every=LOOK_AGAIN)
+def _tally(rooms: Rooms, room: Room, choices: int, right: int | None) -> None:
+    """How many chose each, as the answers come; beside the truth once it is told."""
+    try:
+        now, counts = rooms.room(room.code), rooms.tally(room.code, room.step, choices=choices)
+    except ClassError:
+        st.rerun()
+    letters = ascii_uppercase[:choices]
+    said = ", ".join(f"{count} for {letter}" for letter, count in zip(letters, counts, strict=True))
+    words = f"**{sum(counts)} of {now.students}** have answered"
+    if right is None and now.ends is not None:
+        words += f", {max(0, round(now.ends - time.time()))} s left"
+    st.markdown(words)
+    bars = token_bars_chart(
+        letters, np.array(counts, np.float32), "answers", marked=right, height=TALLY_HEIGHT, reach=FEW
+    )
+    truth = "" if right is None else f" {letters[right]} is right."
+    draw(bars, key="tally", alt=f"Answers of the class: {said}.{truth}")
+
+
+@st.fragment(run_every=LOOK_AGAIN)
+def _lobby(rooms: Rooms, code: str, address: str) -> None:
+    """How to join, and how many have."""
+    try:
+        students = rooms.room(code).students
+    except ClassError:
+        st.rerun()
+    left, right = st.columns(2, gap="large", vertical_alignment="center")
+    with left:
+        _invitation(code, address)
+    with right:
+        st.markdown(f"# {students}")
+        st.markdown("have joined")

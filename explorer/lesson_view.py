@@ -21,9 +21,19 @@ Returns the words that the telling begins with.
 
 
 def lesson_view(
-    lesson: Lesson, language: Language, progress: Progress, *, revealed: bool, ask: Ask, larger: bool = False
+    lesson: Lesson,
+    language: Language,
+    progress: Progress,
+    *,
+    revealed: bool,
+    ask: Ask,
+    below: Callable[[], None] | None = None,
+    larger: bool = False,
 ) -> Scene:
-    """Draw a lesson and return what is shown. Once the answer is `revealed`, its task can be done."""
+    """Draw a lesson and return what is shown. Once the answer is `revealed`, its task can be done.
+
+    `below` draws more below the charts. With `larger` charts and a larger question, for a projector.
+    """
     words, frame = language.words[lesson.name], language.frame
     option = _option(lesson, progress, revealed)
     scene = lesson.scene(option, revealed, words.labels)
@@ -39,6 +49,8 @@ def lesson_view(
             st.markdown(say(words.text))
         for name, figure in scene.figures.items():
             draw(figure, key=f"lesson_{name}", alt=say(words.alts[name]))
+        if below is not None:
+            below()
     with asked, st.container(gap="xsmall"):
         question = say(words.question)
         st.markdown(f"### {question}" if larger else f"**{question}**")
@@ -67,7 +79,7 @@ def buttons(frame: Frame, progress: Progress, answer: Callable[[int], None], *, 
                 choice,
                 key=f"choice_{index}",
                 width="stretch",
-                type="primary" if progress.choice == index else "secondary",
+                icon=":material/radio_button_checked:" if progress.choice == index else None,
                 disabled=not open or progress.choice is not None,
                 on_click=answer,
                 args=(index,),

@@ -71,6 +71,10 @@ class Session:
     """The code of the language that the reader has chosen."""
     in_classes: dict[tuple[str, int], Progress] = field(default_factory=dict)
     """How far the reader is in the steps of classes, by code and step."""
+    joined: set[str] = field(default_factory=set)
+    """Codes of classes that this reader has joined as a student."""
+    begun: set[str] = field(default_factory=set)
+    """Classes whose first step this lecturer has shown."""
     class_error: str = ""
     """Why a class has refused what the reader did."""
     in_browser: dict[str, str] | None = None

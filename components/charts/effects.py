@@ -179,13 +179,14 @@ def token_bars_chart(
     marked: int | None = None,
     height: int = _BARS_HEIGHT,
     compared: str = "random change of that size",
+    reach: float = MIN_EFFECT,
     larger: bool = False,
 ) -> Figure:
     """A bar for each token of a text, up for positive values and down for negative.
 
     `control` are marks to compare with, by default of a random change of the same size: `compared` says what
     they are. `marked` is a position to point out. Of a long text, the names of tokens are in the tooltip
-    alone. `height` is that of the bars, in pixels.
+    alone. `height` is that of the bars, in pixels; their axis goes up to `reach` or further.
     """
     count = len(tokens)
     names = list(tokens) if count <= _MAX_NAMES else [""] * count
@@ -193,7 +194,7 @@ def token_bars_chart(
     both = np.concatenate([values, drawn])
     ends = float(np.nanmin(both)), float(np.nanmax(both))
     tables: dict[str, Table] = {
-        "scene": scene(count=count, low=min(0.0, *ends), high=max(MIN_EFFECT, *ends)),
+        "scene": scene(count=count, low=min(0.0, *ends), high=max(reach, *ends)),
         "bars": {
             "position": np.arange(count),
             "token": list(tokens),
@@ -203,26 +204,28 @@ def token_bars_chart(
             "marked": [position == marked for position in range(count)],
         },
     }
-    has_names = count <= _MAX_NAMES
-    return Figure(_bars(label, control is not None and compared, has_names, height, larger), tables)
+    angle = None if count > _MAX_NAMES else -90 if max(map(len, names)) > 1 else 0
+    return Figure(_bars(label, control is not None and compared, angle, height, larger), tables)
 
 
 @cache
 def _bars(
-    label: str, compared: str | Literal[False], has_names: bool, height: int, larger: bool
+    label: str, compared: str | Literal[False], angle: int | None, height: int, larger: bool
 ) -> dict[str, Any]:
     scale = type_scale(larger)
     across = alt.Scale(domain=[0, alt.ExprRef("count")], nice=False, zero=False)
     named = {
         "values": alt.ExprRef("sequence(0.5, count)"),
         "labelExpr": "names[floor(datum.value)]",
-        "labelAngle": -90,
+        "labelAngle": angle,
         "labelFont": "monospace",
         "labelLimit": 90 * scale,
         "labelOverlap": False,
         "ticks": False,
     }
-    axis = readable_axis("" if has_names else "position", scale, grid=False, **(named if has_names else {}))
+    axis = readable_axis(
+        "position" if angle is None else "", scale, grid=False, **({} if angle is None else named)
+    )
     upwards = alt.Scale(domain=[alt.ExprRef("low"), alt.ExprRef("high")], nice=True, zero=True)
     tooltip = [
         alt.Tooltip("position:O"),

@@ -90,8 +90,11 @@ with st.container(width=READING_WIDTH):
             address = (st.context.url or "").partition("?")[0].rpartition("/")[0]
             lecturer_view(rooms(), code, secret, language_of_visit(), address)
         else:
-            joined, _ = rooms().join(code, student())
-            student_view(rooms(), joined, student(), language_of_visit())
+            if code not in state.joined:
+                code, _ = rooms().join(code, student())
+                state.joined.add(code)
+                st.query_params["code"] = code
+            student_view(rooms(), code, student(), language_of_visit())
     except ClassError as error:
         st.title(f"Class {in_groups(code)}" if len(code) == 8 else "A class", anchor=False)
         st.warning(str(error), icon=":material/info:")
