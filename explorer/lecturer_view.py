@@ -36,14 +36,8 @@ def lecturer_view(rooms: Rooms, code: str, secret: str, language: Language, addr
     if not room.step and not room.revealed and code not in session().begun:
         st.title("Join the class", anchor=False)
         _lobby(rooms, code, address)
-        st.button(
-            "Begin",
-            key="class_begin",
-            icon=":material/play_arrow:",
-            type="primary",
-            on_click=_begin,
-            args=(code,),
-        )
+        begin = partial(session().begun.add, code)
+        st.button("Begin", key="class_begin", icon=":material/play_arrow:", type="primary", on_click=begin)
         return
     st.title(language.words[lesson.name].title, anchor=False)
     _lead(rooms, room, secret, address)
