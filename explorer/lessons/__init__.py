@@ -1,5 +1,6 @@
 """The lessons: what they ask, show and compute. `docs/lessons.md` says how to add one."""
 
+from explorer.lessons import course, steps
 from explorer.lessons.course import LESSONS
 from explorer.lessons.languages import (
     ENGLISH,
@@ -26,6 +27,8 @@ __all__ = [
     "TranslationError",
     "Words",
     "as_toml",
+    "course",
     "english",
     "languages",
+    "steps",
 ]

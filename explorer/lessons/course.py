@@ -7,10 +7,11 @@ from explorer.lessons import steps
 from explorer.lessons.lesson import Lesson
 
 
-def _found() -> tuple[Lesson, ...]:
+def found() -> tuple[Lesson, ...]:
+    """The `LESSON` of every file in the folder."""
     names = [module.name for module in iter_modules(steps.__path__)]
     lessons: list[Lesson] = [import_module(f"{steps.__name__}.{name}").LESSON for name in names]
     return tuple(sorted(lessons, key=lambda lesson: lesson.number))
 
 
-LESSONS = _found()
+LESSONS = found()

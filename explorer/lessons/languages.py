@@ -144,7 +144,7 @@ def as_toml(language: Language) -> str:
         for field in fields(words):
             value = getattr(words, field.name)
             if isinstance(value, Mapping):
-                inner += [f"{field.name}.{name} = {_quoted(text)}" for name, text in value.items()]
+                inner += [f"{field.name}.{_quoted(name)} = {_quoted(text)}" for name, text in value.items()]
             elif isinstance(value, tuple):
                 lines += [f"{field.name} = [", *(f"  {_quoted(text)}," for text in value), "]"]
             else:

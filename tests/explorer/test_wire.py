@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit
 from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -15,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from components.charts import Window
 from components.ssd import KINDS
+from explorer.lessons import languages
 from explorer.picks import head_of, point_of, position_of, window_of
 from explorer.settings import Settings
 from explorer.wire import (
@@ -29,6 +31,7 @@ from explorer.wire import (
     checked,
 )
 from tests.explorer.client import connected
+from tests.explorer.conftest import ROOT
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
@@ -344,7 +347,9 @@ def test_nothing_withheld_reaches_the_server() -> None:
     ]
 
 
-def test_the_form_of_every_widget_is_known(page: AppTest) -> None:
+def test_the_form_of_every_widget_is_known(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Or its value would not arrive."""
     page.session_state.lists = page.session_state.copy_link = page.session_state.export = True
     page.session_state.session.selection = page.session_state.session.selection.with_view(gallery=True)
@@ -366,6 +371,17 @@ def test_the_form_of_every_widget_is_known(page: AppTest) -> None:
     page.session_state.session.selection = page.session_state.session.selection.with_other("Leo has a key")
     page.switch_page("app_pages/two_prompts.py").run()
     found |= registered(page.run())
+    monkeypatch.undo()  # the lessons are about the embedded model itself
+    streamlit.cache_resource.clear()
+    (tmp_path / "xx.toml").write_text('language = "x"', "utf-8")
+    monkeypatch.setattr("explorer.lesson_words.languages", lambda: languages(tmp_path))
+    lessons = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60).run()
+    lessons.switch_page("app_pages/lessons.py").run()
+    lessons.button(key="choice_0").click().run()
+    found |= registered(lessons)
+    lessons.session_state.session.in_browser = {}
+    lessons.switch_page("app_pages/classroom.py").run()
+    found |= registered(lessons)
     # Of a component only what it tells as an event is read, and nothing of these, which tell none.
     silent = ("live_alt", "passage")
     ours = {

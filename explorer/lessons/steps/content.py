@@ -56,12 +56,12 @@ WORDS = Words(
     question="In softmax attention a row adds up to 1. What does this row of C·B add up to?",
     choices=("To 1, too", "To 0: blue and red cancel", "To neither: nothing makes it"),
     live=(
-        "The row of token {query} adds up to {sum:.2f}. Of its {count} cells, {negative} are below zero. "
-        "{sharing} of the {heads} heads of this layer have this same row."
+        "The row of token {query} adds up to {sum:.2f}; {negative} of {count} cells are below zero. "
+        "{sharing} of {heads} heads of this layer have this row."
     ),
     meaning=(
-        "Content is signed and shares nothing out, so compare cells within a head. Heads of a group have the "
-        "same B and C, and differ in their decay."
+        "Content is signed and shares nothing out. Heads of a group have the same B and C, and differ in "
+        "their decay."
     ),
     task="Find a token whose row adds up to less than zero.",
     control="Query",

@@ -104,8 +104,8 @@ WORDS = Words(
     question="How many does it continue correctly when the lists have {asked} words?",
     choices=("Almost all", "More than half, but not all", "Fewer than half"),
     live=(
-        "With {items} words it is right in {right:.0%} of the lists, and the word it needs is {share:.1%} of "
-        "the state of head 0 in layer 2. With {least} words it is {least_share:.1%}."
+        "With {items} words, {right:.0%} are right, and the word it needs is {share:.1%} of the state of one "
+        "head. With {least} words it is {least_share:.1%}."
     ),
     meaning=(
         "All words share {dim} × {state} numbers per head, so new ones cover old ones. A softmax layer keeps "

@@ -41,7 +41,7 @@ def scene(option: Option, revealed: bool, labels: Mapping[str, str]) -> Scene:
         selection=selected(HEAD),
         figures={
             "costs": token_bars_chart(
-                [labels["scan"], labels["matrix"]],
+                [labels["by_scan"], labels["by_matrix"]],
                 np.array([scan, matrix], np.float32) / 1e6,
                 labels["work"],
                 height=HEIGHT,
@@ -54,8 +54,8 @@ def scene(option: Option, revealed: bool, labels: Mapping[str, str]) -> Scene:
             "squared": (TO // FROM) ** 2,
             "ratio": multiplications(TO)[1] / multiplications(FROM)[1],
             "scan_ratio": multiplications(TO)[0] / multiplications(FROM)[0],
-            "scan": scan,
-            "matrix": matrix,
+            "by_scan": scan,
+            "by_matrix": matrix,
             "cells": cells(tokens),
             "dim": terms.x.shape[-1],
             "state": terms.B.shape[-1],
@@ -83,19 +83,17 @@ WORDS = Words(
     question="We go from {from:,} tokens to {times} times as many. What happens to the work of the matrix?",
     choices=("It stays the same", "It takes {times} times as much", "It takes about {squared} times as much"),
     live=(
-        "The matrix takes {ratio:.0f} times the work, the scan {scan_ratio:.0f} times. On the text of these "
-        "steps their outputs differ by {error:.0e} of the largest value: rounding."
+        "The scan takes {scan_ratio:.0f} times as much. On the text of these steps, the outputs differ by "
+        "{error:.0e} of the largest value: rounding."
     ),
     meaning=(
-        "M is as large as the text is long, squared ({cells:,} cells at {tokens:,} tokens), since it lists "
-        "pairs. The state has {dim} × {state} numbers at any length."
+        "M has {cells:,} cells at {tokens:,} tokens, since it lists pairs. The state has {dim} × {state} "
+        "numbers at any length."
     ),
     task="Find a length at which the matrix is less work than the scan.",
     control="Tokens",
-    labels={"scan": "scan", "matrix": "matrix", "work": "million multiplications"},
-    alts={
-        "costs": "Multiplications for {tokens:,} tokens: {scan:,} with the scan, {matrix:,} with the matrix."
-    },
+    labels={"by_scan": "scan", "by_matrix": "matrix M", "work": "million multiplications"},
+    alts={"costs": "Multiplications for {tokens:,} tokens: {by_scan:,} with the scan, {by_matrix:,} with M."},
 )
 
 LESSON = Lesson(
