@@ -93,7 +93,9 @@ class Rooms:
                 )
             while True:
                 code = new_code()
-                row = self._insert(RoomRow).values(
+                if self._added(
+                    connection,
+                    RoomRow,
                     code=code,
                     lecturer=_hash(secret),
                     step=0,
@@ -101,8 +103,7 @@ class Rooms:
                     revealed=False,
                     ends=None,
                     started=self._now(),
-                )
-                if connection.execute(row.on_conflict_do_nothing()).rowcount:
+                ):
                     return code, secret
 
     def leads(self, code: str, secret: str) -> bool:
@@ -172,8 +173,7 @@ class Rooms:
                 raise ClassError(
                     f"This class is full: it has {room.students:,} students, the most that this copy takes."
                 )
-            row = self._insert(StudentRow).values(room=code, student=student, step=room.step)
-            connection.execute(row.on_conflict_do_nothing())
+            self._added(connection, StudentRow, room=code, student=student, step=room.step)
             return code, room.step
 
     def at(self, code: str, student: str, step: int) -> None:
@@ -201,8 +201,9 @@ class Rooms:
             known = connection.scalar(self._step_of(code, student)) is not None
             if not (known and room.takes_answers(self._now())):
                 return False
-            row = self._insert(AnswerRow).values(room=code, student=student, question=question, choice=choice)
-            return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
+            return self._added(
+                connection, AnswerRow, room=code, student=student, question=question, choice=choice
+            )
 
     def chosen(self, code: str, student: str, question: int) -> int | None:
         """What a student has answered; None: nothing yet."""
@@ -249,6 +250,11 @@ class Rooms:
             .join(RoomRow, RoomRow.code == StudentRow.room)
             .where(self._is_on(), RoomRow.code == code, StudentRow.student == student)
         )
+
+    def _added(self, connection: Connection, table: type[Base], **values: object) -> bool:
+        """Add a row, unless there is one with its key. Returns whether there was none."""
+        row = self._insert(table).values(**values).on_conflict_do_nothing()
+        return connection.execute(row, execution_options={"preserve_rowcount": True}).rowcount == 1
 
     def _find(self, connection: Connection, code: str) -> Room | None:
         students = (
