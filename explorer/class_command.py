@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Address
+from textwrap import fill
 
 import psutil
 from streamlit import net_util
@@ -25,6 +26,8 @@ FOR_STRANGERS = (
 _OURS = ("--server.address", "--server.baseUrlPath", "--server.sslCertFile", "--browser.server")
 """Options that would make the printed address wrong."""
 _FIRST_PORT = 8501
+_WIDTH = 80
+"""Characters of a line in any terminal."""
 
 
 def options_for_class(given: Sequence[str], limits: Settings) -> list[str]:
@@ -87,38 +90,59 @@ def addresses_here() -> list[IPv4Address]:
 
 
 def announcement(addresses: Sequence[IPv4Address], port: int, limits: Settings, *, with_code: bool) -> str:
-    """What the command prints: where the class is, what is open to whom, and how to stop."""
-    if not addresses:
-        return (
-            "This computer is in no network, so nobody else can open the app. You can, at\n\n"
-            f"    {link_to_class(f'http://localhost:{port}')}\n\n"
-            "Connect it to the network of the room, such as a phone's hotspot, and start it again. "
-            f"{_HOW_TO_STOP}"
-        )
-    first, *others = (link_to_class(f"http://{address}:{port}") for address in addresses)
-    paragraphs = [
-        "Open this address to start a class. Students in the same network open it, or point their camera at "
-        "the code, to join one:",
-        f"    {first}",
-        *([qr_text(first)] if with_code else []),
-        "If it does not open on another device: a firewall on this computer may block it, and guest networks "
-        "often keep devices apart. A phone's hotspot does not.",
+    """What the command prints: where a class is started and joined, what is open to whom, and how to stop."""
+    if addresses:
+        links = [link_to_class(f"http://{address}:{port}") for address in addresses]
+        blocks = [*_where(links, with_code), *_to_whom(addresses, limits)]
+    else:
+        blocks = _alone(link_to_class(f"http://localhost:{port}"))
+    return "\n\n".join([*blocks, "To stop, press Ctrl+C here: the app closes for everyone."])
+
+
+def _alone(link: str) -> list[str]:
+    return [
+        "This computer is in no network, so nobody else can open the app. You can, at",
+        f"    {link}",
+        _wrapped(
+            "Connect it to the network of the room, such as the hotspot of a phone, and start the app again."
+        ),
     ]
+
+
+def _where(links: Sequence[str], with_code: bool) -> list[str]:
+    first, *others = links
+    blocks = [
+        _wrapped("Open this address to start a class. Students in the same network open it to join one:"),
+        f"    {first}",
+    ]
+    if with_code:
+        blocks += ["Or they point their camera at its code:", qr_text(first)]
     if others:
-        paragraphs.append(
-            "This computer is in several networks. In the others it is at\n\n    " + "\n    ".join(others)
-        )
-    paragraphs.append(
+        blocks += ["In other networks of this computer it is", "\n".join(f"    {each}" for each in others)]
+    return [
+        *blocks,
+        _wrapped(
+            "If it does not open on another device: a firewall on this computer may block it, and many guest "
+            "networks keep devices apart. The hotspot of a phone usually does not."
+        ),
+    ]
+
+
+def _to_whom(addresses: Sequence[IPv4Address], limits: Settings) -> list[str]:
+    everyone = (
         "Everyone in the network can now open the explorer, run prompts on this computer, show it a file of "
         f"at most {limits.most_upload_kilobytes:,} KB, start a class, and join one whose code they know. "
-        f"They can open only these models: {', '.join(limits.offered)}, and no file or folder of this computer. "
-        "Their runs have the limits of a hosted copy. What is sent is not encrypted."
+        "They can open no file or folder of this computer, and only these models: "
+        f"{', '.join(limits.offered)}. Their runs have the limits of a hosted copy. What is sent is not "
+        "encrypted."
     )
-    if public := [str(address) for address in addresses if address.is_global]:
-        paragraphs.append(
-            f"{' and '.join(public)} can be reached from the whole internet, unless a firewall is in between."
-        )
-    return "\n\n".join([*paragraphs, _HOW_TO_STOP])
+    public = [
+        f"{address} can be reached from the whole internet, unless a firewall is in between."
+        for address in addresses
+        if address.is_global
+    ]
+    return [_wrapped(each) for each in [everyone, *public]]
 
 
-_HOW_TO_STOP = "To stop, press Ctrl+C here: the app closes for everyone."
+def _wrapped(text: str) -> str:
+    return fill(text, _WIDTH, break_on_hyphens=False)

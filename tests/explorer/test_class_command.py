@@ -77,12 +77,14 @@ def test_what_is_open_to_whom_is_said_in_words(network, capsys: pytest.CaptureFi
     for words in (
         "Everyone in the network can now open the explorer, run prompts on this computer, show it a file of "
         "at most 1,024 KB, start a class, and join one whose code they know.",
-        "only these models: demo, and no file or folder of this computer",
+        "They can open no file or folder of this computer, and only these models: demo.",
         "not encrypted",
         "To stop, press Ctrl+C here: the app closes for everyone.",
     ):
-        assert words in said
-    assert "several networks" not in said
+        assert words in " ".join(said.split())
+    assert "other networks" not in said
+    assert "camera" not in said
+    assert max(map(len, said.splitlines())) <= 80
     assert "internet" not in said
     assert "\x1b" not in said  # there is no terminal that would draw the code
     assert options == [
@@ -98,9 +100,10 @@ def test_what_is_open_to_whom_is_said_in_words(network, capsys: pytest.CaptureFi
 def test_other_networks_and_public_addresses_are_named() -> None:
     addresses = [IPv4Address("131.188.1.2"), IPv4Address("10.1.2.3")]
     said = announcement(addresses, 8501, LIMITS, with_code=False)
-    assert said.index("http://131.188.1.2:8501/classroom") < said.index("several networks")
+    assert said.index("http://131.188.1.2:8501/classroom") < said.index("other networks")
     assert "\n    http://10.1.2.3:8501/classroom\n" in said
-    assert "131.188.1.2 can be reached from the whole internet, unless a firewall is in between." in said
+    assert "131.188.1.2 can be reached from the whole internet" in said
+    assert "10.1.2.3 can be reached" not in said
 
 
 def test_the_code_in_a_terminal_is_that_of_the_link() -> None:
