@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, se
 from sqlalchemy.dialects import postgresql, sqlite
 
 from explorer.classes.allowance import Allowance
-from explorer.classes.codes import in_groups, new_code, read_code
+from explorer.classes.codes import in_groups, is_code, new_code, read_code
 from explorer.classes.database import Database
 from explorer.classes.errors import ClassEndedError, ClassError
 from explorer.classes.tables import AnswerRow, Base, RoomRow, StudentRow
@@ -25,6 +25,7 @@ LIFETIME = 24 * 3600.0
 MOST_STEPS = 1000
 """Steps and questions are numbered below this."""
 MOST_CHOICES = 100
+"""Of a question."""
 WRONG_CODES_IN_A_ROW = 10
 """Of one session; it has them again after a minute."""
 ANSWERS_IN_A_ROW = 10
@@ -108,6 +109,8 @@ class Rooms:
 
     def leads(self, code: str, secret: str) -> bool:
         """Whether this secret leads the class. False for a class that is over, and for any other text."""
+        if not is_code(code):
+            return False
         with self._database.reading() as connection:
             return connection.scalar(select(RoomRow.code).where(self._is_led(code, secret))) is not None
 
@@ -297,7 +300,7 @@ class Rooms:
 
 
 def _hash(secret: str) -> str:
-    return sha256(secret.encode()).hexdigest()
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _checked(step: int) -> int:

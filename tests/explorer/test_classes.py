@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Barrier
 from xml.etree import ElementTree
 
+import psycopg
 import pytest
 import segno
 from sqlalchemy import func, select
@@ -163,6 +164,9 @@ def test_only_the_browser_that_started_a_class_leads_it(rooms: Rooms, database: 
         ):
             with pytest.raises(ClassError, match="led from another browser"):
                 attempt()
+    assert not rooms.leads("\0", secret)
+    assert not rooms.leads("", secret)
+    assert not rooms.leads(code, "\ud800")
     assert rooms.room(code) == before
     with database.reading() as connection:
         stored = connection.execute(select(RoomRow.lecturer)).scalars().all()
@@ -482,6 +486,17 @@ def test_a_database_that_goes_away_and_comes_back(
         with pytest.raises(ClassError, match="not available now"):
             rooms.room(code)
     assert rooms.room(code).code == code
+
+
+def test_a_connection_that_the_server_has_closed_is_opened_again(server: str) -> None:
+    rooms = Rooms(Database(server), Settings())
+    code, secret = rooms.start()
+    with psycopg.connect(server) as other:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'explorer'"
+        closed = other.execute(f"{others} AND pid <> pg_backend_pid()").fetchall()
+    assert closed
+    assert rooms.room(code).code == code
+    rooms.end(code, secret)
 
 
 def test_the_file_is_private_and_other_users_cannot_put_theirs_in_its_place(own_folder: Path) -> None:
