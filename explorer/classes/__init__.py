@@ -7,7 +7,7 @@ the lecturer ends the class, and a day after its start. Nothing here draws a pag
 
 from explorer.classes.codes import in_groups
 from explorer.classes.errors import ClassEndedError, ClassError
-from explorer.classes.links import PAGE, link_to_class, qr_svg
+from explorer.classes.links import PAGE, link_to_class, qr_svg, qr_text
 from explorer.classes.rooms import LIFETIME, Room, Rooms, rooms
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "in_groups",
     "link_to_class",
     "qr_svg",
+    "qr_text",
     "rooms",
 ]

@@ -25,10 +25,15 @@ def new_code() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
 
 
+def is_code(text: str) -> bool:
+    """Whether a class could have this code."""
+    return _CODE.fullmatch(text) is not None
+
+
 def read_code(text: str) -> str:
     """The code that somebody typed, in any case, with spaces or hyphens. Raises ClassError if it is none."""
     code = re.sub(r"[\s-]", "", text[:100]).upper()
-    if not _CODE.fullmatch(code):
+    if not is_code(code):
         raise ClassError(
             f"A code has {LENGTH} letters and digits, such as {in_groups('K7MPX2QD')}, and never "
             "0, 1, or a vowel. Look at the code again."

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, se
 from sqlalchemy.dialects import postgresql, sqlite
 
 from explorer.classes.allowance import Allowance
-from explorer.classes.codes import in_groups, new_code, read_code
+from explorer.classes.codes import in_groups, is_code, new_code, read_code
 from explorer.classes.database import Database
 from explorer.classes.errors import ClassEndedError, ClassError
 from explorer.classes.tables import AnswerRow, Base, RoomRow, StudentRow
@@ -25,6 +25,7 @@ LIFETIME = 24 * 3600.0
 MOST_STEPS = 1000
 """Steps and questions are numbered below this."""
 MOST_CHOICES = 100
+"""Of a question."""
 WRONG_CODES_IN_A_ROW = 10
 """Of one session; it has them again after a minute."""
 ANSWERS_IN_A_ROW = 10
@@ -93,7 +94,9 @@ class Rooms:
                 )
             while True:
                 code = new_code()
-                row = self._insert(RoomRow).values(
+                if self._added(
+                    connection,
+                    RoomRow,
                     code=code,
                     lecturer=_hash(secret),
                     step=0,
@@ -101,12 +104,13 @@ class Rooms:
                     revealed=False,
                     ends=None,
                     started=self._now(),
-                )
-                if connection.execute(row.on_conflict_do_nothing()).rowcount:
+                ):
                     return code, secret
 
     def leads(self, code: str, secret: str) -> bool:
         """Whether this secret leads the class. False for a class that is over, and for any other text."""
+        if not is_code(code):
+            return False
         with self._database.reading() as connection:
             return connection.scalar(select(RoomRow.code).where(self._is_led(code, secret))) is not None
 
@@ -172,8 +176,7 @@ class Rooms:
                 raise ClassError(
                     f"This class is full: it has {room.students:,} students, the most that this copy takes."
                 )
-            row = self._insert(StudentRow).values(room=code, student=student, step=room.step)
-            connection.execute(row.on_conflict_do_nothing())
+            self._added(connection, StudentRow, room=code, student=student, step=room.step)
             return code, room.step
 
     def at(self, code: str, student: str, step: int) -> None:
@@ -201,8 +204,9 @@ class Rooms:
             known = connection.scalar(self._step_of(code, student)) is not None
             if not (known and room.takes_answers(self._now())):
                 return False
-            row = self._insert(AnswerRow).values(room=code, student=student, question=question, choice=choice)
-            return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
+            return self._added(
+                connection, AnswerRow, room=code, student=student, question=question, choice=choice
+            )
 
     def chosen(self, code: str, student: str, question: int) -> int | None:
         """What a student has answered; None: nothing yet."""
@@ -250,6 +254,11 @@ class Rooms:
             .where(self._is_on(), RoomRow.code == code, StudentRow.student == student)
         )
 
+    def _added(self, connection: Connection, table: type[Base], **values: object) -> bool:
+        """Add a row, unless there is one with its key. Returns whether there was none."""
+        row = self._insert(table).values(**values).on_conflict_do_nothing()
+        return connection.execute(row, execution_options={"preserve_rowcount": True}).rowcount == 1
+
     def _find(self, connection: Connection, code: str) -> Room | None:
         students = (
             select(func.count())
@@ -291,7 +300,7 @@ class Rooms:
 
 
 def _hash(secret: str) -> str:
-    return sha256(secret.encode()).hexdigest()
+    return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _checked(step: int) -> int:

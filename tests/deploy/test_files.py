@@ -18,7 +18,7 @@ from tests.deploy.containers import DEPLOY, DOCKERFILE, ROOT, Dockerfile
 
 README = (DEPLOY / "README.md").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
-REPLICAS = [name for name in COMPOSE["services"] if name != "nginx"]
+REPLICAS = [name for name in COMPOSE["services"] if name not in {"nginx", "classes"}]
 
 
 def front_matter(text: str) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def test_the_image_runs_as_an_ordinary_user_and_tells_how_it_is() -> None:
 def test_a_server_installs_what_the_package_needs_and_torch_without_cuda() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = [line for line in lines if line and not line.startswith(("#", "--"))]
-    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["postgresql"]]
     assert [each for each in listed if not each.startswith("torch==")] == [
         each for each in needed if not each.startswith("torch>=")
     ]
@@ -100,7 +101,10 @@ def test_every_replica_of_compose_is_one_that_nginx_knows() -> None:
     assert servers == [f"{name}:{port}" for name in REPLICAS]
     assert len(servers) > 1
     assert list(COMPOSE["services"]["nginx"]["depends_on"]) == REPLICAS
+    database = COMPOSE["services"]["classes"]["environment"]["POSTGRES_USER"]  # which is also its name
     for name in REPLICAS:
+        url = COMPOSE["services"][name]["environment"]["EXPLORER_DATABASE_URL"]
+        assert url == f"postgresql://{database}@classes/{database}"
         build = COMPOSE["services"][name]["build"]
         assert (DEPLOY / build["context"]).resolve() == ROOT
         assert (ROOT / build["dockerfile"]).is_file()

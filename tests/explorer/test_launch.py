@@ -9,10 +9,14 @@ import sys
 import time
 import tomllib
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from explorer.class_command import addresses_here
+from explorer.classes import PAGE
 from tests.explorer.conftest import ROOT
 
 RUN = "from explorer.launch import main; main()"
@@ -21,6 +25,16 @@ import json, streamlit
 from streamlit.web import bootstrap
 names = ["server.address", "server.port", "theme.light.primaryColor", "theme.dark.backgroundColor"]
 bootstrap.run_asgi_app = lambda *_: print(json.dumps({name: streamlit.get_option(name) for name in names}))
+"""
+TELL_CLASS = """
+import json, streamlit
+from explorer.settings import settings
+from streamlit.web import bootstrap
+names = ["server.address", "server.maxMessageSize", "server.maxWidgetStateSize", "client.allowedOrigins"]
+names.append("theme.base")
+bootstrap.run_asgi_app = lambda *_: print(
+    json.dumps({name: streamlit.get_option(name) for name in names} | {"models": settings().offered})
+)
 """
 
 
@@ -59,20 +73,22 @@ def test_theme_and_server_defaults_come_with_the_package(
     }
 
 
-def test_serves_the_app_without_a_checkout(surroundings: dict[str, str], tmp_path: Path) -> None:
+@contextmanager
+def served(host: str, folder: Path, environment: dict[str, str], *options: str) -> Iterator[tuple[int, Path]]:
+    """The port of the command's server, and its log, once it answers at this address."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    log = tmp_path / "log.txt"
+    log = folder / "log.txt"
     with log.open("w") as file:
         server = subprocess.Popen(
-            [sys.executable, "-c", RUN, "--server.port", str(port), "--server.headless", "true"],
-            cwd=tmp_path, env=surroundings, stdout=file, stderr=subprocess.STDOUT,
+            [sys.executable, "-c", RUN, *options, "--server.port", str(port), "--server.headless", "true"],
+            cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
         for _ in range(240):
             try:
-                with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=5) as answer:
+                with urllib.request.urlopen(f"http://{host}:{port}/_stcore/health", timeout=5) as answer:
                     assert answer.read() == b"ok"
                 break
             except OSError:
@@ -80,10 +96,48 @@ def test_serves_the_app_without_a_checkout(surroundings: dict[str, str], tmp_pat
                 time.sleep(0.25)
         else:
             pytest.fail(log.read_text())
+        yield port, log
     finally:
         server.terminate()
         server.wait(timeout=20)
     assert "Traceback" not in log.read_text()
+
+
+def test_serves_the_app_without_a_checkout(surroundings: dict[str, str], tmp_path: Path) -> None:
+    with served("localhost", tmp_path, surroundings) as (port, _):
+        for other in addresses_here():  # it is not open to the network
+            with pytest.raises(OSError, match="refused"):
+                urllib.request.urlopen(f"http://{other}:{port}/_stcore/health", timeout=5)
+
+
+def test_serves_a_class_in_the_local_network(surroundings: dict[str, str], tmp_path: Path) -> None:
+    addresses = [str(each) for each in addresses_here()]
+    host = addresses[0] if addresses else "localhost"
+    with served(host, tmp_path, surroundings, "--class") as (port, log):
+        for address in ["localhost", *addresses]:
+            with urllib.request.urlopen(f"http://{address}:{port}/{PAGE}", timeout=5) as answer:
+                assert b"<title>Streamlit</title>" in answer.read()
+        said = log.read_text()
+    assert f"    http://{host}:{port}/{PAGE}\n" in said
+    # Streamlit names, and opens in a browser, the same address.
+    assert said.index("press Ctrl+C") < said.index(f"URL: http://{host}:{port}")
+
+
+def test_a_class_has_the_limits_of_strangers(surroundings: dict[str, str], tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", TELL_CLASS + RUN, "--class", "--theme.base", "dark"],
+        cwd=tmp_path, env=surroundings | {"EXPLORER_HOSTED": "0"}, capture_output=True, text=True, timeout=60,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout.splitlines()[-1]) == {
+        "server.address": "0.0.0.0" if addresses_here() else "localhost",
+        "server.maxMessageSize": 50,
+        "server.maxWidgetStateSize": 5,
+        "client.allowedOrigins": ["https://none.invalid"],
+        "theme.base": "dark",
+        "models": ["demo"],
+    }
 
 
 def test_a_malformed_setting_is_told_before_anything_is_served(

@@ -54,6 +54,11 @@ def test_hosted_with_limits_of_its_own() -> None:
             "EXPLORER_RUN_SECONDS": "1.5",
             "EXPLORER_MODELS_HELD": "1",
             "EXPLORER_CAPTURE_GIGABYTES": "0.25",
+            "EXPLORER_DATABASE_URL": "postgresql://user:a-secret@host/name",
+            "EXPLORER_CLASSES": "3",
+            "EXPLORER_MAX_STUDENTS": "200",
+            "EXPLORER_ANSWERS_PER_SECOND": "0.5",
+            "EXPLORER_WRONG_CODES": "60",
         }
     )
     assert own == Settings(
@@ -67,7 +72,13 @@ def test_hosted_with_limits_of_its_own() -> None:
         run_seconds=1.5,
         models_held=1,
         capture_gigabytes=0.25,
+        database_url="postgresql://user:a-secret@host/name",
+        classes_at_once=3,
+        most_students=200,
+        answers_per_second=0.5,
+        wrong_codes_per_minute=60,
     )
+    assert "a-secret" not in repr(own)
     assert own.allows(HUB_ID)
 
 
@@ -177,6 +188,10 @@ def test_every_limit_is_told_with_its_reason() -> None:
         ("EXPLORER_RUN_SECONDS", "1 min"),
         ("EXPLORER_MODELS_HELD", "-2"),
         ("EXPLORER_CAPTURE_GIGABYTES", "all"),
+        ("EXPLORER_CLASSES", "0"),
+        ("EXPLORER_MAX_STUDENTS", "a class"),
+        ("EXPLORER_ANSWERS_PER_SECOND", "0"),
+        ("EXPLORER_WRONG_CODES", "none"),
     ],
 )
 def test_a_value_that_means_nothing_is_named_with_what_is_possible(name: str, value: str) -> None:
@@ -202,6 +217,10 @@ def test_a_run_is_told_why_it_was_stopped() -> None:
         HOSTED.check_seconds(60.1)
 
 
+NONE = {"runs_at_once": "one for each device", "database_url": "a file"}
+"""What it means that a variable is not set, where that is no limit."""
+
+
 @pytest.mark.parametrize("field", VARIABLES)
 def test_the_table_in_readme_has_every_variable_and_its_defaults(field: str) -> None:
     """Its columns: the variable, what it limits, the default, and the default where hosted."""
@@ -209,8 +228,8 @@ def test_the_table_in_readme_has_every_variable_and_its_defaults(field: str) -> 
     row = next(row for row in rows if row[0].strip("` ") == VARIABLES[field])
     for told, copy in zip(row[2:], (Settings(), HOSTED), strict=True):
         value = getattr(copy, field)
-        if field == "runs_at_once":
-            assert told.strip() == "one for each device"
+        if field in NONE:
+            assert told.strip() == NONE[field]
         elif isinstance(value, bool):
             assert told.strip() == str(int(value))
         elif value is None:
