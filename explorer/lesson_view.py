@@ -89,11 +89,6 @@ def buttons(frame: Frame, progress: Progress, answer: Callable[[int], None], *, 
     return ask
 
 
-def is_done(lesson: Lesson, progress: Progress) -> bool:
-    """Whether the reader has answered and done the task."""
-    return progress.choice is not None and progress.reached >= lesson.goals
-
-
 def _verdict(choice: str, right: int, progress: Progress, frame: Frame) -> str:
     if progress.choice is None:
         return frame.answer.format(choice=choice)

@@ -64,7 +64,7 @@ class Session:
     # Lessons
 
     lessons: dict[str, Progress] = field(default_factory=dict)
-    """How far the reader is, by the name of the lesson."""
+    """How far the reader is, by the name of the lesson; see `explorer.lesson_progress`."""
     step: str = ""
     """The last lesson shown."""
     language: str = ""

@@ -9,9 +9,10 @@ import streamlit as st
 from explorer.address import tell, write_address
 from explorer.browser_store import browser_store
 from explorer.frame import pick
-from explorer.lesson_view import buttons, is_done, lesson_view
+from explorer.lesson_progress import is_done, keep_progress, progress_in
+from explorer.lesson_view import buttons, lesson_view
 from explorer.lesson_words import language_of_visit
-from explorer.lessons import LESSONS, Progress
+from explorer.lessons import LESSONS
 from explorer.session import session
 
 READING_WIDTH = 1180
@@ -24,7 +25,7 @@ by_name = {lesson.name: lesson for lesson in LESSONS}
 wanted = st.query_params.get("step", "") or state.step
 lesson = by_name.get(wanted, LESSONS[0])
 state.step = lesson.name
-progress = state.lessons.setdefault(lesson.name, Progress())
+progress = progress_in(lesson)
 at = LESSONS.index(lesson)
 
 
@@ -54,7 +55,7 @@ with st.container(width=READING_WIDTH):
             step_button(frame.back, "step_back", at - 1, "arrow_back", "secondary")
         with st.popover(frame.step.format(number=at + 1, count=len(LESSONS)), type="tertiary"):
             for each in LESSONS:
-                mark = ":material/check: " if is_done(each, state.lessons.get(each.name, Progress())) else ""
+                mark = ":material/check: " if is_done(each) else ""
                 st.button(
                     f"{mark}{each.number}. {language.words[each.name].title}",
                     key=f"step_{each.number}",
@@ -67,8 +68,9 @@ with st.container(width=READING_WIDTH):
         ):
             pick(scene.selection)
             st.switch_page("app_pages/explore.py")
-        if is_done(lesson, progress) and at + 1 < len(LESSONS):
+        if is_done(lesson) and at + 1 < len(LESSONS):
             step_button(frame.next, "step_next", at + 1, "arrow_forward", "primary")
 st.page_link("app_pages/classroom.py", label=frame.classroom, icon=":material/groups:")
 write_address(step=lesson.name)
+keep_progress()
 browser_store()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,6 +271,28 @@ def test_a_link_names_a_step_and_another_word_is_none(page: AppTest) -> None:
     page.run()
     assert not page.exception
     assert page.title[0].value == LESSONS[0].words.title
+
+
+def test_who_comes_back_goes_on(page: AppTest) -> None:
+    assert page.session_state.session.in_browser is None
+    page.session_state.session.in_browser = {"lessons": '{"one_state": [1, "done"]}'}
+    page.run()
+    assert any("Not quite" in element.value for element in page.markdown)
+    page.button(key="step_next").click().run()
+    page.button(key="choice_0").click().run()
+    kept = page.session_state.session.in_browser["lessons"]
+    assert json.loads(kept) == {"one_state": [1, "done"], "step_size": [0]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "3", '{"one_state": 1}', '{"one_state": [9]}', '{"one_state": [true, {}]}', "[" * 2000],
+)
+def test_a_browser_can_tell_anything(page: AppTest, text: str) -> None:
+    page.session_state.session.in_browser = {"lessons": text}
+    page.run()
+    assert not page.exception
+    assert "choice_0" in keys(page)
 
 
 # More of them
