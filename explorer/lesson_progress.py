@@ -44,7 +44,7 @@ def _kept() -> dict[str, tuple[int | None, frozenset[str]]]:
         told = json.loads(in_browser(_NAME) or "{}")
     except (ValueError, RecursionError):
         return {}
-    found = {}
+    found: dict[str, tuple[int | None, frozenset[str]]] = {}
     for name, values in told.items() if isinstance(told, dict) else ():
         if isinstance(values, list) and values and type(values[0]) is int:
             found[name] = values[0], frozenset(each for each in values[1:] if isinstance(each, str))
