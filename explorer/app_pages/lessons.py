@@ -45,6 +45,11 @@ def step_button(words: str, key: str, to: int, icon: str, kind: Literal["primary
     st.button(words, key=key, icon=f":material/{icon}:", type=kind, on_click=go, args=(LESSONS[to].name,))
 
 
+def link_to_class() -> None:
+    """A link to the page of classes."""
+    st.page_link("app_pages/classroom.py", label=frame.classroom, icon=":material/groups:")
+
+
 with st.container(width=READING_WIDTH):
     st.title(language.words[lesson.name].title, anchor=False)
     ask = buttons(frame, progress, answer)
@@ -63,6 +68,9 @@ with st.container(width=READING_WIDTH):
                     on_click=go,
                     args=(each.name,),
                 )
+            link_to_class()
+        if not (at or revealed):
+            link_to_class()
         if revealed and st.button(
             frame.explore, key="lesson_in_explore", icon=":material/grid_on:", type="tertiary"
         ):
@@ -70,7 +78,6 @@ with st.container(width=READING_WIDTH):
             st.switch_page("app_pages/explore.py")
         if is_done(lesson) and at + 1 < len(LESSONS):
             step_button(frame.next, "step_next", at + 1, "arrow_forward", "primary")
-st.page_link("app_pages/classroom.py", label=frame.classroom, icon=":material/groups:")
 write_address(step=lesson.name)
 keep_progress()
 browser_store()

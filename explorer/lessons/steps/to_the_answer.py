@@ -68,6 +68,7 @@ def scene(option: Option, revealed: bool, labels: Mapping[str, str]) -> Scene:
         figures=figures,
         values={
             "layer": LAYER,
+            "cut": labels[str(option)],
             "query": query,
             "token": words[query],
             "first": HEADS[0],
@@ -127,7 +128,8 @@ WORDS = Words(
     alts={
         "row_2": "Last row of M of head {first} of layer {layer}: darkest at {key}.",
         "row_0": "Last row of M of head {second} of layer {layer}: darkest at {second_key}.",
-        "answers": "What the model answers: {likeliest}, with probability {probability:.1%}.",
+        "answers": "What the model answers with the cell cut in {cut}: {likeliest}, with probability "
+        "{probability:.1%}.",
     },
 )
 
