@@ -7,7 +7,7 @@ the lecturer ends the class, and a day after its start. Nothing here draws a pag
 
 from explorer.classes.codes import in_groups
 from explorer.classes.errors import ClassEndedError, ClassError
-from explorer.classes.links import PAGE, link_to_class, qr_svg, qr_text
+from explorer.classes.links import PAGE, address_for_others, link_to_class, qr_svg, qr_text
 from explorer.classes.rooms import LIFETIME, Room, Rooms, rooms
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ClassError",
     "Room",
     "Rooms",
+    "address_for_others",
     "in_groups",
     "link_to_class",
     "qr_svg",

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from itertools import zip_longest
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import segno
+import streamlit as st
 
 PAGE = "classroom"
 """The path of the page where a class is started and joined."""
 
+_THIS_COMPUTER = ("localhost", "127.0.0.1")
 _BORDER = 4
 """Modules of white around a code, as its standard wants."""
 _BLACK_ON_WHITE, _RESET = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
+
+
+def address_for_others(url: str) -> str:
+    """The app's address on other devices, from the `url` of one of its pages.
+
+    Where that is of this computer alone, `mamba2-explorer --class` has told Streamlit another.
+    """
+    parts = urlsplit(url)
+    host = parts.netloc
+    if parts.hostname in _THIS_COMPUTER:
+        host = host.replace(parts.hostname, st.get_option("browser.serverAddress"))
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"{parts.scheme}://{host}{f'/{base}' if base else ''}"
 
 
 def link_to_class(address: str, code: str = "") -> str:

@@ -11,6 +11,7 @@ import pytest
 import segno
 from streamlit import net_util
 
+from explorer import class_command
 from explorer.class_command import (
     FOR_STRANGERS,
     addresses_here,
@@ -132,10 +133,11 @@ def test_the_port_is_the_given_one_or_a_free_one(network, monkeypatch: pytest.Mo
     assert "--server.port=8700" in options_for_class(["--class"], LIMITS)
     assert "--server.port=8701" in options_for_class(["--class", "--server.port", "8701"], LIMITS)
     monkeypatch.delenv("STREAMLIT_SERVER_PORT")
-    port = free_port()
     with socket.socket() as taken:
-        taken.bind(("", port))
+        taken.bind(("", 0))
         taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(class_command, "_FIRST_PORT", port)
         assert free_port() > port
 
 

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import psycopg
 import pytest
 import segno
+import streamlit
 from sqlalchemy import func, select
 
 from explorer.classes import (
@@ -24,6 +25,7 @@ from explorer.classes import (
     ClassError,
     Room,
     Rooms,
+    address_for_others,
     in_groups,
     link_to_class,
     qr_svg,
@@ -512,9 +514,34 @@ def test_the_file_is_private_and_other_users_cannot_put_theirs_in_its_place(own_
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     assert private_folder() == folder
     folder.chmod(0o755)
-    other = private_folder()
-    assert other != folder
-    assert other.stat().st_mode & 0o777 == 0o700
+    others = [private_folder()]
+    moved = folder.rename(own_folder / "elsewhere")
+    folder.symlink_to(moved)
+    moved.chmod(0o700)
+    others.append(private_folder())
+    folder.unlink()
+    folder.write_text("in the way")
+    others.append(private_folder())
+    assert len({folder, moved, *others}) == 5
+    assert all(not each.is_symlink() and each.stat().st_mode & 0o777 == 0o700 for each in others)
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "address"),
+    [
+        ("http://localhost:8600/classroom?code=A", "", "http://192.168.1.7:8600"),
+        ("http://127.0.0.1:8600/effect", "", "http://192.168.1.7:8600"),
+        ("http://192.168.1.7:8600/", "", "http://192.168.1.7:8600"),
+        ("http://[fd00::7]:8600/classroom", "", "http://[fd00::7]:8600"),
+        ("https://explorer.example.org/tools/classroom", "tools/", "https://explorer.example.org/tools"),
+    ],
+)
+def test_a_link_leads_to_this_computer_from_others(
+    url: str, base: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"browser.serverAddress": "192.168.1.7", "server.baseUrlPath": base}
+    monkeypatch.setattr(streamlit, "get_option", options.__getitem__)
+    assert address_for_others(url) == address
 
 
 def test_the_qr_code_of_a_link_is_drawn_as_it_was_encoded() -> None:
