@@ -15,6 +15,7 @@ from explorer.lessons import LESSONS, Progress
 from explorer.session import session
 
 READING_WIDTH = 1180
+CHECK = "app_pages/check_yourself.py"
 
 state = session()
 tell()
@@ -62,6 +63,7 @@ with st.container(width=READING_WIDTH):
                     on_click=go,
                     args=(each.name,),
                 )
+            st.page_link(CHECK, label=frame.check, icon=":material/quiz:")
         if revealed and st.button(
             frame.explore, key="lesson_in_explore", icon=":material/grid_on:", type="tertiary"
         ):
@@ -69,6 +71,10 @@ with st.container(width=READING_WIDTH):
             st.switch_page("app_pages/explore.py")
         if is_done(lesson, progress) and at + 1 < len(LESSONS):
             step_button(frame.next, "step_next", at + 1, "arrow_forward", "primary")
+        elif is_done(lesson, progress) and st.button(
+            frame.check, key="check", icon=":material/quiz:", type="primary"
+        ):
+            st.switch_page(CHECK)
 st.page_link("app_pages/classroom.py", label=frame.classroom, icon=":material/groups:")
 write_address(step=lesson.name)
 browser_store()

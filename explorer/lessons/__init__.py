@@ -10,7 +10,7 @@ from explorer.lessons.languages import (
     english,
     languages,
 )
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Progress, Scene, Words
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Progress, Scene, Situation, Words
 
 __all__ = [
     "DONE",
@@ -23,6 +23,7 @@ __all__ = [
     "Option",
     "Progress",
     "Scene",
+    "Situation",
     "TranslationError",
     "Words",
     "as_toml",
