@@ -27,6 +27,7 @@ if settings().allows(DEMO):  # their examples are the embedded model's
     pages += [
         st.Page("app_pages/how_to_read.py", title="How to read this", icon=":material/menu_book:"),
         st.Page("app_pages/lessons.py", title="Lessons", icon=":material/school:"),
+        st.Page("app_pages/check_yourself.py", title="Check yourself", visibility="hidden"),
         st.Page("app_pages/classroom.py", title="A class", visibility="hidden"),
     ]
 page = st.navigation(pages, position="hidden" if embedded else "top")

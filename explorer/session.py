@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from explorer.exports import Experiment
     from explorer.generating import Continuation
     from explorer.lessons import Progress
+    from explorer.lessons.checks import Attempt
 
 
 def _first() -> Selection:
@@ -67,6 +68,8 @@ class Session:
     """How far the reader is, by the name of the lesson; see `explorer.lesson_progress`."""
     step: str = ""
     """The last lesson shown."""
+    attempt: Attempt | None = None
+    """At the questions of "Check yourself"."""
     language: str = ""
     """The code of the language that the reader has chosen."""
     in_classes: dict[tuple[str, int], Progress] = field(default_factory=dict)

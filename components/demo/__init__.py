@@ -5,9 +5,11 @@ from pathlib import Path
 from components.demo.findings import by_task, heads_table, in_words, measures_table, read_findings
 from components.demo.presets import PRESETS, Preset
 from components.demo.questions import COPY, PAIRS, STORY, TASKS, WHERE, Question, Task, copied, questions
+from components.demo.vocabulary import LIST_WORDS
 
 __all__ = [
     "COPY",
+    "LIST_WORDS",
     "MODEL_FOLDER",
     "PAIRS",
     "PRESETS",

@@ -16,6 +16,7 @@ from explorer.lessons import LESSONS
 from explorer.session import session
 
 READING_WIDTH = 1180
+CHECK = "app_pages/check_yourself.py"
 
 state = session()
 tell()
@@ -68,6 +69,7 @@ with st.container(width=READING_WIDTH):
                     on_click=go,
                     args=(each.name,),
                 )
+            st.page_link(CHECK, label=frame.check, icon=":material/quiz:")
             link_to_class()
         if not (at or revealed):
             link_to_class()
@@ -78,6 +80,8 @@ with st.container(width=READING_WIDTH):
             st.switch_page("app_pages/explore.py")
         if is_done(lesson) and at + 1 < len(LESSONS):
             step_button(frame.next, "step_next", at + 1, "arrow_forward", "primary")
+        elif is_done(lesson) and st.button(frame.check, key="check", icon=":material/quiz:", type="primary"):
+            st.switch_page(CHECK)
 write_address(step=lesson.name)
 keep_progress()
 browser_store()

@@ -11,7 +11,7 @@ from explorer.lessons.languages import (
     english,
     languages,
 )
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Progress, Scene, Words
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Progress, Scene, Situation, Words
 
 __all__ = [
     "DONE",
@@ -24,6 +24,7 @@ __all__ = [
     "Option",
     "Progress",
     "Scene",
+    "Situation",
     "TranslationError",
     "Words",
     "as_toml",

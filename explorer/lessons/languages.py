@@ -29,7 +29,7 @@ class TranslationError(ValueError):
 
 @dataclass(frozen=True)
 class Frame:
-    """The words around the lessons. Braces name what `explorer.app_pages.lessons` fills in."""
+    """The words around the lessons. Braces name what the pages fill in."""
 
     step: str = "Step {number} of {count}"
     right: str = "**Right.** {choice}."
@@ -43,6 +43,12 @@ class Frame:
     back: str = "Back"
     next: str = "Next"
     check: str = "Check yourself"
+    question: str = "Question {number} of {count}"
+    score: str = "{right} of {count}"
+    best: str = "Your best so far: {right} of {count}."
+    others: str = "Try others"
+    no_questions: str = "No questions have this number. Here are others."
+    lessons: str = "Back to the lessons"
     explore: str = "Open in Explore"
     classroom: str = "Teach or join a class"
     language: str = "Language"

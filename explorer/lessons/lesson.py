@@ -6,6 +6,7 @@ computes, and gives the reader a control and a task. `docs/lessons.md` says how 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class Words:
     tells the values, `meaning` says in one sentence what they mean, and `task` what to do with the control.
     By names of the lesson's own, `labels` name what the charts show, and `alts` say for ears what each shows
     now.
+
+    `check`, `check_choices` and, after the answer, `check_why` are those of a `Situation`.
     """
 
     title: str
@@ -39,6 +42,9 @@ class Words:
     control: str
     labels: Mapping[str, str]
     alts: Mapping[str, str]
+    check: str
+    check_choices: tuple[str, ...]
+    check_why: str
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,20 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class Situation:
+    """A new case of what a lesson taught, to check oneself with."""
+
+    selection: Selection
+    """What the page Explore opens with, to show it."""
+    values: Mapping[str, Option]
+    """What the words of the check name. All were computed from the model for this case."""
+    right: int
+    """The index of the right choice, computed from the model."""
+    text: str = ""
+    """The text that it is about; empty for none."""
+
+
+@dataclass(frozen=True)
 class Lesson:
     """One step of the course."""
 
@@ -91,6 +111,8 @@ class Lesson:
     """
     right: Callable[[], int]
     """The index of the right choice, computed from the model."""
+    situation: Callable[[random.Random], Situation | None]
+    """Draws a case that the lesson does not show; None where its answer would not be clear."""
     goals: frozenset[str] = frozenset({DONE})
     """The task is done when scenes of the reader have reached all of these."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -50,7 +51,7 @@ def words_of(prompt: str = PROMPT) -> list[str]:
     return [text.strip() for text in encoded(DEMO, prompt)[1]]
 
 
-def place(words: list[str], position: int) -> str:
+def place(words: Sequence[str], position: int) -> str:
     """A token with its position, such as "10 kitchen"."""
     return f"{position} {words[position]}"
 

@@ -1,11 +1,14 @@
 """Before the scan: a convolution. Column j is not token j."""
 
+import random
 from collections.abc import Mapping
 
 from components.charts import token_bars_chart
+from components.demo import LIST_WORDS, copied
 from components.models import DEMO
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Words
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
 from explorer.lessons.live import HEIGHT, PROMPT, head, place, selected, terms_of, words_of
+from explorer.lessons.texts import text_of
 from explorer.models import bridge
 
 HEAD = head(0, 0)
@@ -18,9 +21,8 @@ CHANGED = 1e-6
 
 def swapped(position: int) -> str:
     """The text with another word at a position."""
-    words = [f" {word}" if word[0].isalpha() else word for word in words_of()]
-    words[position] = f" {SWAPS[position]}"
-    return "".join(words).strip()
+    words = words_of()
+    return text_of([*words[:position], SWAPS[position], *words[position + 1 :]])
 
 
 def scene(option: Option, revealed: bool, labels: Mapping[str, str]) -> Scene:
@@ -55,6 +57,35 @@ def right() -> int:
     return [1, int(asked.values["kernel"]), int(asked.values["later"])].index(int(asked.values["count"]))
 
 
+def situation(rng: random.Random) -> Situation | None:
+    """How many columns of the first layer change when a word of a list becomes another."""
+    words = [word.strip() for word in copied(rng, rng.randint(8, 10)).words[:-1]]
+    kernel = bridge(DEMO).blocks[0].mixer.kernel
+    later = rng.choice((*range(2, kernel), rng.randint(kernel + 2, len(words) - 3)))
+    at = len(words) - later
+    if words[at] not in LIST_WORDS:
+        return None
+    other = rng.choice([word for word in LIST_WORDS if word not in words])
+    text, changed = (text_of(each) for each in (words, [*words[:at], other, *words[at + 1 :]]))
+    B, other_B = (terms_of(HEAD, each).B[0, :, 0] for each in (text, changed))
+    change = (other_B - B).norm(dim=-1) / B.norm(dim=-1)
+    count = int((change > CHANGED).sum())
+    return Situation(
+        selection=selected(HEAD, at, text),
+        text=text,
+        values={
+            "token": place(words, at),
+            "swap": other,
+            "last": place(words, len(words) - 1),
+            "kernel": kernel,
+            "earlier": kernel - 1,
+            "later": later,
+            "count": count,
+        },
+        right=[1, kernel, later].index(count),
+    )
+
+
 WORDS = Words(
     title="Before the scan",
     text=(
@@ -80,6 +111,15 @@ WORDS = Words(
         "change": "Change of B when token {at} {token} becomes {swap}: from {first} to {last}, most at "
         "{largest}.",
     },
+    check=(
+        "We write `{swap}` instead of `{token}`. The last token is `{last}`. At how many tokens does B of "
+        "the first layer change?"
+    ),
+    check_choices=("At 1", "At {kernel}", "At {later}"),
+    check_why=(
+        "B changes at {count}. A token reaches itself and the next {earlier}, as far as there are any: from "
+        "`{token}` on there are {later}."
+    ),
 )
 
 LESSON = Lesson(
@@ -90,4 +130,5 @@ LESSON = Lesson(
     asked=ASKED,
     scene=scene,
     right=right,
+    situation=situation,
 )

@@ -12,7 +12,7 @@ from components.demo import copied
 from components.models import DEMO
 from components.ssd import state_shares
 from explorer.effects import prediction
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Words
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
 from explorer.lessons.live import HEIGHT, head, selected, terms_of
 from explorer.models import encoded
 from explorer.subject import Subject
@@ -20,7 +20,8 @@ from explorer.subject import Subject
 HEAD = head(2, 0)
 ITEMS = (8, 16, 24, 32, 40, 48, 56)
 ASKED, HALF, ALMOST = 56, 0.5, 0.9
-LISTS = 16
+LISTS, NEW_LISTS = 16, 4
+"""Of each length: in the lesson, and in a question to check oneself with."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,20 @@ class Recall:
 @st.cache_data(show_spinner=False)
 def recall(items: int) -> Recall:
     """Lists of so many words, with the beginning of their copies; always the same ones."""
-    rng = random.Random(items)
+    return copies(random.Random(items), items, LISTS)
+
+
+def copies(rng: random.Random, items: int, lists: int) -> Recall:
+    """How the model copies new lists of so many words."""
     right, shares = 0, []
-    for _ in range(LISTS):
+    for _ in range(lists):
         question = copied(rng, items)
         prompt = "".join(question.words[:-1])
         answer = encoded(DEMO, question.text)[0][0, -1]
         right += prediction(Subject(DEMO, prompt)).likely(-1)[0] == int(answer)
         terms = terms_of(HEAD, prompt)
         shares.append(float(state_shares(terms, -1, heads=[HEAD.index])[0, 0, question.fact]))
-    return Recall(right / LISTS, float(np.mean(shares)), prompt)
+    return Recall(right / lists, float(np.mean(shares)), prompt)
 
 
 def breaks() -> int:
@@ -94,6 +99,28 @@ def right() -> int:
     return 0 if part >= ALMOST else 1 if part >= HALF else 2
 
 
+def situation(rng: random.Random) -> Situation | None:
+    """The share of the asked word in the state, in new lists of two lengths."""
+    few, many = rng.randint(6, 10), rng.randint(32, 48)
+    short, long = (copies(rng, items, NEW_LISTS) for items in (few, many))
+    candidates = [long.share, short.share, short.share * many / few]
+    if long.share < 0.003 or short.share < 2 * long.share or candidates[-1] > 1:
+        return None
+    off = [abs(each - long.share) for each in candidates]
+    return Situation(
+        selection=selected(HEAD, prompt=long.prompt),
+        values={
+            "few": few,
+            "many": many,
+            "lists": NEW_LISTS,
+            **dict(zip(("covered", "same", "grown"), candidates, strict=True)),
+            "few_right": short.right,
+            "many_right": long.right,
+        },
+        right=off.index(min(off)),
+    )
+
+
 WORDS = Words(
     title="How much can it hold?",
     text=(
@@ -115,6 +142,19 @@ WORDS = Words(
     control="Words in the list",
     labels={"right": "% right"},
     alts={"recall": "Lists continued correctly, by their number of words: {right:.0%} with {items} words."},
+    check=(
+        "In {lists} new lists of {few} words, the word that the copy needs next holds {same:.1%} of the "
+        "state of head 0 in layer 2, on average. What does it hold in lists of {many} words?"
+    ),
+    check_choices=(
+        "{covered:.1%}: the other words cover it",
+        "{same:.1%}: each word has its place",
+        "{grown:.1%}: the state grows with the list",
+    ),
+    check_why=(
+        "It holds {covered:.1%}: the state keeps its size, and all words share it. The model continues "
+        "{few_right:.0%} of the lists of {few} words correctly, and {many_right:.0%} of those of {many}."
+    ),
 )
 
 LESSON = Lesson(
@@ -125,4 +165,5 @@ LESSON = Lesson(
     asked=ASKED,
     scene=scene,
     right=right,
+    situation=situation,
 )

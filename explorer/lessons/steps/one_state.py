@@ -1,11 +1,13 @@
 """One state of one head: write, fade, read."""
 
+import random
 from collections.abc import Mapping
 
 from components.charts import token_bars_chart
-from components.ssd import effective_attention, state_shares
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Words
+from components.ssd import decay, effective_attention, state_shares
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
 from explorer.lessons.live import HEIGHT, head, place, selected, terms_of, words_of
+from explorer.lessons.texts import new_text
 
 HEAD = head(2, 0)
 START = 2
@@ -46,6 +48,36 @@ def right() -> int:
     return 0 if scene(START, True, WORDS.labels).number("diagonal") else 1
 
 
+def situation(rng: random.Random) -> Situation | None:
+    """What two heads that fade differently still hold of one token, after a new text."""
+    text = new_text(rng)
+    layer, heads = rng.randrange(1, 4), rng.sample(range(8), 2)
+    key = rng.choice(text.nouns[: len(text.nouns) // 2])
+    last, terms = len(text.words) - 1, terms_of(head(layer, 0), text.prompt)
+    left = decay(terms, heads=heads, queries=[last], keys=[key])[0, :, 0, 0]
+    kept = (left ** (1 / (last - key))).tolist()  # of one step: the geometric mean
+    shares = state_shares(terms, last, heads=heads)[0, :, key].tolist()
+    more, less = (0, 1) if shares[0] > shares[1] else (1, 0)
+    # Clear where the head that fades less holds more, and by far.
+    if shares[more] < 0.03 or shares[more] < 3 * abs(shares[less]) or kept[more] - kept[less] < 0.05:
+        return None
+    return Situation(
+        selection=selected(head(layer, heads[more]), last, text.prompt),
+        text=text.prompt,
+        values={
+            "layer": layer,
+            "first": heads[0],
+            "second": heads[1],
+            "first_kept": kept[0],
+            "second_kept": kept[1],
+            "token": text.words[key],
+            "first_share": shares[0],
+            "second_share": shares[1],
+        },
+        right=more,
+    )
+
+
 WORDS = Words(
     title="One state of one head",
     text=(
@@ -70,6 +102,15 @@ WORDS = Words(
         "shares": "Share of the state that each token holds after token {at} {token}: the largest is "
         "{largest_share:.0%} of {largest}."
     },
+    check=(
+        "After `{token}`, head {first} of layer {layer} keeps {first_kept:.0%} of its state per token, head "
+        "{second} {second_kept:.0%}. In which state does `{token}` have the larger share at the end?"
+    ),
+    check_choices=("In that of head {first}", "In that of head {second}", "In both the same"),
+    check_why=(
+        "It is {first_share:.1%} of the state of head {first}, and {second_share:.1%} of that of head "
+        "{second}. Each token fades what was there before."
+    ),
 )
 
 LESSON = Lesson(
@@ -80,4 +121,5 @@ LESSON = Lesson(
     asked=START,
     scene=scene,
     right=right,
+    situation=situation,
 )

@@ -1,14 +1,17 @@
 """Decay L from a running sum."""
 
 import math
+import random
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 
 from components.charts import token_bars_chart
 from components.ssd import decay
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Words
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
 from explorer.lessons.live import HEIGHT, head, place, selected, terms_of, words_of
+from explorer.lessons.texts import new_text
 
 HEAD = head(2, 3)
 ASKED, HALF = 16, 0.5
@@ -52,6 +55,36 @@ def right() -> int:
     return off.index(min(off))
 
 
+def situation(rng: random.Random) -> Situation | None:
+    """What is left between two tokens of a new text, given the sums at both."""
+    text, picked = new_text(rng), head(rng.randrange(4), rng.randrange(8))
+    key, query = sorted(rng.sample(text.nouns, 2))
+    terms = terms_of(picked, text.prompt)
+    sums = terms.cum_log_decay[0, picked.index]
+    at_key, at_query = float(sums[key]), float(sums[query])
+    left = float(decay(terms, heads=[picked.index], queries=[query], keys=[key]))
+    candidates = [math.exp(power) for power in (at_query - at_key, at_query, at_key, at_key - at_query)]
+    if min(abs(a - b) for a, b in combinations(candidates, 2)) < 0.05 or left < 0.05:
+        return None
+    off = [abs(each - left) for each in candidates]
+    return Situation(
+        selection=selected(picked, query, text.prompt),
+        text=text.prompt,
+        values={
+            "layer": picked.place.layer,
+            "head": picked.index,
+            "key": place(text.words, key),
+            "query": place(text.words, query),
+            "at_key": at_key,
+            "at_query": at_query,
+            **dict(zip(("fallen", "all", "before", "grown"), candidates, strict=True)),
+            "fall": at_key - at_query,
+            "left": left,
+        },
+        right=off.index(min(off)),
+    )
+
+
 WORDS = Words(
     title="Decay is a running sum",
     text=(
@@ -79,6 +112,15 @@ WORDS = Words(
         "sums": "The running sum of A·dt over the text: {at_key:.2f} at token {key} {token}, {at_query:.2f} "
         "at the last."
     },
+    check=(
+        "In head {head} of layer {layer}, the sum of A·dt is {at_key:.2f} at `{key}` and {at_query:.2f} at "
+        "`{query}`. How much of `{key}` is left at `{query}`?"
+    ),
+    check_choices=("{fallen:.0%}", "{all:.0%}", "{before:.0%}", "{grown:.0%}"),
+    check_why=(
+        "Between the two, the sum falls by {fall:.2f}, so L is e^(−{fall:.2f}) = {left:.1%}. What was before "
+        "`{key}` does not count."
+    ),
 )
 
 LESSON = Lesson(
@@ -89,4 +131,5 @@ LESSON = Lesson(
     asked=ASKED,
     scene=scene,
     right=right,
+    situation=situation,
 )

@@ -1,16 +1,21 @@
 """dt is one knob for two things: how strongly a token is written, and how much of the rest is forgotten."""
 
+import math
+import random
 from collections.abc import Mapping
 
 from components.charts import token_bars_chart
 from components.ssd import ScaleDt, decay, effective_attention
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Words
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
 from explorer.lessons.live import HALF_HEIGHT, head, selected, terms_of, words_of
+from explorer.lessons.texts import new_text
 
 HEAD = head(2, 0)
 KNOB, BEFORE = 10, 4
 """The token whose dt is set, and one that was written before it."""
 ASKED, HALF = 2.0, 0.5
+SAME, CLEAR = 1e-6, 0.1
+"""Parts that differ by less than the first differ by rounding; the second is a clear difference."""
 
 
 def scene(option: Option, revealed: bool, labels: Mapping[str, str]) -> Scene:
@@ -63,6 +68,41 @@ def right() -> int:
     return 1 if change == 0 else 0 if change < 0 else 2
 
 
+def situation(rng: random.Random) -> Situation | None:
+    """What is left of a token when dt of an earlier or later one is scaled, in a new text."""
+    text, picked = new_text(rng), head(rng.randrange(4), rng.randrange(8))
+    changed, key = rng.sample(text.nouns, 2)
+    edit = ScaleDt(
+        layers=range(picked.place.layer, picked.place.layer + 1),
+        heads=range(picked.index, picked.index + 1),
+        positions=range(changed, changed + 1),
+        factor=rng.choice((0.25, 0.5, 3.0, 4.0)),
+    )
+    left, kept = [], []
+    for edits in ((), (edit,)):
+        terms = terms_of(picked, text.prompt, edits)
+        left.append(float(decay(terms, heads=[picked.index], queries=[-1], keys=[key])))
+        kept.append(math.exp(terms.dt[0, changed, picked.index] * terms.A[picked.index]))
+    change = left[1] - left[0]
+    # Clear where percentages show what is left, what the changed token does, and whether the two meet.
+    if left[0] < CLEAR or abs(kept[1] - kept[0]) < CLEAR or SAME < abs(change) < CLEAR / 2:
+        return None
+    return Situation(
+        selection=selected(picked, len(text.words) - 1, text.prompt, (edit,)),
+        text=text.prompt,
+        values={
+            "layer": picked.place.layer,
+            "head": picked.index,
+            "changed": text.words[changed],
+            "factor": edit.factor,
+            "token": text.words[key],
+            "left_before": left[0],
+            "left": left[1],
+        },
+        right=1 if abs(change) <= SAME else 0 if change < 0 else 2,
+    )
+
+
 WORDS = Words(
     title="dt: one knob for two things",
     text=(
@@ -88,6 +128,15 @@ WORDS = Words(
         "times {factor:g}.",
         "row": "What the last token reads of each token: {read:.3g} of {token}, with dt times {factor:g}.",
     },
+    check=(
+        "In head {head} of layer {layer}, dt of `{changed}` is multiplied by {factor:g}. How much of "
+        "`{token}` is left at the end of the text?"
+    ),
+    check_choices=("Less than before", "As much as before", "More than before"),
+    check_why=(
+        "{left_before:.0%} of `{token}` is left without the change, {left:.0%} with it. dt of a token sets "
+        "how much is forgotten of what was written before it, and of nothing later."
+    ),
 )
 
 LESSON = Lesson(
@@ -98,4 +147,5 @@ LESSON = Lesson(
     asked=ASKED,
     scene=scene,
     right=right,
+    situation=situation,
 )

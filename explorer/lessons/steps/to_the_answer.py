@@ -1,5 +1,6 @@
 """From M to the answer: cut the darkest cell of two heads. Attention is not explanation."""
 
+import random
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,15 +8,20 @@ import numpy as np
 from components.charts import token_bars_chart
 from components.models import DEMO
 from components.ssd import CutEdge, effective_attention
-from explorer.effects import prediction
-from explorer.lessons.lesson import Control, Lesson, Option, Scene, Words
+from explorer.effects import prediction, readings
+from explorer.lessons.lesson import Control, Lesson, Option, Scene, Situation, Words
 from explorer.lessons.live import HALF_HEIGHT, HEIGHT, PROMPT, head, selected, terms_of, words_of
+from explorer.lessons.texts import new_text
 from explorer.models import bridge
 from explorer.subject import Subject
 
 LAYER, HEADS = 2, (2, 0)
 LOST = 0.5
 """The answer is gone where its probability is below."""
+SURELY_LOST, SURELY_KEPT = 0.3, 0.8
+"""In questions to check oneself with, the probability of the answer is below or above."""
+ALIKE, MUCH_MORE = 0.2, 3.0
+"""There, the two cells differ by at most this part, and what they add to the logit by at least this."""
 
 
 def darkest(index: int) -> tuple[int, np.ndarray]:
@@ -26,7 +32,11 @@ def darkest(index: int) -> tuple[int, np.ndarray]:
 
 def edit(index: int) -> CutEdge:
     """Cuts that cell."""
-    query, key = len(words_of()) - 1, darkest(index)[0]
+    return cut_of(index, len(words_of()) - 1, darkest(index)[0])
+
+
+def cut_of(index: int, query: int, key: int) -> CutEdge:
+    """Cuts one cell of a head."""
     return CutEdge(
         layers=range(LAYER, LAYER + 1),
         heads=range(index, index + 1),
@@ -93,6 +103,52 @@ def right() -> int:
     return [(True, False), (False, True), (True, True), (False, False)].index(gone)
 
 
+def situation(rng: random.Random) -> Situation | None:
+    """Two heads that read the answer of a new text about as much, one of which the answer hangs on."""
+    text = new_text(rng)
+    subject, query = Subject(DEMO, text.prompt), len(text.words) - 1
+    rows = effective_attention(terms_of(head(LAYER, 0), text.prompt), queries=[query])[0, :, 0]
+    read = [index for index, key in enumerate(rows.abs().argmax(-1).tolist()) if key == text.fact]
+    if len(read) < 2:
+        return None
+    heads = rng.sample(read, 2)
+    M = rows[heads, text.fact].tolist()
+    before, cuts = prediction(subject), [cut_of(index, query, text.fact) for index in heads]
+    target, foil = before.likely(-1)[:2]
+    after = [prediction(Subject(DEMO, text.prompt, (edit,))) for edit in cuts]
+    left = [float(each.probability(-1, target)) for each in after]
+    gone = [part < SURELY_LOST for part in left]
+    # Clear where M is about the same, and one cut alone costs the answer.
+    if abs(abs(M[0]) - abs(M[1])) > ALIKE * abs(M[0]) or sum(gone) != 1 or max(left) < SURELY_KEPT:
+        return None
+    found = [readings(subject, query, target, foil, head(LAYER, index)) for index in heads]
+    added = [float(each["direct logit"][text.fact]) for each in found]
+    lost = gone.index(True)
+    if added[lost] - added[1 - lost] < MUCH_MORE:
+        return None
+    answer, other = (each.strip() for each in bridge(DEMO).to_str_tokens([target, foil]))
+    return Situation(
+        selection=selected(head(LAYER, heads[lost]), query, text.prompt, (cuts[lost],)),
+        text=text.prompt,
+        values={
+            "layer": LAYER,
+            "first": heads[0],
+            "second": heads[1],
+            "token": text.words[text.fact],
+            "first_M": M[0],
+            "second_M": M[1],
+            "first_adds": added[0],
+            "second_adds": added[1],
+            "answer": answer,
+            "other": other,
+            "whole": float(before.probability(-1, target)),
+            "of_first": left[0],
+            "of_second": left[1],
+        },
+        right=lost,
+    )
+
+
 NONE = "none"
 CUTS = tuple(f"{LAYER}.{index}" for index in HEADS)
 
@@ -131,6 +187,21 @@ WORDS = Words(
         "answers": "What the model answers with the cell cut in {cut}: {likeliest}, with probability "
         "{probability:.1%}.",
     },
+    check=(
+        "Heads {first} and {second} of layer {layer} end with M = {first_M:.1f} and {second_M:.1f} at "
+        "`{token}`. Past gate and norm, that adds {first_adds:+.1f} and {second_adds:+.1f} to the logit of "
+        "`{answer}`. Which cell, cut, costs the answer?"
+    ),
+    check_choices=(
+        "That of head {first}",
+        "That of head {second}",
+        "Either: both are dark",
+        "Neither: one makes up for the other",
+    ),
+    check_why=(
+        "Its probability is {whole:.1%}, and {of_first:.1%} or {of_second:.1%} with the first or second cell "
+        "cut. M was about the same."
+    ),
 )
 
 LESSON = Lesson(
@@ -141,5 +212,6 @@ LESSON = Lesson(
     asked=NONE,
     scene=scene,
     right=right,
+    situation=situation,
     goals=frozenset(CUTS),
 )

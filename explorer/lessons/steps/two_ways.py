@@ -5,19 +5,22 @@ skip. The scan fades, writes and reads the state once a token: 3·P·N·T. The m
 each takes N for C·B, one for L, and P to read x.
 """
 
+import random
 from collections.abc import Mapping
 
 import numpy as np
 
 from components.charts import token_bars_chart
 from components.models import DEMO
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Words
+from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
 from explorer.lessons.live import HEIGHT, PROMPT, head, run, selected, terms_of
 from explorer.subject import Subject
 
 HEAD = head(2, 2)
 LENGTHS = (64, 1_024, 16_384)
 FROM, TO = 1_024, 16_384
+OTHER_LENGTHS = (20, 32, 50, 80, 200, 320, 500, 800)
+"""Around that at which both ways take as much, and none near it."""
 
 
 def multiplications(tokens: int) -> tuple[int, int]:
@@ -73,6 +76,26 @@ def right() -> int:
     return off.index(min(off))
 
 
+def situation(rng: random.Random) -> Situation | None:
+    """Which way is less work at one length, given the work of both at another."""
+    given, asked = rng.sample(OTHER_LENGTHS, 2)
+    (scan, matrix), (scan_asked, matrix_asked) = multiplications(given), multiplications(asked)
+    return Situation(
+        selection=selected(HEAD),
+        values={
+            "given": given,
+            "asked": asked,
+            "scan": scan,
+            "matrix": matrix,
+            "times": asked / given,
+            "squared": matrix_asked / matrix,
+            "scan_asked": scan_asked,
+            "matrix_asked": matrix_asked,
+        },
+        right=0 if scan_asked < matrix_asked else 1 if matrix_asked < scan_asked else 2,
+    )
+
+
 WORDS = Words(
     title="One output, two ways",
     text=(
@@ -94,6 +117,15 @@ WORDS = Words(
     control="Tokens",
     labels={"by_scan": "scan", "by_matrix": "matrix M", "work": "million multiplications"},
     alts={"costs": "Multiplications for {tokens:,} tokens: {by_scan:,} with the scan, {by_matrix:,} with M."},
+    check=(
+        "For {given:,} tokens, the scan of a head takes {scan:,} multiplications and the matrix {matrix:,}. "
+        "Which of them takes fewer for {asked:,} tokens?"
+    ),
+    check_choices=("The scan", "The matrix", "Both take as many"),
+    check_why=(
+        "With {times:.3g} times the tokens, the scan takes {times:.3g} times the work: {scan_asked:,}. The "
+        "matrix takes {squared:.3g} times the work, about the square: {matrix_asked:,}."
+    ),
 )
 
 LESSON = Lesson(
@@ -104,4 +136,5 @@ LESSON = Lesson(
     asked=TO,
     scene=scene,
     right=right,
+    situation=situation,
 )
