@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -502,11 +503,15 @@ class Panels:
 
     @cached_property
     def _corner(self) -> tuple[int, int]:
-        grey = np.ptp(self.image, axis=-1) < 30
-        contrast = np.abs(self.image - self.image[2, -2]).sum(axis=-1) > 60
-        heights = (grey & contrast).sum(axis=0)
-        left = int(np.flatnonzero(heights > 0.6 * heights.max())[0])
-        return left, int(np.flatnonzero((grey & contrast)[:, left])[0])
+        """Where the first panel's left edge begins: no other line so far left is as long.
+
+        Its colour tells nothing, since a frame may cover it, and pale cells may be as grey as it is.
+        """
+        drawn = np.abs(self.image - self.background()).sum(axis=-1) > 60
+        runs = np.array([*accumulate(drawn, lambda run, row: (run + 1) * row, initial=np.zeros(drawn.shape[1]))])
+        longest = runs.max(axis=0)
+        left = int(np.flatnonzero(longest > 0.6 * longest.max())[0])
+        return left, int(runs[:, left].argmax() - longest[left])
 
 
 def _amber(image: np.ndarray) -> np.ndarray:
