@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -508,10 +507,13 @@ class Panels:
         Its colour tells nothing, since a frame may cover it, and pale cells may be as grey as it is.
         """
         drawn = np.abs(self.image - self.background()).sum(axis=-1) > 60
-        runs = np.array([*accumulate(drawn, lambda run, row: (run + 1) * row, initial=np.zeros(drawn.shape[1]))])
-        longest = runs.max(axis=0)
+        run, runs = np.zeros(drawn.shape[1], dtype=int), []
+        for row in drawn:
+            run = (run + 1) * row
+            runs.append(run)
+        longest = np.max(runs, axis=0)
         left = int(np.flatnonzero(longest > 0.6 * longest.max())[0])
-        return left, int(runs[:, left].argmax() - longest[left])
+        return left, int(np.stack(runs)[:, left].argmax() + 1 - longest[left])
 
 
 def _amber(image: np.ndarray) -> np.ndarray:
