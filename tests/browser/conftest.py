@@ -89,7 +89,10 @@ STILL = """
 LOOK = 20
 """Milliseconds from one look to the next."""
 
-expect.set_options(timeout=30_000)
+PATIENCE = 30
+"""Seconds to wait for what a test needs: a busy machine takes many times as long as an idle one."""
+
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -297,7 +300,7 @@ class Explorer:
     def still(self, looks: int) -> None:
         """Wait until the page has looked so often that nothing happens in it."""
         begun = time.monotonic()  # so that this wait counts its own looks
-        self.page.wait_for_function(STILL, arg=[begun, looks], polling=LOOK, timeout=30_000)
+        self.page.wait_for_function(STILL, arg=[begun, looks], polling=LOOK, timeout=1000 * PATIENCE)
 
     def fits(self, width: int) -> bool:
         """Whether the page, this wide, scrolls nothing sideways and shows the panels whole."""

@@ -1,6 +1,7 @@
 """The panels under the pointer and at every width, in a real browser."""
 
 import re
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ from components.demo.presets import PRESETS
 from components.models import load_bridge
 from components.ssd import SSDTerms
 from explorer import exports
-from tests.browser.conftest import Explorer
+from tests.browser.conftest import PATIENCE, Explorer
 
 pytestmark = pytest.mark.browser
 
@@ -24,12 +25,11 @@ ABREAST = 300
 
 
 def becomes(explorer: Explorer, picture: np.ndarray) -> bool:
-    """Whether the panels soon look like this."""
-    for _ in range(20):
-        if (explorer.pixels().image == picture).all():
-            return True
+    """Whether the panels come to look like this."""
+    given_up = time.monotonic() + PATIENCE
+    while not (same := bool((explorer.pixels().image == picture).all())) and time.monotonic() < given_up:
         explorer.page.wait_for_timeout(100)
-    return False
+    return same
 
 
 def test_what_is_pointed_at_goes_with_the_pointer(sight: Explorer) -> None:
@@ -88,9 +88,7 @@ def test_a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer: Explo
     assert explorer.parameters()["query"] == query
     explorer.click_cell(0.1, 0.8)
     assert explorer.parameters()["query"] not in ("", query)
-
-
-def test_what_is_kept_stays_visible_beside_what_is_pointed_at(explorer: Explorer) -> None:
+    # What is kept stays visible beside what is pointed at.
     explorer.click_cell(0.1, 0.9)
     drawn = explorer.pixels()
     (top, bottom) = drawn.pointed_rows(0)[0], drawn.pointed_rows(0)[-1]
@@ -175,7 +173,7 @@ def test_a_span_of_the_text_is_read_as_one_row(explorer: Explorer) -> None:
     assert "span" not in explorer.parameters()
 
 
-def test_a_span_in_a_link_and_from_the_lists(tab: Explorer) -> None:
+def test_a_span_in_a_link_from_the_lists_and_let_go(tab: Explorer) -> None:
     tab.open("?preset=where-is-mia&layer=2&head=2&span=3-6")
     assert "Positions 3–6, kept. Together they read" in tab.described("panels")
     tab.page.get_by_role("button", name="Pick from lists").click()
@@ -184,6 +182,12 @@ def test_a_span_in_a_link_and_from_the_lists(tab: Explorer) -> None:
     box.press("Enter")
     tab.settle()
     assert tab.parameters()["span"] == "5-6"
+    tab.page.keyboard.press("Escape")  # closes the menu
+    expect(tab.page.get_by_test_id("stPopoverBody")).to_have_count(0)
+    tab.page.keyboard.press("Escape")
+    tab.page.get_by_text("The last row.").wait_for()
+    tab.settle()
+    assert "span" not in tab.parameters()
 
 
 def test_nothing_is_cut_at_any_width(tab: Explorer) -> None:
