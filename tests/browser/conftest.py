@@ -270,10 +270,31 @@ def sight(
     sights[repr(options)] = explorer  # after an error the next test gets another
 
 
+def comes_true(page: Page, seen: Callable[[], bool]) -> bool:
+    """Whether something comes to be seen in a page."""
+    given_up = time.monotonic() + PATIENCE
+    while not (true := seen()) and time.monotonic() < given_up:
+        page.wait_for_timeout(100)
+    return true
+
+
 def picture_of(canvas: Locator) -> Image.Image:
     """What stands on a canvas."""
     address = canvas.evaluate("canvas => canvas.toDataURL()")
     return Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
+
+
+def settled_picture(canvas: Locator) -> np.ndarray:
+    """What stands on a canvas, once it has stopped changing."""
+    seen = [np.asarray(picture_of(canvas), dtype=np.int16)]
+
+    def same() -> bool:
+        canvas.page.wait_for_timeout(300)
+        seen.append(np.asarray(picture_of(canvas), dtype=np.int16))
+        return np.array_equal(*seen[-2:])
+
+    assert comes_true(canvas.page, same)
+    return seen[-1]
 
 
 @dataclass
@@ -417,17 +438,14 @@ class Explorer:
 
     def click_head(self, layer: int, head: int, kind: str = "Mamba-2") -> None:
         """Click a cell of the head map."""
-        cells = self.chart("head_map").locator("g.mark-rect.role-mark").first.locator("path")
-        for cell in cells.all():
-            label = cell.get_attribute("aria-label") or ""
-            if f"head: {head};" in label and f"layer: {layer}; kind: {kind};" in label:
-                cell.scroll_into_view_if_needed()
-                box = cell.bounding_box()
-                assert box is not None
-                middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-                self.page.mouse.click(*middle, delay=HELD)
-                return self.settle()
-        raise AssertionError(f"The head map has no cell for layer {layer}, head {head}.")
+        cells = self.chart("head_map").locator("g.mark-rect.role-mark").first
+        named = f"[aria-label*='head: {head};'][aria-label*='layer: {layer}; kind: {kind};']"
+        cell = cells.locator(f"path{named}").first
+        cell.scroll_into_view_if_needed()
+        box = cell.bounding_box()
+        assert box is not None
+        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=HELD)
+        self.settle()
 
     def point_at(self, drawn: "Panels", panel: int, i: int, j: int, length: int) -> None:
         """Move the pointer to the cell in row `i` and column `j` of panels `drawn` of a text of this length.

@@ -36,14 +36,11 @@ def probability(page: Page) -> float:
 
 def click_head(page: Page, layer: int, head: int) -> None:
     """Click a cell of the map of effects."""
-    for cell in chart(page, MAP).locator("g.mark-rect.role-mark").first.locator("path").all():
-        label = cell.get_attribute("aria-label") or ""
-        if f"head: {head};" in label and f"layer: {layer};" in label:
-            box = cell.bounding_box()
-            assert box is not None
-            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=HELD)
-            return
-    raise AssertionError(f"The map has no cell for layer {layer}, head {head}.")
+    cells = chart(page, MAP).locator("g.mark-rect.role-mark").first
+    cell = cells.locator(f"path[aria-label*='head: {head};'][aria-label*='layer: {layer};']").first
+    box = cell.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=HELD)
 
 
 def test_a_head_is_picked_muted_and_let_go_again(page: Page) -> None:

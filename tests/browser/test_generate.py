@@ -1,14 +1,13 @@
 """The page "Generate" in a real browser: a text comes, is stopped, and is gone through."""
 
 import re
-import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import PATIENCE, Explorer, picture_of, without_dialogs
+from tests.browser.conftest import Explorer, comes_true, picture_of, settled_picture, without_dialogs
 
 pytestmark = pytest.mark.browser
 
@@ -57,14 +56,7 @@ def pixels(page: Page, place: int) -> np.ndarray:
 
 def settled(page: Page, place: int) -> np.ndarray:
     """A chart, once it has stopped changing."""
-    before, given_up = pixels(page, place), time.monotonic() + PATIENCE
-    while time.monotonic() < given_up:
-        page.wait_for_timeout(400)
-        now = pixels(page, place)
-        if now.shape == before.shape and (now == before).all():
-            return now
-        before = now
-    raise AssertionError("The chart goes on changing.")
+    return settled_picture(chart(page, place).locator("canvas"))
 
 
 def lowest_colour(image: np.ndarray) -> int:
@@ -77,13 +69,8 @@ def lowest_colour(image: np.ndarray) -> int:
 
 def coloured_below(page: Page, row: int) -> np.ndarray:
     """The panels, as soon as the decay reaches below a row of pixels."""
-    given_up = time.monotonic() + PATIENCE
-    while time.monotonic() < given_up:
-        now = pixels(page, PANELS)
-        if lowest_colour(now) > row:
-            return now
-        page.wait_for_timeout(100)
-    raise AssertionError(f"The decay stays above {row}.")
+    assert comes_true(page, lambda: lowest_colour(pixels(page, PANELS)) > row)
+    return pixels(page, PANELS)  # by then it may reach further
 
 
 def shown_time(page: Page) -> int:

@@ -1,12 +1,11 @@
 """The hand on the charts, in a real browser: drags that end anywhere, a pointer at rest, fingers, keys."""
 
 import re
-import time
 
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
-from tests.browser.conftest import PATIENCE, Explorer, Panels
+from tests.browser.conftest import Explorer, Panels, comes_true
 
 pytestmark = pytest.mark.browser
 
@@ -130,10 +129,7 @@ def test_a_pointer_left_behind_by_scrolling_lets_go(explorer: Explorer) -> None:
     assert pointing(explorer)
     # By a key or a script, as a reader of the page may: no move of the mouse comes with it.
     explorer.page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
-    given_up = time.monotonic() + PATIENCE
-    while pointing(explorer):
-        assert time.monotonic() < given_up, "The cell is still pointed at."
-        explorer.page.wait_for_timeout(100)
+    assert comes_true(explorer.page, lambda: not pointing(explorer))
 
 
 # Fingers
@@ -179,7 +175,7 @@ def first_panel(explorer: Explorer) -> tuple[float, float, float]:
     """Left and upper edge of the first of panels that stand one below the other, and its side."""
     canvas = explorer.chart("panels").locator("canvas")
     canvas.evaluate("canvas => canvas.scrollIntoView({block: 'start'})")  # it is higher than the screen
-    explorer.page.wait_for_timeout(300)
+    explorer.settle()
     box = canvas.bounding_box()
     assert box is not None
     image = explorer.pixels().image

@@ -75,7 +75,8 @@ def test_after_a_brush_the_tooltip_is_that_of_the_cell_under_the_pointer(long_te
     listen = "({ x, y, isTrusted }) => { if (isTrusted) last = [x, y]; }"
     page.evaluate(f"addEventListener('pointermove', {listen}, true)")
     long_text.brush(2, (0.1, 0.6), (0.5, 0.9))
-    page.wait_for_timeout(700)
+    page.locator("#vg-tooltip-element.visible").wait_for()
+    page.wait_for_timeout(600)  # in which the page would look again what is under a pointer that rests
     shown = long_text.tooltip()
     x, y = page.evaluate("last")
     page.mouse.move(x + 0.4, y)

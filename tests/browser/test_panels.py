@@ -1,7 +1,6 @@
 """The panels under the pointer and at every width, in a real browser."""
 
 import re
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -15,7 +14,7 @@ from components.demo.presets import PRESETS
 from components.models import load_bridge
 from components.ssd import SSDTerms
 from explorer import exports
-from tests.browser.conftest import PATIENCE, Explorer
+from tests.browser.conftest import Explorer, comes_true
 
 pytestmark = pytest.mark.browser
 
@@ -26,10 +25,7 @@ ABREAST = 300
 
 def becomes(explorer: Explorer, picture: np.ndarray) -> bool:
     """Whether the panels come to look like this."""
-    given_up = time.monotonic() + PATIENCE
-    while not (same := bool((explorer.pixels().image == picture).all())) and time.monotonic() < given_up:
-        explorer.page.wait_for_timeout(100)
-    return same
+    return comes_true(explorer.page, lambda: bool((explorer.pixels().image == picture).all()))
 
 
 def test_what_is_pointed_at_goes_with_the_pointer(sight: Explorer) -> None:
