@@ -108,21 +108,6 @@ def test_a_brush_that_ends_beside_the_panel_ends_at_its_edge(long_text: Explorer
     assert window[1] == LENGTH - 1
 
 
-def test_a_brush_enlarges_a_short_text_and_a_link_opens_the_same_windows(explorer: Explorer) -> None:
-    explorer.brush(2, (0.02, 0.4), (0.45, 0.8))
-    (window,) = explorer.windows()
-    assert window[1] - window[0] < 15
-    assert explorer.pixels().coloured(2) > 200
-    explorer.brush(2, (0.1, 0.1), (0.6, 0.8))
-    explorer.click_cell(0.3, 0.5)  # the pointer marks where it was, also once it is away
-    link, picture, windows = explorer.copied_link(), explorer.pixels().image, explorer.windows()
-    assert len(windows) == 2
-    explorer.page.goto("about:blank")
-    explorer.open(link.removeprefix(explorer.address).lstrip("/"))
-    assert explorer.windows() == windows
-    assert (explorer.pixels().image == picture).mean() > 0.999
-
-
 def test_a_zoom_keeps_the_views_that_are_drawn(long_text: Explorer) -> None:
     long_text.page.evaluate(
         "document.querySelectorAll('[data-testid=stVegaLiteChart] :is(canvas, svg)')"

@@ -143,13 +143,21 @@ def test_every_switch_changes_what_it_says_and_is_kept_across_heads(explorer: Ex
 def test_a_link_gives_the_same_picture(explorer: Explorer) -> None:
     explorer.type_prompt("Ben has a red kite. Eva has a blue drum. Ben has a")
     explorer.click_head(1, 3)
-    explorer.click_cell(0.1, 0.5)
+    explorer.brush(2, (0.02, 0.4), (0.45, 0.8))
+    (window,) = explorer.windows()
+    assert window[1] - window[0] < 9
+    assert explorer.pixels().coloured(2) > 200  # a brush enlarges a short text, too
+    explorer.brush(2, (0.1, 0.1), (0.6, 0.8))
+    explorer.click_cell(0.3, 0.5)  # the pointer marks where it was, also once it is away
     explorer.show("Attention·dt")
     link, picture, words = explorer.copied_link(), explorer.pixels().image, explorer.described("panels")
+    windows = explorer.windows()
+    assert len(windows) == 2
     assert link.replace("?", "/?") == explorer.page.url
     explorer.page.goto("about:blank")
     explorer.open(link.removeprefix(explorer.address).lstrip("/"))
     assert explorer.page.url == link.replace("?", "/?")
+    assert explorer.windows() == windows
     assert explorer.described("panels") == words
     assert explorer.picked() == "Layer 1, head 3"
     assert explorer.page.get_by_label("Prompt", exact=True).input_value().startswith("Ben has a red kite.")
