@@ -194,23 +194,28 @@ def test_only_a_stack_attaches_hooks_and_edits_of_different_heads_commute(
     assert torch.equal(nothing, plain)  # such a window changes nothing, and writes nothing back
 
 
+PROMPT = range(17)
+
+
 def of_prompt(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The edit in one pass over the text, with the mean over its first 13 positions."""
-    return lambda tensor, hook: function(tensor, hook.at(hook.positions, range(13)))
+    """The edit in one pass over the text, with the mean over the positions of the prompt."""
+    return lambda tensor, hook: function(tensor, hook.at(hook.positions, PROMPT))
 
 
 @pytest.mark.parametrize("edit", EVERY[::3], ids=lambda edit: edit.words)
+@pytest.mark.parametrize("case", [c for c in FAMILY_CASES if not c.clamped], indirect=True, ids=str)
 def test_an_edit_holds_in_a_continuation(case: FamilyCase, bridge: ModelBridge, edit: HeadEdit) -> None:
-    """Decode steps give what one pass over the whole text gives. A mean is the prompt's."""
-    if case.clamped:
-        return  # decode steps of this model do not clamp dt, so that one pass computes another dt
+    """Decode steps give what one pass over the whole text gives. A mean is the prompt's.
+
+    Those of a clamped model do not clamp dt, so that one pass computes another dt.
+    """
     names = [f"blocks.{layer}.mixer.hook_scan" for layer in case.mixers]
     run = bridge._run(edit.hooks(), set(names))
-    run.prompt = range(13)
+    run.prompt = PROMPT
     state = DynamicCache(config=bridge.model.config)
     with bridge._running(run):
-        bridge.step(IDS[:1, :13], 0, state)
-        for stop in range(14, LENGTH + 1):
+        bridge.step(IDS[:1, : PROMPT.stop], 0, state)
+        for stop in range(PROMPT.stop + 1, LENGTH + 1):
             bridge.step(IDS[:1, :stop], stop - 1, state)
     stepped = bridge._cache(run)
     hooks = [(where, of_prompt(function)) for where, function in edit.hooks()]

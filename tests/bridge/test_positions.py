@@ -122,7 +122,7 @@ def cut_edge(M: Tensor, hook: HookPoint) -> Tensor | None:
 
 
 def test_an_edit_of_a_place_in_the_text_is_the_same_in_portions(
-    case: FamilyCase, bridge: ModelBridge, way: Callable[..., Any]
+    case: FamilyCase, bridge: ModelBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, last = case.mixers[0], case.mixers[-1]
     hooks: list[tuple[str, Any]] = [
@@ -133,20 +133,20 @@ def test_an_edit_of_a_place_in_the_text_is_the_same_in_portions(
         *((f"blocks.{layer}.attn.hook_pattern", cut) for layer in case.attentions[:1]),
     ]
     ids = random_ids(1, 1, LENGTH)
-    truth = whole(bridge, ids, hooks)
-    cache = way(bridge, ids, hooks)
-    untouched = whole(bridge, ids, [])
+    truth, untouched = whole(bridge, ids, hooks), whole(bridge, ids, [])
     residual = f"blocks.{len(bridge.blocks) - 1}.hook_out"
-    assert relative(cache[residual], truth[residual]) <= 1e-5
     assert relative(untouched[residual], truth[residual]) > 1e-3
-    for layer in case.mixers:
-        name = f"blocks.{layer}.mixer.hook_attention"
-        assert relative(cache[name], truth[name]) <= 1e-5
-        assert cache.faithfulness(layer) <= 1e-5
-    M = cache[f"blocks.{last}.mixer.hook_attention"]
-    assert not M[..., SOURCE].any()
-    for layer in case.attentions[:1]:
-        assert not cache[f"blocks.{layer}.attn.hook_pattern"][..., SOURCE].any()
+    portions = [way(bridge, ids, hooks) for way in (in_pieces, generated)]
+    for cache in (truth, *portions, streamed(bridge, ids, hooks, monkeypatch)):
+        assert relative(cache[residual], truth[residual]) <= 1e-5
+        for layer in case.mixers:
+            name = f"blocks.{layer}.mixer.hook_attention"
+            assert relative(cache[name], truth[name]) <= 1e-5
+            assert cache.faithfulness(layer) <= 1e-5
+        M = cache[f"blocks.{last}.mixer.hook_attention"]
+        assert not M[..., SOURCE].any()
+        for layer in case.attentions[:1]:
+            assert not cache[f"blocks.{layer}.attn.hook_pattern"][..., SOURCE].any()
 
 
 def test_the_head_is_told_that_it_sees_the_last_positions() -> None:

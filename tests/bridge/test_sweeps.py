@@ -35,8 +35,8 @@ def one_by_one(bridge: ModelBridge, edits: Sequence[Edit]) -> Tensor:
 
 def every_edit(layers: Sequence[int]) -> list[Edit]:
     at = [range(layer, layer + 1) for layer in layers]
-    heads = [Mute(layer, range(head, head + 1)) for layer in at for head in range(8)]
-    sources = [CutSource(at[-1], range(3, 4), range(j, j + 1)) for j in range(0, 19, 3)]
+    heads = [Mute(layer, range(head, head + 1)) for layer in at for head in range(0, 8, 3)]
+    sources = [CutSource(at[-1], range(3, 4), range(j, j + 1)) for j in range(0, 19, 6)]
     others = [
         Mute(at[0], range(2, 4), range(5, 19), what="all"),
         Mute(at[0], range(2, 3), what="mean"),

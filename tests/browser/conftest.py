@@ -89,7 +89,10 @@ STILL = """
 LOOK = 20
 """Milliseconds from one look to the next."""
 
-expect.set_options(timeout=30_000)
+PATIENCE = 30
+"""Seconds to wait for what a test needs: a busy machine takes many times as long as an idle one."""
+
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -267,10 +270,31 @@ def sight(
     sights[repr(options)] = explorer  # after an error the next test gets another
 
 
+def comes_true(page: Page, seen: Callable[[], bool]) -> bool:
+    """Whether something comes to be seen in a page."""
+    given_up = time.monotonic() + PATIENCE
+    while not (true := seen()) and time.monotonic() < given_up:
+        page.wait_for_timeout(100)
+    return true
+
+
 def picture_of(canvas: Locator) -> Image.Image:
     """What stands on a canvas."""
     address = canvas.evaluate("canvas => canvas.toDataURL()")
     return Image.open(BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB")
+
+
+def settled_picture(canvas: Locator) -> np.ndarray:
+    """What stands on a canvas, once it has stopped changing."""
+    seen = [np.asarray(picture_of(canvas), dtype=np.int16)]
+
+    def same() -> bool:
+        canvas.page.wait_for_timeout(300)
+        seen.append(np.asarray(picture_of(canvas), dtype=np.int16))
+        return np.array_equal(*seen[-2:])
+
+    assert comes_true(canvas.page, same)
+    return seen[-1]
 
 
 @dataclass
@@ -297,7 +321,7 @@ class Explorer:
     def still(self, looks: int) -> None:
         """Wait until the page has looked so often that nothing happens in it."""
         begun = time.monotonic()  # so that this wait counts its own looks
-        self.page.wait_for_function(STILL, arg=[begun, looks], polling=LOOK, timeout=30_000)
+        self.page.wait_for_function(STILL, arg=[begun, looks], polling=LOOK, timeout=1000 * PATIENCE)
 
     def fits(self, width: int) -> bool:
         """Whether the page, this wide, scrolls nothing sideways and shows the panels whole."""
@@ -414,17 +438,14 @@ class Explorer:
 
     def click_head(self, layer: int, head: int, kind: str = "Mamba-2") -> None:
         """Click a cell of the head map."""
-        cells = self.chart("head_map").locator("g.mark-rect.role-mark").first.locator("path")
-        for cell in cells.all():
-            label = cell.get_attribute("aria-label") or ""
-            if f"head: {head};" in label and f"layer: {layer}; kind: {kind};" in label:
-                cell.scroll_into_view_if_needed()
-                box = cell.bounding_box()
-                assert box is not None
-                middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-                self.page.mouse.click(*middle, delay=HELD)
-                return self.settle()
-        raise AssertionError(f"The head map has no cell for layer {layer}, head {head}.")
+        cells = self.chart("head_map").locator("g.mark-rect.role-mark").first
+        named = f"[aria-label*='head: {head};'][aria-label*='layer: {layer}; kind: {kind};']"
+        cell = cells.locator(f"path{named}").first
+        cell.scroll_into_view_if_needed()
+        box = cell.bounding_box()
+        assert box is not None
+        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=HELD)
+        self.settle()
 
     def point_at(self, drawn: "Panels", panel: int, i: int, j: int, length: int) -> None:
         """Move the pointer to the cell in row `i` and column `j` of panels `drawn` of a text of this length.
@@ -502,11 +523,18 @@ class Panels:
 
     @cached_property
     def _corner(self) -> tuple[int, int]:
-        grey = np.ptp(self.image, axis=-1) < 30
-        contrast = np.abs(self.image - self.image[2, -2]).sum(axis=-1) > 60
-        heights = (grey & contrast).sum(axis=0)
-        left = int(np.flatnonzero(heights > 0.6 * heights.max())[0])
-        return left, int(np.flatnonzero((grey & contrast)[:, left])[0])
+        """Where the first panel's left edge begins: no other line so far left is as long.
+
+        Its colour tells nothing, since a frame may cover it, and pale cells may be as grey as it is.
+        """
+        drawn = np.abs(self.image - self.background()).sum(axis=-1) > 60
+        run, runs = np.zeros(drawn.shape[1], dtype=int), []
+        for row in drawn:
+            run = (run + 1) * row
+            runs.append(run)
+        longest = np.max(runs, axis=0)
+        left = int(np.flatnonzero(longest > 0.6 * longest.max())[0])
+        return left, int(np.stack(runs)[:, left].argmax() + 1 - longest[left])
 
 
 def _amber(image: np.ndarray) -> np.ndarray:

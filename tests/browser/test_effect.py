@@ -36,14 +36,11 @@ def probability(page: Page) -> float:
 
 def click_head(page: Page, layer: int, head: int) -> None:
     """Click a cell of the map of effects."""
-    for cell in chart(page, MAP).locator("g.mark-rect.role-mark").first.locator("path").all():
-        label = cell.get_attribute("aria-label") or ""
-        if f"head: {head};" in label and f"layer: {layer};" in label:
-            box = cell.bounding_box()
-            assert box is not None
-            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=HELD)
-            return
-    raise AssertionError(f"The map has no cell for layer {layer}, head {head}.")
+    cells = chart(page, MAP).locator("g.mark-rect.role-mark").first
+    cell = cells.locator(f"path[aria-label*='head: {head};'][aria-label*='layer: {layer};']").first
+    box = cell.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=HELD)
 
 
 def test_a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
@@ -68,17 +65,7 @@ def test_a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
     heading.wait_for()
 
 
-def test_an_edit_is_added_by_the_form_and_explore_says_so(page: Page) -> None:
-    page.get_by_label("Positions", exact=True).fill("7-10")
-    page.get_by_role("button", name="Add", exact=True).click()
-    page.get_by_text("Mute heads (attention): layer 2, head 2, positions 7 to 10").wait_for()
-    page.get_by_role("link", name="Explore", exact=True).click()
-    page.get_by_text("This run is edited.").wait_for()
-    page.get_by_role("button", name="Run without edits").click()
-    expect(page.get_by_text("This run is edited.")).to_have_count(0)
-
-
-def test_bars_have_a_frame_of_reference_and_words(page: Page) -> None:
+def test_bars_have_a_frame_of_reference_and_an_edit_goes_along(page: Page, tab: Explorer) -> None:
     page.locator(".st-key-token_effects canvas").wait_for()
     words = page.locator(".st-key-token_effects [aria-label*='The answer loses most without']")
     expect(words).to_have_count(1)
@@ -86,16 +73,23 @@ def test_bars_have_a_frame_of_reference_and_words(page: Page) -> None:
     page.get_by_test_id("stButtonGroup").get_by_text("In the picked head").click()
     told = page.get_by_text("Rank correlation of sizes with the effect").or_(page.get_by_text("No cut in"))
     told.wait_for()
+    for width in (390, 1920, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        tab.settle()  # charts take their new width after the page
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        main = page.get_by_test_id("stMain")
+        assert main.evaluate("element => element.scrollWidth <= element.clientWidth"), width
+    an_edit_is_added_by_the_form_and_explore_says_so(page)
 
 
-@pytest.mark.parametrize("width", [390, 1920])
-def test_nothing_scrolls_sideways(page: Page, tab: Explorer, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    page.wait_for_function("document.querySelector('.st-key-token_effects canvas') !== null")
-    tab.settle()  # charts take their new width after the page
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    main = page.get_by_test_id("stMain")
-    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+def an_edit_is_added_by_the_form_and_explore_says_so(page: Page) -> None:
+    page.get_by_label("Positions", exact=True).fill("7-10")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_text("Mute heads (attention): layer 2, head 2, positions 7 to 10").wait_for()
+    page.get_by_role("link", name="Explore", exact=True).click()
+    page.get_by_text("This run is edited.").wait_for()
+    page.get_by_role("button", name="Run without edits").click()
+    expect(page.get_by_text("This run is edited.")).to_have_count(0)
 
 
 def test_an_exported_experiment_is_opened_by_the_file_chooser(page: Page, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Explorer, Panels, picture_of
+from tests.browser.conftest import Explorer, Panels, comes_true, picture_of, settled_picture
 
 pytestmark = pytest.mark.browser
 
@@ -35,13 +35,13 @@ def test_the_copied_frame_shows_the_panels_alone(explorer: Explorer, tmp_path: P
     expect(inside.get_by_role("link", name="Generate")).to_have_count(0)
 
     # A press keeps its row, and the frame stays one.
-    page.wait_for_timeout(500)
-    left, top, side = Panels(np.asarray(picture_of(canvas), dtype=np.int16)).place(0)
+    drawn = settled_picture(canvas)
+    left, top, side = Panels(drawn).place(0)
     box = canvas.bounding_box()
     assert box is not None
     for aside in (-2, 0):
         page.mouse.move(box["x"] + left + side * 0.1 + aside, box["y"] + top + side * 15.5 / 30)
-    page.wait_for_timeout(300)
+    assert comes_true(page, lambda: not np.array_equal(picture_of(canvas), drawn))
     page.mouse.down()
     page.mouse.up()
     inside.get_by_text("Row 15, kept.").wait_for()

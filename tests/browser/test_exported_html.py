@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 from components.charts import head_cells, panels_chart, visible_tokens
 from components.models import load_bridge
 from explorer.exports import picture_html
-from tests.browser.conftest import picture_of
+from tests.browser.conftest import comes_true, picture_of, settled_picture
 
 PROMPT = "Mia is </script><img src=x onerror=alert(1)> in\x07 the \u202ekitchen. \U0001f600 Where is Mia?"
 
@@ -39,12 +39,7 @@ def test_exported_page_draws_and_answers_the_pointer_offline(browser: Browser, p
     page.goto(page_file.as_uri())
     canvas = page.locator("#chart canvas")
     canvas.wait_for()
-    page.wait_for_timeout(500)
-
-    def pixels() -> np.ndarray:
-        return np.asarray(picture_of(canvas), dtype=np.int16)
-
-    before = pixels()
+    before = settled_picture(canvas)
     assert before.shape[1] > 1100
     for third in np.array_split(np.ptp(before, axis=-1) > 60, 3, axis=1):
         assert third.mean() > 0.01
@@ -53,10 +48,13 @@ def test_exported_page_draws_and_answers_the_pointer_offline(browser: Browser, p
     assert box is not None
     for across in (0.149, 0.15):  # into the first panel, below its diagonal
         page.mouse.move(box["x"] + box["width"] * across, box["y"] + box["width"] * 0.2)
-    page.wait_for_timeout(300)
-    changed = np.ptp(pixels() - before, axis=-1) > 30
-    assert all(third.any() for third in np.array_split(changed, 3, axis=1))
-    assert "query token" in page.locator("#vg-tooltip-element").inner_text()
+    page.locator("#vg-tooltip-element").get_by_text("query token").wait_for()
+
+    def marked() -> bool:
+        changed = np.ptp(np.asarray(picture_of(canvas), dtype=np.int16) - before, axis=-1) > 30
+        return all(third.any() for third in np.array_split(changed, 3, axis=1))
+
+    assert comes_true(page, marked)
 
     assert page.title().startswith("Layer 2, head 2: Mia is </script><img src=x")
     assert page.locator("html").get_attribute("lang") == "en"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Explorer, picture_of, without_dialogs
+from tests.browser.conftest import Explorer, comes_true, picture_of, settled_picture, without_dialogs
 
 pytestmark = pytest.mark.browser
 
@@ -56,14 +56,7 @@ def pixels(page: Page, place: int) -> np.ndarray:
 
 def settled(page: Page, place: int) -> np.ndarray:
     """A chart, once it has stopped changing."""
-    before = pixels(page, place)
-    for _ in range(60):
-        page.wait_for_timeout(400)
-        now = pixels(page, place)
-        if now.shape == before.shape and (now == before).all():
-            return now
-        before = now
-    raise AssertionError("The chart did not settle within 24 s.")
+    return settled_picture(chart(page, place).locator("canvas"))
 
 
 def lowest_colour(image: np.ndarray) -> int:
@@ -76,12 +69,8 @@ def lowest_colour(image: np.ndarray) -> int:
 
 def coloured_below(page: Page, row: int) -> np.ndarray:
     """The panels, as soon as the decay reaches below a row of pixels."""
-    for _ in range(100):
-        now = pixels(page, PANELS)
-        if lowest_colour(now) > row:
-            return now
-        page.wait_for_timeout(100)
-    raise AssertionError(f"The decay stays above {row}.")
+    assert comes_true(page, lambda: lowest_colour(pixels(page, PANELS)) > row)
+    return pixels(page, PANELS)  # by then it may reach further
 
 
 def shown_time(page: Page) -> int:
@@ -128,14 +117,40 @@ def test_a_text_streams_is_stopped_and_gone_through(page: Page) -> None:
     expect(page.locator("#vg-tooltip-element")).to_contain_text("probability")
 
 
-def test_a_press_on_a_row_goes_to_its_time(page: Page) -> None:
-    ask_for(page, 20)
-    choose_pace(page, "no limit")
-    page.get_by_role("button", name="Generate").click()
-    page.get_by_text("20 of 20 new tokens").wait_for()
+def test_any_text_is_shown_as_text_and_is_there_after_another_page(page: Page) -> None:
+    hostile = "<img src=x onerror=alert(1)> **bold** <script>alert(2)</script> \u202eabc 🦊\n\n  two lines"
+    box = page.get_by_role("textbox", name="Prompt")
+    with without_dialogs(page):
+        box.fill(hostile)
+        box.press("Control+Enter")
+        choose_pace(page, "no limit")
+        ask_for(page, 15)
+        page.get_by_role("button", name="Generate").click()
+        page.get_by_text("15 of 15 new tokens").wait_for()
+        assert hostile in text_of(page).replace("\xa0", " ")
+        assert page.locator("img[src=x]").count() == 0
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
     chart(page, SHARES).locator("canvas").wait_for()
     settled(page, PANELS)
-    before = shown_time(page)
+    kept, last = text_of(page), shown_time(page)
+    press_a_row(page)
+    page.get_by_role("heading", name=f"Next token after position {last}").wait_for(state="hidden")
+    assert shown_time(page) < last
+    page.get_by_role("link", name="How to read this").click()
+    page.get_by_role("heading", name="How to read this").wait_for()
+    page.get_by_role("link", name="Generate").click()
+    page.get_by_text("15 of 15 new tokens").wait_for()
+    assert text_of(page) == kept
+    expect(page.get_by_role("spinbutton", name="New tokens")).to_have_value("15")
+    box.fill("")
+    box.press("Control+Enter")
+    page.get_by_role("button", name="Generate").click()
+    page.get_by_text("The prompt is empty").wait_for()
+
+
+def press_a_row(page: Page) -> None:
+    """In the first panel, above the last row."""
     canvas = chart(page, PANELS).locator("canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -144,45 +159,3 @@ def test_a_press_on_a_row_goes_to_its_time(page: Page) -> None:
     canvas.hover(position={"x": side * 0.5, "y": side * 0.6})
     page.mouse.down()
     page.mouse.up()
-    heading = page.get_by_role("heading", name=f"Next token after position {before}")
-    expect(heading).not_to_be_visible()
-    assert shown_time(page) < before
-
-
-def test_a_text_and_its_settings_are_there_after_another_page(page: Page) -> None:
-    ask_for(page, 15)
-    choose_pace(page, "no limit")
-    page.get_by_role("button", name="Generate").click()
-    page.get_by_text("15 of 15 new tokens").wait_for()
-    kept = text_of(page)
-    page.get_by_role("link", name="How to read this").click()
-    page.get_by_role("heading", name="How to read this").wait_for()
-    page.get_by_role("link", name="Generate").click()
-    page.get_by_text("15 of 15 new tokens").wait_for()
-    assert text_of(page) == kept
-    expect(page.get_by_role("spinbutton", name="New tokens")).to_have_value("15")
-
-
-@pytest.mark.parametrize("explorer", [{"viewport": {"width": 1280, "height": 900}}], indirect=True)
-def test_hostile_text_is_shown_as_text_and_nothing_scrolls_sideways(page: Page) -> None:
-    hostile = "<img src=x onerror=alert(1)> **bold** <script>alert(2)</script> \u202eabc 🦊\n\n  two lines"
-    with without_dialogs(page):
-        box = page.get_by_role("textbox", name="Prompt")
-        box.fill(hostile)
-        box.press("Control+Enter")
-        choose_pace(page, "no limit")
-        ask_for(page, 10)
-        page.get_by_role("button", name="Generate").click()
-        page.get_by_text("10 of 10 new tokens").wait_for()
-        assert hostile in text_of(page).replace("\xa0", " ")
-        assert page.locator("img[src=x]").count() == 0
-    main = page.get_by_test_id("stMain")
-    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
-
-
-def test_an_empty_prompt_is_told(page: Page) -> None:
-    box = page.get_by_role("textbox", name="Prompt")
-    box.fill("")
-    box.press("Control+Enter")
-    page.get_by_role("button", name="Generate").click()
-    page.get_by_text("The prompt is empty").wait_for()

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
-from tests.browser.conftest import Explorer, Panels
+from tests.browser.conftest import Explorer, Panels, comes_true
 
 pytestmark = pytest.mark.browser
 
@@ -43,7 +43,7 @@ def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> No
 # Drags
 
 
-def test_a_drag_that_ends_outside_the_chart_is_a_window_up_to_the_edge(explorer: Explorer) -> None:
+def test_a_drag_that_ends_outside_the_chart_reaches_up_to_the_edge(explorer: Explorer) -> None:
     length = 30
     query = explorer.parameters().get("query")
     left, top, side = corner(explorer, 0)
@@ -80,17 +80,15 @@ def test_a_drag_that_ends_outside_the_chart_is_a_window_up_to_the_edge(explorer:
         explorer.back_to(0)
     assert explorer.parameters().get("query") == query
     assert right > left > 0 < top
-
-
-def test_a_drag_of_the_text_that_ends_outside_is_a_span_up_to_the_edge(explorer: Explorer) -> None:
+    a_drag_from_beside_the_panels_is_nothing(explorer)
     x, y, side = corner(explorer, 0)
-    row = y + side + 135
+    row = y + side + 135  # of the text
     drag(explorer.page, (x + 60, row), (x - 200, row))
     explorer.settle()
     assert explorer.parameters()["span"].startswith("0-")
 
 
-def test_a_drag_from_beside_the_panels_is_nothing(explorer: Explorer) -> None:
+def a_drag_from_beside_the_panels_is_nothing(explorer: Explorer) -> None:
     before = explorer.parameters()
     x, y, side = corner(explorer, 0)
     drag(explorer.page, (x + 1.07 * side, y + 0.8 * side), (x + 0.2 * side, y + 0.6 * side))
@@ -117,7 +115,7 @@ def test_the_tooltip_comes_to_a_pointer_that_rests(sight: Explorer) -> None:
     x, y, side = corner(sight, 0)
     sight.page.mouse.move(x + 0.21 * side, y + 0.61 * side)
     told = sight.page.locator("#vg-tooltip-element.visible")
-    expect(told).to_contain_text("query i", timeout=3000)
+    expect(told).to_contain_text("query i")
 
 
 def test_a_pointer_left_behind_by_scrolling_lets_go(explorer: Explorer) -> None:
@@ -127,15 +125,11 @@ def test_a_pointer_left_behind_by_scrolling_lets_go(explorer: Explorer) -> None:
     x, y, side = corner(explorer, 0)
     for part in (0.2, 0.21):
         explorer.page.mouse.move(x + part * side, y + 0.6 * side)
-    explorer.page.wait_for_timeout(300)
+    explorer.still(5)
     assert pointing(explorer)
     # By a key or a script, as a reader of the page may: no move of the mouse comes with it.
     explorer.page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
-    for _ in range(20):
-        if not pointing(explorer):
-            return
-        explorer.page.wait_for_timeout(100)
-    raise AssertionError("The cell is still pointed at.")
+    assert comes_true(explorer.page, lambda: not pointing(explorer))
 
 
 # Fingers
@@ -181,7 +175,7 @@ def first_panel(explorer: Explorer) -> tuple[float, float, float]:
     """Left and upper edge of the first of panels that stand one below the other, and its side."""
     canvas = explorer.chart("panels").locator("canvas")
     canvas.evaluate("canvas => canvas.scrollIntoView({block: 'start'})")  # it is higher than the screen
-    explorer.page.wait_for_timeout(300)
+    explorer.settle()
     box = canvas.bounding_box()
     assert box is not None
     image = explorer.pixels().image
@@ -193,7 +187,17 @@ def first_panel(explorer: Explorer) -> tuple[float, float, float]:
 
 
 @TOUCH
-def test_a_tap_keeps_a_row_and_a_tap_elsewhere_lets_it_go(explorer: Explorer, finger: Finger) -> None:
+def test_a_tap_a_drag_and_a_long_press_of_one_finger(explorer: Explorer, finger: Finger) -> None:
+    """A tap keeps a row, and elsewhere lets it go; a drag scrolls; after a long press it brushes."""
+    x, y, side = first_panel(explorer)
+    ring = explorer.page.locator(".hand-holds")
+    finger._send("touchStart", (x + 0.1 * side, y + 0.5 * side))
+    ring.wait_for()
+    finger._send("touchEnd")
+    expect(ring).to_have_count(0)
+    explorer.settle()
+    assert explorer.windows() == []
+
     x, y, side = first_panel(explorer)
     finger.tap(x + 0.1 * side, y + 0.5 * side)
     explorer.settle()
@@ -215,9 +219,6 @@ def test_a_tap_keeps_a_row_and_a_tap_elsewhere_lets_it_go(explorer: Explorer, fi
     explorer.settle()
     assert explorer.parameters()["query"] == str(query)
 
-
-@TOUCH
-def test_one_finger_scrolls_and_after_a_long_press_it_brushes(explorer: Explorer, finger: Finger) -> None:
     x, y, side = first_panel(explorer)
     before, at = explorer.parameters(), scrolled(explorer)
     finger.drag((x + 0.3 * side, y + 0.8 * side), (x + 0.3 * side, y + 0.3 * side))
@@ -232,18 +233,6 @@ def test_one_finger_scrolls_and_after_a_long_press_it_brushes(explorer: Explorer
     (window,) = explorer.windows()
     assert 12 <= window[0] <= 17
     assert 21 <= window[1] <= 26
-
-
-@TOUCH
-def test_a_long_press_is_shown(explorer: Explorer, finger: Finger) -> None:
-    x, y, side = first_panel(explorer)
-    ring = explorer.page.locator(".hand-holds")
-    finger._send("touchStart", (x + 0.1 * side, y + 0.5 * side))
-    ring.wait_for(timeout=2000)
-    finger._send("touchEnd")
-    expect(ring).to_have_count(0, timeout=2000)
-    explorer.settle()
-    assert explorer.windows() == []
 
 
 # Keys
@@ -270,7 +259,7 @@ def tab_to(explorer: Explorer, chart: str) -> None:
     raise AssertionError(f"Tab does not reach {chart}.")
 
 
-def test_arrow_keys_move_the_head_in_the_head_map(explorer: Explorer) -> None:
+def test_arrow_keys_move_the_head_in_the_head_map_and_the_query_in_the_panels(explorer: Explorer) -> None:
     layer, head = (int(explorer.parameters()[name]) for name in ("layer", "head"))
     tab_to(explorer, "head_map")
     outline = explorer.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
@@ -290,9 +279,6 @@ def test_arrow_keys_move_the_head_in_the_head_map(explorer: Explorer) -> None:
         explorer.page.keyboard.press("ArrowRight")
     explorer.page.get_by_role("heading", name=f"Layer {layer}, head {min(head + 6, 7)}").wait_for()
     explorer.settle()
-
-
-def test_arrow_keys_move_the_query_in_the_panels_and_escape_lets_it_go(explorer: Explorer) -> None:
     explorer.click_cell(0.1, 0.5)
     query = int(explorer.parameters()["query"])
     tab_to(explorer, "panels")
@@ -309,14 +295,6 @@ def test_arrow_keys_move_the_query_in_the_panels_and_escape_lets_it_go(explorer:
     explorer.settle()
     assert "query" not in explorer.parameters()
     assert focused(explorer, "panels")
-
-
-def test_escape_lets_go_of_a_span_too(tab: Explorer) -> None:
-    tab.open("?preset=where-is-mia&layer=2&head=2&span=3-6")
-    tab.page.keyboard.press("Escape")
-    tab.page.get_by_text("The last row.").wait_for()
-    tab.settle()
-    assert "span" not in tab.parameters()
 
 
 def test_arrow_keys_and_escape_move_through_the_time_of_a_generation(explorer: Explorer) -> None:

@@ -14,7 +14,7 @@ from components.demo.presets import PRESETS
 from components.models import load_bridge
 from components.ssd import SSDTerms
 from explorer import exports
-from tests.browser.conftest import Explorer
+from tests.browser.conftest import Explorer, comes_true
 
 pytestmark = pytest.mark.browser
 
@@ -24,12 +24,8 @@ ABREAST = 300
 
 
 def becomes(explorer: Explorer, picture: np.ndarray) -> bool:
-    """Whether the panels soon look like this."""
-    for _ in range(20):
-        if (explorer.pixels().image == picture).all():
-            return True
-        explorer.page.wait_for_timeout(100)
-    return False
+    """Whether the panels come to look like this."""
+    return comes_true(explorer.page, lambda: bool((explorer.pixels().image == picture).all()))
 
 
 def test_what_is_pointed_at_goes_with_the_pointer(sight: Explorer) -> None:
@@ -88,9 +84,7 @@ def test_a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer: Explo
     assert explorer.parameters()["query"] == query
     explorer.click_cell(0.1, 0.8)
     assert explorer.parameters()["query"] not in ("", query)
-
-
-def test_what_is_kept_stays_visible_beside_what_is_pointed_at(explorer: Explorer) -> None:
+    # What is kept stays visible beside what is pointed at.
     explorer.click_cell(0.1, 0.9)
     drawn = explorer.pixels()
     (top, bottom) = drawn.pointed_rows(0)[0], drawn.pointed_rows(0)[-1]
@@ -175,7 +169,7 @@ def test_a_span_of_the_text_is_read_as_one_row(explorer: Explorer) -> None:
     assert "span" not in explorer.parameters()
 
 
-def test_a_span_in_a_link_and_from_the_lists(tab: Explorer) -> None:
+def test_a_span_in_a_link_from_the_lists_and_let_go(tab: Explorer) -> None:
     tab.open("?preset=where-is-mia&layer=2&head=2&span=3-6")
     assert "Positions 3–6, kept. Together they read" in tab.described("panels")
     tab.page.get_by_role("button", name="Pick from lists").click()
@@ -184,6 +178,12 @@ def test_a_span_in_a_link_and_from_the_lists(tab: Explorer) -> None:
     box.press("Enter")
     tab.settle()
     assert tab.parameters()["span"] == "5-6"
+    tab.page.keyboard.press("Escape")  # closes the menu
+    expect(tab.page.get_by_test_id("stPopoverBody")).to_have_count(0)
+    tab.page.keyboard.press("Escape")
+    tab.page.get_by_text("The last row.").wait_for()
+    tab.settle()
+    assert "span" not in tab.parameters()
 
 
 def test_nothing_is_cut_at_any_width(tab: Explorer) -> None:
@@ -217,11 +217,11 @@ def terms() -> SSDTerms:
     return cache.ssd_terms(PRESETS[0].layer)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sheet(browser: Browser) -> Iterator[Page]:
     """An empty page that can draw."""
-    page = browser.new_page()
-    page.set_content("<body style='margin:0'><div id='chart' style='display:block;width:100%'></div></body>")
+    page = browser.new_page(viewport={"width": max(WIDTHS), "height": 900})
+    page.set_content("<body style='margin:0'><div id='chart' style='display:block'></div></body>")
     page.add_script_tag(content=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
     yield page
     page.close()
@@ -229,7 +229,10 @@ def sheet(browser: Browser) -> Iterator[Page]:
 
 SIGNALS = ["side", "lefts", "tops", "stacked", "strip_top", "strip_bottom", "row_top", "row_bottom", "letter"]
 SIGNALS += ["across", "width", "head_room"]
-DRAW = """([spec, signals]) => vegaEmbed('#chart', spec, {actions: false}).then(async ({view}) => {
+DRAW = "spec => vegaEmbed('#chart', spec, {actions: false}).then(({view}) => { window.view = view; })"
+AT_WIDTH = """async ([width, signals]) => {
+    document.querySelector('#chart').style.width = `${width}px`;
+    dispatchEvent(new Event('resize'));
     await view.runAsync();
     const legends = [];
     const look = item => {
@@ -238,7 +241,7 @@ DRAW = """([spec, signals]) => vegaEmbed('#chart', spec, {actions: false}).then(
     };
     look(view.scenegraph().root);
     return {...Object.fromEntries(signals.map(name => [name, view.signal(name)])), legends};
-})"""
+}"""
 
 
 @pytest.mark.parametrize("larger", [False, True])
@@ -249,10 +252,11 @@ def test_panels_are_readable_and_nothing_lies_on_their_cells(
     cells = head_cells(terms, 2, ["·token"] * terms.length, window, reading="attention_dt")
     figure = panels_chart(cells, pointed=(29, 3), with_bars=True, larger=larger)
     spec = exports.specification(figure, "container", False)
+    sheet.evaluate(DRAW, spec)
     stacked = set()
     for width in (width - 80 for width in WIDTHS):
-        sheet.set_viewport_size({"width": width, "height": 900})
-        at = sheet.evaluate(DRAW, [spec, SIGNALS])
+        at = sheet.evaluate(AT_WIDTH, [width, SIGNALS])
+        assert at["width"] < width
         stacked.add(at["stacked"])
         assert at["side"] >= 170, width
         corners = list(zip(at["lefts"], at["tops"], strict=True))

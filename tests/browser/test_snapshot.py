@@ -10,7 +10,15 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from explorer import snapshot_command
-from tests.browser.conftest import HELD, Explorer, picture_of, without_dialogs, without_errors
+from tests.browser.conftest import (
+    HELD,
+    Explorer,
+    comes_true,
+    picture_of,
+    settled_picture,
+    without_dialogs,
+    without_errors,
+)
 from tests.browser.test_accessible import violations
 
 PROMPT = "Mia is </script><img src=x onerror=alert(1)> in the kitchen. \U0001f600 Where is Mia?"
@@ -63,7 +71,7 @@ def test_heads_rows_and_the_way_back(browser: Browser, file: Path) -> None:
         panels = page.locator("#panels [role=graphics-document]")
         assert str(panels.get_attribute("aria-label")).startswith("The last row. Layer 1, head 5 ")
         canvas = page.locator("#panels canvas")
-        before = np.asarray(picture_of(canvas), dtype=np.int16)
+        before = settled_picture(canvas)
 
         box = canvas.bounding_box()
         assert box is not None
@@ -71,8 +79,12 @@ def test_heads_rows_and_the_way_back(browser: Browser, file: Path) -> None:
         for aside in (-2, 0):
             page.mouse.move(at[0] + aside, at[1])
         expect(page.locator("#vg-tooltip-element")).to_contain_text("query token")
-        changed = np.ptp(np.asarray(picture_of(canvas), dtype=np.int16) - before, axis=-1) > 30
-        assert all(third.any() for third in np.array_split(changed, 3, axis=1))
+
+        def marked() -> bool:
+            changed = np.ptp(np.asarray(picture_of(canvas), dtype=np.int16) - before, axis=-1) > 30
+            return all(third.any() for third in np.array_split(changed, 3, axis=1))
+
+        assert comes_true(page, marked)
 
         page.mouse.down()
         page.mouse.up()
@@ -87,8 +99,8 @@ def test_heads_rows_and_the_way_back(browser: Browser, file: Path) -> None:
         page.mouse.move(0, 0)
         page.mouse.up()
         page.wait_for_timeout(200)
+        assert comes_true(page, lambda: np.array_equal(picture_of(canvas), before))
         assert page.url.endswith("#layer=1&head=5")
-        assert (np.asarray(picture_of(canvas), dtype=np.int16) == before).all()
 
         page.locator("#panels").focus()
         page.keyboard.press("ArrowUp")
@@ -128,14 +140,13 @@ def test_the_page_fits_in_both_themes_and_follows_them(browser: Browser, file: P
     with opened(browser, file, **options) as page:
 
         def paper() -> int:
-            page.wait_for_timeout(400)
             return int(np.asarray(picture_of(page.locator("#panels canvas")))[2, -2].sum())
 
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert violations(page) == []
-        assert paper() < 150
+        assert comes_true(page, lambda: paper() < 150)
         page.emulate_media(color_scheme="light")
-        assert paper() == 765
+        assert comes_true(page, lambda: paper() == 765)
 
 
 def test_the_menu_downloads_the_page_of_what_is_shown(explorer: Explorer) -> None:

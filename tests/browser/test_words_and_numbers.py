@@ -25,7 +25,7 @@ def test_faithfulness_is_a_verdict_in_words_and_then_a_figure(sight: Explorer) -
     sight.page.get_by_text(re.compile(r"The largest difference is .*10⁻")).wait_for()
 
 
-def test_new_panels_stand_beside_no_facts_of_another_head(explorer: Explorer) -> None:
+def test_another_head_comes_with_its_own_facts_and_those_that_read_alike(explorer: Explorer) -> None:
     explorer.page.get_by_text("Faithfulness: exact").wait_for()
     explorer.page.evaluate(
         """() => {
@@ -49,6 +49,19 @@ def test_new_panels_stand_beside_no_facts_of_another_head(explorer: Explorer) ->
     assert new
     assert {heading for _, heading, _ in new} == {"Layer 0, head 1"}
     assert {layer for _, _, layer in new} <= {"", "0"}
+    # A head that reads alike is a click away.
+    button = explorer.page.get_by_text(re.compile(r"^L\d+ H\d+ · [01]\.\d{3}$")).first
+    layer, head = re.findall(r"\d+", button.inner_text())[:2]
+    button.click()
+    explorer.settle()
+    assert explorer.picked() == f"Layer {layer}, head {head}"
+    # A position beyond the text is repaired.
+    explorer.page.get_by_role("button", name="Pick from lists").click()
+    box = explorer.page.get_by_role("spinbutton", name="First query")
+    box.fill("9999")
+    box.press("Enter")
+    last = PRESETS[0].query
+    explorer.page.get_by_text(f"9,999 is not from 0 to {last}: {last} is used.").wait_for()
 
 
 def test_a_figure_links_to_what_explains_it_and_nothing_is_lost(explorer: Explorer) -> None:
@@ -73,14 +86,6 @@ def test_a_figure_links_to_what_explains_it_and_nothing_is_lost(explorer: Explor
         page.get_by_role("heading", name="Layer 0, head 1").wait_for()
         expect(page.get_by_label("Prompt", exact=True)).to_have_value(PRESETS[0].prompt)
         explorer.settle()
-
-
-def test_a_head_that_reads_alike_is_a_click_away(explorer: Explorer) -> None:
-    button = explorer.page.get_by_text(re.compile(r"^L\d+ H\d+ · [01]\.\d{3}$")).first
-    layer, head = re.findall(r"\d+", button.inner_text())[:2]
-    button.click()
-    explorer.settle()
-    assert explorer.picked() == f"Layer {layer}, head {head}"
 
 
 @pytest.mark.parametrize("explorer", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
@@ -144,15 +149,6 @@ def test_new_tokens_are_what_the_box_shows(explorer: Explorer) -> None:
         box.press("Enter")
         expect(page.get_by_text(said)).to_have_count(0)
         expect(box).to_have_value("7")
-
-
-def test_a_position_beyond_the_text_is_repaired(explorer: Explorer) -> None:
-    explorer.page.get_by_role("button", name="Pick from lists").click()
-    box = explorer.page.get_by_role("spinbutton", name="First query")
-    box.fill("9999")
-    box.press("Enter")
-    last = PRESETS[0].query
-    explorer.page.get_by_text(f"9,999 is not from 0 to {last}: {last} is used.").wait_for()
 
 
 def model_with(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:

@@ -193,16 +193,20 @@ def test_its_panels_are_as_large_as_those_of_a_mixer_and_feel_the_same() -> None
 def test_every_table_that_a_chart_names_is_there() -> None:
     measures = measure_table(hybrid())
     pictures = np.ones((len(measures), 4, 4), dtype=np.float32)
+    valid = set()
     for figure in (
         panels_chart(cells_of(9)),
         panels_chart(cells_of(9), with_bars=True),
         *(head_map_chart(measures, measure, Head(Place(5, "softmax"), 1)) for measure in MEASURES.values()),
         *(gallery_chart(pictures, measures, Head(Place(5), 1), sort=sort) for sort in (None, HALF_LIFE)),
     ):
-        alt.LayerChart.from_dict(figure.specification())
+        chart = json.dumps(figure.chart)
+        if chart not in valid:
+            alt.LayerChart.from_dict(figure.specification())
+            valid.add(chart)
         named = {layer["data"]["name"] for layer in figure.chart["layer"] if "name" in layer["data"]}
         assert named == set(figure.tables)
-        assert set(re.findall(r"data\('(\w+)'\)", json.dumps(figure.chart))) <= named
+        assert set(re.findall(r"data\('(\w+)'\)", chart)) <= named
 
 
 def test_bars_of_a_row_begin_at_zero() -> None:

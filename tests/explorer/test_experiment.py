@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,15 @@ def experiment(prompt: str = PROMPT, edits: str = EDITS, kind: str = "mamba2", l
     return Shown(Question(clean, position, target, foil), selection, tokens).experiment(with_results=True)
 
 
+@cache
+def written() -> bytes:
+    """The experiment of the tiny model, which is the same in every test."""
+    return experiment_json(experiment())
+
+
 @pytest.fixture
 def document() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(experiment_json(experiment()))
+    found: dict[str, Any] = json.loads(written())
     return found
 
 

@@ -101,7 +101,7 @@ NEARLY = st.one_of(
 PARAMETERS = st.lists(st.tuples(st.sampled_from(NAMES) | SENT_TEXTS, NEARLY | SENT_TEXTS), max_size=9)
 
 
-@thousand
+@settings(parent=thousand, max_examples=400)
 @given(PARAMETERS.map(urlencode) | SENT_TEXTS)
 @example("layer=1&layer=&layer=%ff&%00=%ed%a0%80&prompt=%ed%a0%80")
 def test_any_address_names_a_selection_and_comes_back_from_its_link(query: str) -> None:
@@ -162,7 +162,7 @@ def unescaped(words: str) -> Iterator[int]:
 FOUR = st.lists(SENT_TEXTS.filter(bool), min_size=4, max_size=4)
 
 
-@settings(parent=thousand, max_examples=250)
+@settings(parent=thousand, max_examples=100)
 @given(prompts=FOUR, at=st.integers(0, 999), query=st.integers(0, 15))
 def test_any_tokens_are_one_line_of_words(prompts: list[str], at: int, query: int) -> None:
     """Four prompts at once, since the words are made of tables."""
@@ -183,7 +183,7 @@ def drawn() -> dict[bool, str]:
     return {}
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(prompt=SENT_TEXTS.filter(bool), spanned=st.booleans())
 def test_a_prompt_is_data_of_the_charts(drawn: dict[bool, str], prompt: str, spanned: bool) -> None:
     run = capture(Subject("demo", prompt))
@@ -407,7 +407,7 @@ def test_forged_values_are_no_exception(client: Client, page_name: str) -> None:
     client.settle()
     shown, fragments = dict(client.widgets), dict(client.fragments)
 
-    @settings(parent=some, max_examples=1000 // AT_ONCE // 2)
+    @settings(parent=some, max_examples=300 // AT_ONCE)
     @given(st.lists(reruns(shown), min_size=AT_ONCE, max_size=AT_ONCE))
     def forge(messages: list[BackMsg]) -> None:
         client.exceptions.clear()
