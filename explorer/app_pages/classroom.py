@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer.address import tell
 from explorer.browser_store import browser_store, has_told, in_browser, put_in_browser
-from explorer.classes import ClassEndedError, ClassError, in_groups, rooms
+from explorer.classes import ClassEndedError, ClassError, address_for_others, in_groups, rooms
 from explorer.lecturer_view import lecturer_view
 from explorer.lesson_words import language_of_visit
 from explorer.session import session
@@ -87,7 +87,7 @@ with st.container(width=READING_WIDTH):
         st.stop()
     try:
         if secret := in_browser(f"lead-{code}"):
-            address = (st.context.url or "").partition("?")[0].rpartition("/")[0]
+            address = address_for_others(st.context.url or "")
             lecturer_view(rooms(), code, secret, language_of_visit(), address)
         else:
             if code not in state.joined:
