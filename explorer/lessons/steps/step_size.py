@@ -106,9 +106,9 @@ def situation(rng: random.Random) -> Situation | None:
 WORDS = Words(
     title="dt: one knob for two things",
     text=(
-        "Every token sets its own **step size**, dt = softplus(token's part + dt_bias), always above zero. It "
-        "is how strongly the token is written: B̄ = dt·B. Above: what is left of `{earlier}`. Below: what the "
-        "last token reads."
+        "Every token sets its own **step size**, dt = softplus(token's part + dt_bias), always above zero. "
+        "It is how strongly the token is written: B̄ = dt·B. Above: what is left of `{earlier}`. Below: what "
+        "the last token reads."
     ),
     question=("We double dt of `{token}`. What happens to `{earlier}`, written before it?"),
     choices=("Less of it is left", "As much of it is left", "More of it is left"),
