@@ -74,7 +74,7 @@ def ask() -> None:
     words, asked = language.words[lesson.name], question(lesson, attempt.seed)
     told = len(attempt.chosen) > attempt.at
     if asked.situation.text:
-        st.markdown(f"> {asked.situation.text}")
+        st.container(border=True).markdown(asked.situation.text)
     st.markdown(f"**{asked.says(words.check)}**")
     progress = Progress(choice=attempt.chosen[attempt.at] if told else None)
     verdict = buttons(frame, progress, answer)(asked.choices(words), asked.right if told else None)
@@ -104,9 +104,9 @@ def tell_score() -> None:
     tell_best()
     with st.container(gap="xxsmall"):
         for at, lesson in enumerate(LESSONS):
-            mark = "check" if attempt.is_right(at) else "close"
-            title = f"{lesson.number}. {language.words[lesson.name].title}"
-            if st.button(title, key=f"check_step_{at}", icon=f":material/{mark}:", type="tertiary"):
+            mark = ":material/check:" if attempt.is_right(at) else ":material/close:"
+            title = f"{mark} {lesson.number}. {language.words[lesson.name].title}"
+            if st.button(title, key=f"check_step_{at}", type="tertiary"):
                 state.step = lesson.name
                 st.switch_page("app_pages/lessons.py")
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):

@@ -11,7 +11,7 @@ from explorer.lessons.live import PROMPT
 Drawn = TypeVar("Drawn")
 
 TRIES = 300
-MOST_WORDS = 25
+MOST_WORDS = 22
 """Without marks, so that a text stands on one screen with a question."""
 
 

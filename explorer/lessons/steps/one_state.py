@@ -108,8 +108,8 @@ WORDS = Words(
     ),
     check_choices=("In that of head {first}", "In that of head {second}", "In both the same"),
     check_why=(
-        "It is {first_share:.1%} of the state of head {first}, and {second_share:.1%} of that of head "
-        "{second}. Each token fades what was there before."
+        "`{token}` is {first_share:z.1%} of the state of head {first}, and {second_share:z.1%} of that of "
+        "head {second}. Each token fades what was there before."
     ),
 )
 

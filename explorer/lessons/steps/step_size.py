@@ -134,8 +134,8 @@ WORDS = Words(
     ),
     check_choices=("Less than before", "As much as before", "More than before"),
     check_why=(
-        "{left_before:.0%} of `{token}` is left without the change, {left:.0%} with it. dt of a token sets "
-        "how much is forgotten of what was written before it, and of nothing later."
+        "Without the change {left_before:.0%} of `{token}` is left, with it {left:.0%}. dt of a token "
+        "decides what is forgotten of earlier ones, and of none later."
     ),
 )
 

@@ -188,9 +188,9 @@ WORDS = Words(
         "{probability:.1%}.",
     },
     check=(
-        "Heads {first} and {second} of layer {layer} end with M = {first_M:.1f} and {second_M:.1f} at "
-        "`{token}`. Past gate and norm, that adds {first_adds:+.1f} and {second_adds:+.1f} to the logit of "
-        "`{answer}`. Which cell, cut, costs the answer?"
+        "At the end, M of `{token}` is {first_M:.1f} in head {first} of layer {layer}, {second_M:.1f} in "
+        "head {second}. Past gate and norm, this adds {first_adds:+z.1f} and {second_adds:+z.1f} to the "
+        "logit of `{answer}` over `{other}`. Without which cell is the answer lost?"
     ),
     check_choices=(
         "That of head {first}",
@@ -199,8 +199,8 @@ WORDS = Words(
         "Neither: one makes up for the other",
     ),
     check_why=(
-        "Its probability is {whole:.1%}, and {of_first:.1%} or {of_second:.1%} with the first or second cell "
-        "cut. M was about the same."
+        "The probability of `{answer}`, {whole:.1%}, becomes {of_first:.1%} or {of_second:.1%}. M alone does "
+        "not tell."
     ),
 )
 

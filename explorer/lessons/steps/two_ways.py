@@ -19,7 +19,7 @@ from explorer.subject import Subject
 HEAD = head(2, 2)
 LENGTHS = (64, 1_024, 16_384)
 FROM, TO = 1_024, 16_384
-OTHER_LENGTHS = (20, 32, 50, 80, 200, 320, 500, 800)
+OTHER_LENGTHS = (16, 24, 32, 48, 80, 200, 320, 800)
 """Around that at which both ways take as much, and none near it."""
 
 
@@ -77,8 +77,8 @@ def right() -> int:
 
 
 def situation(rng: random.Random) -> Situation | None:
-    """Which way is less work at one length, given the work of both at another."""
-    given, asked = rng.sample(OTHER_LENGTHS, 2)
+    """Which way is less work at one length, given the work of both at a shorter one."""
+    given, asked = sorted(rng.sample(OTHER_LENGTHS, 2))
     (scan, matrix), (scan_asked, matrix_asked) = multiplications(given), multiplications(asked)
     return Situation(
         selection=selected(HEAD),
