@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping
 
 from components.charts import token_bars_chart
-from components.ssd import ScaleDt, decay, effective_attention
+from components.ssd import ScaleDt, SSDTerms, decay, effective_attention
 from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
 from explorer.lessons.live import HALF_HEIGHT, head, selected, terms_of, words_of
 from explorer.lessons.texts import new_text
@@ -68,6 +68,11 @@ def right() -> int:
     return 1 if change == 0 else 0 if change < 0 else 2
 
 
+def left_at_end(terms: SSDTerms, head: int, key: int) -> float:
+    """What is left of a token at the last one."""
+    return float(decay(terms, heads=[head], queries=[-1], keys=[key]))
+
+
 def situation(rng: random.Random) -> Situation | None:
     """What is left of a token when dt of an earlier or later one is scaled, in a new text."""
     text, picked = new_text(rng), head(rng.randrange(4), rng.randrange(8))
@@ -78,14 +83,15 @@ def situation(rng: random.Random) -> Situation | None:
         positions=range(changed, changed + 1),
         factor=rng.choice((0.25, 0.5, 3.0, 4.0)),
     )
-    left, kept = [], []
-    for edits in ((), (edit,)):
-        terms = terms_of(picked, text.prompt, edits)
-        left.append(float(decay(terms, heads=[picked.index], queries=[-1], keys=[key])))
-        kept.append(math.exp(terms.dt[0, changed, picked.index] * terms.A[picked.index]))
-    change = left[1] - left[0]
-    # Clear where percentages show what is left, what the changed token does, and whether the two meet.
-    if left[0] < CLEAR or abs(kept[1] - kept[0]) < CLEAR or SAME < abs(change) < CLEAR / 2:
+    terms = terms_of(picked, text.prompt)
+    kept = math.exp(terms.dt[0, changed, picked.index] * terms.A[picked.index])
+    before = left_at_end(terms, picked.index, key)
+    # Clear where percentages show what is left, and what the changed token does.
+    if before < CLEAR or abs(kept**edit.factor - kept) < CLEAR:
+        return None
+    after = left_at_end(terms_of(picked, text.prompt, (edit,)), picked.index, key)
+    change = after - before
+    if SAME < abs(change) < CLEAR / 2:
         return None
     return Situation(
         selection=selected(picked, len(text.words) - 1, text.prompt, (edit,)),
@@ -96,8 +102,8 @@ def situation(rng: random.Random) -> Situation | None:
             "changed": text.words[changed],
             "factor": edit.factor,
             "token": text.words[key],
-            "left_before": left[0],
-            "left": left[1],
+            "left_before": before,
+            "left": after,
         },
         right=1 if abs(change) <= SAME else 0 if change < 0 else 2,
     )

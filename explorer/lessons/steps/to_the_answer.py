@@ -113,13 +113,15 @@ def situation(rng: random.Random) -> Situation | None:
         return None
     heads = rng.sample(read, 2)
     M = rows[heads, text.fact].tolist()
+    if abs(abs(M[0]) - abs(M[1])) > ALIKE * abs(M[0]):
+        return None
     before, cuts = prediction(subject), [cut_of(index, query, text.fact) for index in heads]
     target, foil = before.likely(-1)[:2]
     after = [prediction(Subject(DEMO, text.prompt, (edit,))) for edit in cuts]
     left = [float(each.probability(-1, target)) for each in after]
     gone = [part < SURELY_LOST for part in left]
-    # Clear where M is about the same, and one cut alone costs the answer.
-    if abs(abs(M[0]) - abs(M[1])) > ALIKE * abs(M[0]) or sum(gone) != 1 or max(left) < SURELY_KEPT:
+    # Clear where one cut alone costs the answer, and what the cells add shows which.
+    if sum(gone) != 1 or max(left) < SURELY_KEPT:
         return None
     found = [readings(subject, query, target, foil, head(LAYER, index)) for index in heads]
     added = [float(each["direct logit"][text.fact]) for each in found]

@@ -19,8 +19,8 @@ from explorer.subject import Subject
 HEAD = head(2, 2)
 LENGTHS = (64, 1_024, 16_384)
 FROM, TO = 1_024, 16_384
-OTHER_LENGTHS = (16, 24, 32, 48, 80, 200, 320, 800)
-"""Around that at which both ways take as much, and none near it."""
+CLEAR = 1.5
+"""In a question to check oneself with, one way takes so many times the work of the other, or more."""
 
 
 def multiplications(tokens: int) -> tuple[int, int]:
@@ -77,9 +77,12 @@ def right() -> int:
 
 
 def situation(rng: random.Random) -> Situation | None:
-    """Which way is less work at one length, given the work of both at a shorter one."""
-    given, asked = sorted(rng.sample(OTHER_LENGTHS, 2))
+    """Which way is less work for a text several times as long as one for which the work of both is given."""
+    given, times = rng.randint(8, 60), rng.choice((2, 3, 5, 10))
+    asked = given * times
     (scan, matrix), (scan_asked, matrix_asked) = multiplications(given), multiplications(asked)
+    if 1 / CLEAR < scan_asked / matrix_asked < CLEAR:
+        return None
     return Situation(
         selection=selected(HEAD),
         values={
@@ -87,7 +90,7 @@ def situation(rng: random.Random) -> Situation | None:
             "asked": asked,
             "scan": scan,
             "matrix": matrix,
-            "times": asked / given,
+            "times": times,
             "squared": matrix_asked / matrix,
             "scan_asked": scan_asked,
             "matrix_asked": matrix_asked,
@@ -123,7 +126,7 @@ WORDS = Words(
     ),
     check_choices=("The scan", "The matrix", "Both take as many"),
     check_why=(
-        "With {times:.3g} times the tokens, the scan takes {times:.3g} times the work: {scan_asked:,}. The "
+        "With {times} times the tokens, the scan takes {times} times the work: {scan_asked:,}. The "
         "matrix takes {squared:.3g} times the work, about the square: {matrix_asked:,}."
     ),
 )
