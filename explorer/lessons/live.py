@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from components.bridge import ActivationCache
 
 RUNS_HELD = 128
-"""Two megabytes each: what the controls of all lessons can set, and some texts of "Check yourself"."""
+"""About a megabyte each: what the controls of the lessons can set, and texts of "Check yourself"."""
 
 PROMPT = PRESETS[0].prompt
 """The text of most lessons."""
@@ -32,12 +32,16 @@ HEIGHT, HALF_HEIGHT = 160, 60
 
 @st.cache_resource(max_entries=RUNS_HELD, show_spinner=False, hash_funcs=BY_KEY)
 def run(subject: Subject) -> ActivationCache:
-    """All activations of one run of a short text. Sessions share it: read only."""
+    """The inputs and outputs of all scans in a run of a short text. Sessions share it: read only."""
+    from components.bridge import ssd_inputs
+
     ids, _ = encoded(subject.model, subject.prompt)
     model = bridge(subject.model)
     with line().admitted(no_report):
         use_threads(model.model.num_parameters() * ids.shape[1])
-        _, cache = model.run_with_cache(ids, fwd_hooks=list(hooks_of(subject.edits)))
+        _, cache = model.run_with_cache(
+            ids, names_filter=ssd_inputs, fwd_hooks=list(hooks_of(subject.edits)), logits_to_keep=1
+        )
     return cache
 
 
