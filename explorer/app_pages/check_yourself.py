@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import streamlit as st
 
@@ -37,10 +38,10 @@ def this_attempt() -> Attempt:
     """At the questions that the address names, else at those shown last, else at new ones."""
     wanted = st.query_params.get(QUESTIONS, "")
     seed = seed_of(wanted)
-    if wanted and seed is None:
-        st.caption(f":material/link_off: {frame.no_questions}")
-    if state.attempt is None or (seed is not None and seed != state.attempt.seed):
-        state.attempt = another() if seed is None else Attempt(seed)
+    if seed is not None and (state.attempt is None or seed != state.attempt.seed):
+        state.attempt = Attempt(seed)
+    elif state.attempt is None or (wanted and seed is None):
+        state.attempt = replace(another(), instead=bool(wanted))
     return state.attempt
 
 
@@ -92,6 +93,8 @@ def ask() -> None:
                 frame.next, key="check_next", icon=":material/arrow_forward:", type="primary", on_click=go_on
             )
     if not attempt.chosen:
+        if attempt.instead:
+            st.caption(f":material/link_off: {frame.no_questions}")
         tell_best()
 
 

@@ -59,7 +59,8 @@ with st.container(width=READING_WIDTH):
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         if at:
             step_button(frame.back, "step_back", at - 1, "arrow_back", "secondary")
-        with st.popover(frame.step.format(number=at + 1, count=len(LESSONS)), type="tertiary"):
+        steps = st.popover(frame.step.format(number=at + 1, count=len(LESSONS)), type="tertiary")
+        with steps, st.container(gap=None):
             for each in LESSONS:
                 mark = ":material/check: " if is_done(each) else ""
                 st.button(
@@ -69,6 +70,7 @@ with st.container(width=READING_WIDTH):
                     on_click=go,
                     args=(each.name,),
                 )
+        with steps:
             st.page_link(CHECK, label=frame.check, icon=":material/quiz:")
             link_to_class()
         if not (at or revealed):

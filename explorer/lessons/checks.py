@@ -63,6 +63,8 @@ class Attempt:
     """How far a reader is with the questions of a seed."""
 
     seed: int
+    instead: bool = False
+    """Whether an address has named questions that do not exist."""
     chosen: list[int] = field(default_factory=list)
     """The places of the choices clicked, in the order of the lessons."""
     at: int = 0

@@ -80,7 +80,6 @@ def situation(rng: random.Random) -> Situation | None:
             "kernel": kernel,
             "earlier": kernel - 1,
             "later": later,
-            "count": count,
         },
         right=[1, kernel, later].index(count),
     )
@@ -117,7 +116,7 @@ WORDS = Words(
     ),
     check_choices=("At 1", "At {kernel}", "At {later}"),
     check_why=(
-        "B changes at {count}. A token reaches itself and the next {earlier}, as far as there are any: from "
+        "The convolution brings a token to itself and the next {earlier}, as far as there are any: from "
         "`{token}` on there are {later}."
     ),
 )
