@@ -88,8 +88,8 @@ def situation(rng: random.Random) -> Situation | None:
         values={
             "given": given,
             "asked": asked,
-            "scan": scan,
-            "matrix": matrix,
+            "scan_given": scan,
+            "matrix_given": matrix,
             "times": times,
             "squared": matrix_asked / matrix,
             "scan_asked": scan_asked,
@@ -121,8 +121,8 @@ WORDS = Words(
     labels={"by_scan": "scan", "by_matrix": "matrix M", "work": "million multiplications"},
     alts={"costs": "Multiplications for {tokens:,} tokens: {by_scan:,} with the scan, {by_matrix:,} with M."},
     check=(
-        "For {given:,} tokens, the scan of a head takes {scan:,} multiplications and the matrix {matrix:,}. "
-        "Which of them takes fewer for {asked:,} tokens?"
+        "For {given:,} tokens, the scan of a head takes {scan_given:,} multiplications and the matrix "
+        "{matrix_given:,}. Which of them takes fewer for {asked:,} tokens?"
     ),
     check_choices=("The scan", "The matrix", "Both take as many"),
     check_why=(
