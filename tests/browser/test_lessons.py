@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Locator, Page
 
 from explorer.lessons import LESSONS, Lesson
+from explorer.lessons.checks import question
 from tests.browser.conftest import HELD, Explorer
 from tests.browser.test_accessible import nothing_fades, violations
 
@@ -96,3 +97,34 @@ def test_every_lesson_fits_and_can_be_done(tab: Explorer, request: pytest.Fixtur
     tab.chart("decay_curves").wait_for(timeout=60_000)
     tab.settle()
     assert tab.parameters()["layer"] == "2"
+
+
+@pytest.mark.parametrize("tab", list(SCREENS.values())[:2], ids=list(SCREENS)[:2], indirect=True)
+def test_check_yourself_fits_and_the_browser_keeps_the_score(
+    tab: Explorer, request: pytest.FixtureRequest
+) -> None:
+    page, keyboard, seed = tab.page, "keyboard" in request.node.callspec.id, 12
+    page.goto(f"{tab.address}/check_yourself?questions={seed}")
+    for number, lesson in enumerate(LESSONS, 1):
+        page.get_by_text(f"Question {number} of {len(LESSONS)}").wait_for(timeout=60_000)
+        choice = page.locator(f".st-key-choice_{question(lesson, seed).right} button")
+        for wanted in (choice, page.locator(".st-key-check_next button")):
+            wanted.wait_for()
+            tab.settle()
+            nothing_fades(page)
+            assert page.evaluate(FITS) == [0, 0], lesson.name
+            assert page.evaluate(HEADINGS) == [1]
+            assert number > 1 or violations(page) == []
+            if keyboard:
+                by_keyboard(page, wanted, "Enter")
+            else:
+                wanted.click(delay=HELD)
+    page.get_by_role("heading", name="8 of 8").wait_for()
+    tab.settle()
+    nothing_fades(page)
+    assert page.evaluate(FITS) == [0, 0]
+    assert page.evaluate(HEADINGS) == [1, 2]
+    assert violations(page) == []
+    page.reload()
+    page.get_by_text("Your best so far: 8 of 8.").wait_for(timeout=60_000)
+    assert tab.parameters()["questions"] == str(seed)
