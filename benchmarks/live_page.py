@@ -69,6 +69,8 @@ class LivePage(Visitor):
             match reply.WhichOneof("type"):
                 case "new_session":
                     self._page = reply.new_session.page_script_hash
+                    if not reply.metadata.run.fragment_ids:  # all of the page runs
+                        self.stop()
                 case "navigation":
                     self._page = reply.navigation.page_script_hash
                 case "page_info_changed":
