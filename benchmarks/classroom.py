@@ -41,6 +41,8 @@ MOVE_SECONDS = 3.0
 """After its answer has come, all move its control within these."""
 AT_MOST = 2.0
 """Seconds from a click to the lecturer's screen, of 95 in 100 answers."""
+PATIENCE = 15.0
+"""Seconds after which a student whose page has not followed runs it again."""
 LANGUAGE = english()
 
 
@@ -91,6 +93,8 @@ class Student(LivePage):
 
     shown: tuple[str, bool] = "", False
     """The title of the step on the page, and whether its answer is told."""
+    stuck = 0
+    """How often it has not followed, and the page had to be run again by hand."""
     confirmed = 0.0
     """When the page has last said that the answer is in."""
 
@@ -110,8 +114,14 @@ class Student(LivePage):
 
     async def sees(self, title: str, told: bool) -> float:
         """Wait until the page shows this. Returns when."""
-        await self.until(lambda: self.shown == (title, told))
-        return time.monotonic()
+        while True:
+            try:
+                await self.until(lambda: self.shown == (title, told), PATIENCE)
+            except TimeoutError:
+                self.stuck += 1
+                await self.run_again()
+            else:
+                return time.monotonic()
 
     async def answer(self, choice: int, wait: float) -> tuple[float, float]:
         """Answer after so many seconds. Returns when, and when the page said that it is in."""
@@ -282,6 +292,7 @@ def main() -> None:
         [
             ["errors", len(held.errors), "0"],
             ["tracebacks in the log", tracebacks, "0"],
+            ["pages that stopped following", sum(each.stuck for each in held.students.values()), "0"],
             [f"answers later than {AT_MOST:g} s", f"{late / len(total.counted):.1%}", "5 %"],
             ["arrivals p50 / p95, s", both(held.arrivals), "–"],
             ["memory, first and most, MB", f"{memory.megabytes[0]:,.0f}, {max(memory.megabytes):,.0f}", "–"],

@@ -57,9 +57,13 @@ class LivePage(Visitor):
         self._states[state.id] = state
         await self._request(fragment=self.fragments[key])
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds of what has come."""
-        async with asyncio.timeout(PATIENCE), self._heard:
+    async def run_again(self) -> None:
+        """Run all of the page, as the key R does."""
+        await self._request()
+
+    async def until(self, holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
+        """Wait until something holds of what has come. Raises TimeoutError after so many seconds."""
+        async with asyncio.timeout(seconds), self._heard:
             await self._heard.wait_for(holds)
 
     async def live(self) -> None:

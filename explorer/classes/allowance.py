@@ -13,13 +13,13 @@ class Allowance:
     `now` tells the time, in seconds. Names that have not used it for a while are forgotten.
     """
 
-    def __init__(self, per_second: float, at_once: float, now: Callable[[], float]) -> None:
+    def __init__(self, per_second: float, at_once: int, now: Callable[[], float]) -> None:
         self._per_second, self._at_once, self._now = per_second, at_once, now
         self._lock = threading.Lock()
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """What each name had left, and when. The one who used it longest ago comes first."""
 
-    def take(self, name: str, times: float = 1.0) -> bool:
+    def take(self, name: str, times: int = 1) -> bool:
         """Use it, if there is enough left. A negative number of `times` gives back."""
         with self._lock:
             now = self._now()
