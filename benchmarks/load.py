@@ -165,7 +165,7 @@ def load(people: int, seconds: float) -> None:
         with serving(APP, log, EXPLORER_HOSTED="1") as address:
             room(address, 1, 0, 0)  # the model is loaded
             arriving = room(address, people, 0, ARRIVE_SECONDS)
-            memory = Memory(_server_at(address))
+            memory = Memory(server_at(address))
             with chromium() as browser, ThreadPoolExecutor(1) as pool:
                 page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
                 page.goto(address)
@@ -203,7 +203,7 @@ def soak(prompts: int) -> None:
     """Print the server's memory, and its model's hooks and its threads, over many prompts and picks."""
     rows: list[list[object]] = []
     with serving(COUNTED, EXPLORER_HOSTED="1") as address:
-        process = psutil.Process(_server_at(address))
+        process = psutil.Process(server_at(address))
 
         def note(number: int) -> None:
             with urllib.request.urlopen(f"{address}/counts") as answer:
@@ -231,7 +231,7 @@ def soak(prompts: int) -> None:
     print_table(["prompts", "picks", "memory, MB", "hooks", "threads"], rows)
 
 
-def _server_at(address: str) -> int:
+def server_at(address: str) -> int:
     """The process that listens on the port of an address."""
     port = int(address.rpartition(":")[2])
     children = psutil.Process().children(recursive=True)

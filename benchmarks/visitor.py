@@ -40,7 +40,7 @@ class Visitor:
     def __init__(self, socket: Any) -> None:
         self.socket = socket
         self._states: dict[str, WidgetState] = {}
-        self._page = ""
+        self._page, self._page_name, self._query = "", "", ""
         self.session = ""
         """The server's name of the session."""
         self.widgets: dict[str, str] = {}
@@ -50,7 +50,8 @@ class Visitor:
 
     async def open(self, query: str = "") -> Answer:
         """Open the page, as a new tab does."""
-        return await self._rerun(query=query)
+        self._query = query
+        return await self._rerun()
 
     async def type_prompt(self, prompt: str) -> Answer:
         """Give another prompt."""
@@ -74,17 +75,20 @@ class Visitor:
         self._states[state.id] = state
         await self._request()
 
-    async def _request(self, query: str = "", fragment: str = "") -> None:
+    async def _request(self, *pressed: WidgetState, fragment: str = "", by_itself: bool = False) -> None:
+        """Ask for a run, with the values of all widgets and those that are `pressed` only now."""
         message = BackMsg()
-        message.rerun_script.query_string = query
+        message.rerun_script.query_string = self._query
         message.rerun_script.page_script_hash = self._page
+        message.rerun_script.page_name = self._page_name
         message.rerun_script.fragment_id = fragment
-        message.rerun_script.widget_states.widgets.extend(self._states.values())
+        message.rerun_script.is_auto_rerun = by_itself
+        message.rerun_script.widget_states.widgets.extend([*self._states.values(), *pressed])
         await self.socket.send(message.SerializeToString())
 
-    async def _rerun(self, query: str = "", fragment: str = "") -> Answer:
+    async def _rerun(self, fragment: str = "") -> Answer:
         began = time.monotonic()
-        await self._request(query, fragment)
+        await self._request(fragment=fragment)
         answer, begun = Answer(), False
         while True:
             data = await self.socket.recv()
@@ -95,14 +99,18 @@ class Visitor:
                 case "new_session":
                     begun, self._page = True, reply.new_session.page_script_hash
                     self.session = reply.new_session.initialize.session_id
+                case "navigation":
+                    self._page = reply.navigation.page_script_hash
+                case "page_info_changed":
+                    self._query = reply.page_info_changed.query_string
                 case "delta":
                     answer.last_delta = time.monotonic() - began
-                    self._read(reply.delta, answer)
+                    self.read(reply.delta, answer)
                 case "script_finished" if begun:
                     answer.seconds = time.monotonic() - began
                     return answer
 
-    def _read(self, delta: Any, answer: Answer) -> None:
+    def read(self, delta: Any, answer: Answer) -> None:
         """Note the widgets, and what went wrong."""
         if delta.WhichOneof("type") == "add_block":
             self._note(delta.add_block, delta.add_block.WhichOneof("type"), delta.fragment_id)
@@ -128,6 +136,13 @@ class Visitor:
 @asynccontextmanager
 async def visiting(address: str, cookies: str = "") -> AsyncIterator[Visitor]:
     """A new session on the server at `address`, http://…, until the block ends; cookies as in a header."""
+    async with connected(address, cookies) as socket:
+        yield Visitor(socket)
+
+
+@asynccontextmanager
+async def connected(address: str, cookies: str = "") -> AsyncIterator[Any]:
+    """The websocket of a new session."""
     url = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
     async with websockets.connect(
         url,
@@ -137,4 +152,4 @@ async def visiting(address: str, cookies: str = "") -> AsyncIterator[Visitor]:
         open_timeout=120,
         close_timeout=0.5,  # a browser does not wait until the server agrees
     ) as socket:
-        yield Visitor(socket)
+        yield socket

@@ -76,6 +76,8 @@ class Session:
     """How far the reader is in the steps of classes, by code and step."""
     joined: set[str] = field(default_factory=set)
     """Codes of classes that this reader has joined as a student."""
+    led: set[str] = field(default_factory=set)
+    """Codes of classes that this browser has shown to lead."""
     begun: set[str] = field(default_factory=set)
     """Classes whose first step this lecturer has shown."""
     class_error: str = ""

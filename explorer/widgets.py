@@ -46,5 +46,5 @@ def pressed(chart: str, selection: str) -> object:
 
 
 def told_by(component: str, event: str) -> object:
-    """The last value of a component's event, as the browser sent it."""
-    return st.session_state[component].get(event)
+    """The last value of a component's event, as the browser sent it; None once its page has been left."""
+    return st.session_state.get(component, {}).get(event)

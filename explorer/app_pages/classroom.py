@@ -86,7 +86,10 @@ with st.container(width=READING_WIDTH):
         browser_store()
         st.stop()
     try:
-        if secret := in_browser(f"lead-{code}"):
+        secret = in_browser(f"lead-{code}")
+        if secret and code not in state.led and rooms().leads(code, secret):
+            state.led.add(code)
+        if code in state.led:
             address = address_for_others(st.context.url or "")
             lecturer_view(rooms(), code, secret, language_of_visit(), address)
         else:
