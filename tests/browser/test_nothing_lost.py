@@ -362,6 +362,7 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
             explorer.show("Attention·dt")
         else:
             explorer.click_cell(0.1, 0.5)
+        assert explorer.parameters()["head"] == "3"
         before[scheme] = explorer.described("panels"), explorer.page.url
         explorer.page.evaluate("window.first = true")
     page = pages["dark"].page
