@@ -35,5 +35,6 @@ def test_two_prompts_are_compared_and_unequal_lengths_are_a_sentence(tab: Explor
     page.reload()  # the address has the other prompt
     expect(sentence).to_be_visible(timeout=60_000)
     page.set_viewport_size({"width": 390, "height": 900})
+    tab.settle()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.get_by_test_id("stException").count() == 0
