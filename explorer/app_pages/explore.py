@@ -188,14 +188,20 @@ with prompt_slot:
         st.text(str(error))
         pick(drawn)
     else:
-        if isinstance(decision, Ask) or chosen("prompt", str) != subject.prompt:
-            why = "Stopped."
-            if isinstance(decision, Ask):
-                why = decision.words
-                pick(drawn or first_selection(FIRST_MODEL))
+        asks = isinstance(decision, Ask)
+        if asks or chosen("prompt", str) != subject.prompt:
+            why = decision.words if asks else "Stopped."
+            if drawn is not None:
+                why += " The page still shows the previous prompt."
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.caption(f"{why} The page still shows the previous prompt.", width="content")
+                st.caption(why, width="content")
                 st.button("Run the prompt", on_click=agree, icon=":material/play_arrow:")
+            if asks:
+                if drawn is None:  # the address, which has led here, holds what is picked
+                    with notice:
+                        tell()
+                    st.stop()
+                pick(drawn)
 
 # Figures
 

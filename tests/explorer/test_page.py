@@ -262,6 +262,19 @@ def test_a_run_that_takes_long_is_asked_for_first(page: AppTest, monkeypatch: py
     assert page.session_state.session.selection.subject.prompt == LONG
 
 
+def test_a_link_to_a_long_text_asks_and_keeps_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("explorer.captures.measured_rate", lambda *_: 1.0)
+    page = at(prompt=LONG, layer="1", head="3", query="7")
+    assert not page.exception
+    assert not page.get("vega_lite_chart")
+    assert "previous" not in shown_words(page)
+    next(button for button in page.button if button.label == "Run the prompt").click().run()
+    selection = page.session_state.session.selection
+    assert (selection.subject.prompt, selection.head.place.layer, selection.head.index) == (LONG, 1, 3)
+    assert selection.query == 7
+    assert page.query_params["head"] == "3"
+
+
 def test_a_run_beyond_the_limit_is_refused_and_the_picture_stays(
     page: AppTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
