@@ -57,7 +57,7 @@ def _invitation(code: str, address: str) -> None:
     """Show how to join: the link, its QR code, the code."""
     link = link_to_class(address, code)
     st.image(qr_svg(link), width=QR_WIDTH, alt="QR code of the link below")
-    st.markdown(f"### {in_groups(code)}")
+    st.markdown(f"## {in_groups(code)}")
     st.code(link, language=None, wrap_lines=True)
     if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1"):
         st.caption(

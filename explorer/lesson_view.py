@@ -53,7 +53,7 @@ def lesson_view(
             below()
     with asked, st.container(gap="xsmall"):
         question = say(words.question)
-        st.markdown(f"### {question}" if larger else f"**{question}**")
+        st.markdown(f"## {question}" if larger else f"**{question}**")
         told = ask([say(choice) for choice in words.choices], lesson.right() if revealed else None)
         if revealed:
             st.markdown(f"{told} {say(words.live)}")
