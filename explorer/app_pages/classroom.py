@@ -11,6 +11,7 @@ from explorer.browser_store import browser_store, has_told, in_browser, put_in_b
 from explorer.classes import ClassEndedError, ClassError, address_for_others, in_groups, rooms
 from explorer.lecturer_view import lecturer_view
 from explorer.lesson_words import language_of_visit
+from explorer.lessons import compute_ahead
 from explorer.session import session
 from explorer.student_view import student_view
 from explorer.widgets import chosen
@@ -28,6 +29,7 @@ def start() -> None:
     except ClassError as error:
         state.class_error = str(error)
         return
+    compute_ahead()
     put_in_browser(f"lead-{code}", secret)
     st.query_params["code"] = code
 

@@ -12,7 +12,7 @@ from explorer.frame import pick
 from explorer.lesson_progress import is_done, keep_progress, progress_in
 from explorer.lesson_view import buttons, lesson_view
 from explorer.lesson_words import language_of_visit
-from explorer.lessons import LESSONS
+from explorer.lessons import LESSONS, compute_ahead
 from explorer.session import session
 
 READING_WIDTH = 1180
@@ -87,3 +87,4 @@ with st.container(width=READING_WIDTH):
 write_address(step=lesson.name)
 keep_progress()
 browser_store()
+compute_ahead()

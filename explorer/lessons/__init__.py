@@ -1,6 +1,7 @@
 """The lessons: what they ask, show and compute. `docs/lessons.md` says how to add one."""
 
 from explorer.lessons import course, steps
+from explorer.lessons.ahead import compute_ahead
 from explorer.lessons.course import LESSONS
 from explorer.lessons.languages import (
     ENGLISH,
@@ -28,6 +29,7 @@ __all__ = [
     "TranslationError",
     "Words",
     "as_toml",
+    "compute_ahead",
     "course",
     "english",
     "languages",
