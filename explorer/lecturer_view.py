@@ -22,7 +22,7 @@ from explorer.session import session
 
 LOOK_AGAIN = 1.0
 """Seconds after which the lecturer's browser asks for new answers."""
-COUNTDOWNS = (30, 60, 120)
+COUNTDOWNS = (10, 30, 60)
 TALLY_HEIGHT = 90
 FEW = 4
 """Answers up to which the axis goes at least."""

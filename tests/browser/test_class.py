@@ -157,7 +157,7 @@ def each_goes_on_alone(lecturer: Page, first: Page, second: Page) -> None:
 def time_runs_out(lecturer: Page, quick: Page, slow: Page) -> None:
     """A countdown closes the answers to who has given none."""
     press(lecturer, "Countdown")
-    press(lecturer, "30 s")
+    press(lecturer, "10 s")
     lecturer.keyboard.press("Escape")
     slow.get_by_text(re.compile("[0-9]+ s left")).wait_for()
     answer(quick, 2)
