@@ -24,9 +24,14 @@ def pick(selection: Selection) -> None:
     session().selection = selection
 
 
-def main_viewer(heads: Mapping[Place, int], length: int | None, name: str = "") -> Viewer:
-    """A viewer of the selection that all pages share."""
-    return Viewer(lambda: session().selection, pick, heads, length, name, on_drawn=write_address)
+def main_viewer(
+    heads: Mapping[Place, int],
+    length: int | None,
+    name: str = "",
+    on_drawn: Callable[[], None] = write_address,
+) -> Viewer:
+    """A viewer of the selection that all pages share. Picks are drawn by fragments, which call `on_drawn`."""
+    return Viewer(lambda: session().selection, pick, heads, length, name, on_drawn=on_drawn)
 
 
 def tell_limits() -> None:

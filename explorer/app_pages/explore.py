@@ -64,6 +64,12 @@ def stop_running() -> None:
     pick(state.drawn or first_selection(FIRST_MODEL))
 
 
+def drawn_now() -> None:
+    """Note what the page shows, in the address too."""
+    state.drawn = state.selection
+    write_address()
+
+
 def agree() -> None:
     """Run the typed prompt, whatever its cost."""
     take_prompt("prompt")
@@ -208,7 +214,6 @@ with prompt_slot:
 tell_edits()
 capture = captures.capture(state.selection.subject)
 state.selection, beyond = fitted(state.selection, capture.heads, capture.length)
-state.drawn = state.selection
 with notice:
     tell(beyond)
-head_view(main_viewer(capture.heads, capture.length), capture)
+head_view(main_viewer(capture.heads, capture.length, on_drawn=drawn_now), capture)

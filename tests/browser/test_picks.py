@@ -218,6 +218,7 @@ def test_ten_thousand_tokens_are_run_and_shown(explorer: Explorer) -> None:
 
 
 def test_a_long_run_can_be_stopped_and_taken_up_again(explorer: Explorer) -> None:
+    explorer.click_head(1, 3)
     words = explorer.described("panels")
     box = explorer.page.get_by_label("Prompt", exact=True)
     box.fill("the " * 40_000)
