@@ -1,4 +1,4 @@
-"""A page that goes on by itself, without a browser: its clock ticks, its browser keeps texts."""
+"""A page that goes on by itself, without a browser: its fragments run again, its browser keeps texts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from benchmarks.visitor import Answer, Visitor, connected
 
 PATIENCE = 60.0
 """Seconds after which something that is awaited does not come."""
-_STORE, _CLOCK = "browser_store", "clock"
+_STORE = "browser_store"
 
 Page = TypeVar("Page", bound="LivePage")
 
 
 class LivePage(Visitor):
-    """A page that reads all that its server sends, and asks again at each tick of its clock.
+    """A page that reads all that its server sends, and asks again by itself where the server told it to.
 
     `kept` is what its browser keeps between visits, see `explorer.browser_store`.
     """
@@ -35,7 +35,7 @@ class LivePage(Visitor):
         self.slider: list[str] = []
         """The options of the last slider."""
         self._heard = asyncio.Condition()
-        self._timer: asyncio.Task[None] | None = None
+        self._intervals: dict[str, tuple[float, asyncio.Task[None]]] = {}
 
     async def go_to(self, page_name: str, query: str = "") -> None:
         """Open a page by its link."""
@@ -73,14 +73,20 @@ class LivePage(Visitor):
             match reply.WhichOneof("type"):
                 case "new_session":
                     self._page = reply.new_session.page_script_hash
+                    if not reply.metadata.run.fragment_ids:  # all of the page runs
+                        self.stop()
                 case "navigation":
                     self._page = reply.navigation.page_script_hash
                 case "page_info_changed":
                     self._query = reply.page_info_changed.query_string
+                case "auto_rerun":
+                    self._ask_again(reply.auto_rerun.fragment_id, reply.auto_rerun.interval)
+                case "stop_auto_rerun":
+                    for fragment in reply.stop_auto_rerun.fragment_ids:
+                        self._ask_no_more(fragment)
                 case "delta":
                     self.read(reply.delta, self.seen)
                     await self._keep(reply.delta.new_element)
-                    self._wind(reply.delta.new_element, reply.delta.fragment_id)
             async with self._heard:
                 self._heard.notify_all()
 
@@ -92,24 +98,24 @@ class LivePage(Visitor):
 
     def stop(self) -> None:
         """Ask for nothing more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for fragment in list(self._intervals):
+            self._ask_no_more(fragment)
 
-    def _wind(self, element: Any, fragment: str) -> None:
-        """Start the clock of the page anew, as its script does each time that it is drawn."""
-        component = element.bidi_component
-        if component.component_name == _CLOCK:
-            self.stop()
-            data = json.loads(component.json)
-            identifier = f"$$STREAMLIT_INTERNAL_KEY_{component.id}__events"
-            ticks = self._every(data["seconds"], data["shown"], identifier, fragment)
-            self._timer = asyncio.create_task(ticks)
+    def _ask_again(self, fragment: str, interval: float) -> None:
+        """As a browser does, which leaves a timer of the same interval as it is."""
+        if fragment in self._intervals and self._intervals[fragment][0] == interval:
+            return
+        self._ask_no_more(fragment)
+        self._intervals[fragment] = interval, asyncio.create_task(self._every(fragment, interval))
 
-    async def _every(self, seconds: float, shown: str, identifier: str, fragment: str) -> None:
+    def _ask_no_more(self, fragment: str) -> None:
+        if fragment in self._intervals:
+            self._intervals.pop(fragment)[1].cancel()
+
+    async def _every(self, fragment: str, interval: float) -> None:
         while True:
-            await asyncio.sleep(seconds)
-            told = json.dumps([{"event": "tick", "value": {"shown": shown, "at": time.time()}}])
-            await self._request(WidgetState(id=identifier, json_trigger_value=told), fragment=fragment)
+            await asyncio.sleep(interval)
+            await self._request(fragment=fragment, by_itself=True)
 
     async def _keep(self, element: Any) -> None:
         """Keep texts, and tell them when the server asks, as the component's script does."""

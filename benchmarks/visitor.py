@@ -75,13 +75,14 @@ class Visitor:
         self._states[state.id] = state
         await self._request()
 
-    async def _request(self, *pressed: WidgetState, fragment: str = "") -> None:
+    async def _request(self, *pressed: WidgetState, fragment: str = "", by_itself: bool = False) -> None:
         """Ask for a run, with the values of all widgets and those that are `pressed` only now."""
         message = BackMsg()
         message.rerun_script.query_string = self._query
         message.rerun_script.page_script_hash = self._page
         message.rerun_script.page_name = self._page_name
         message.rerun_script.fragment_id = fragment
+        message.rerun_script.is_auto_rerun = by_itself
         message.rerun_script.widget_states.widgets.extend([*self._states.values(), *pressed])
         await self.socket.send(message.SerializeToString())
 

@@ -14,7 +14,6 @@ import streamlit as st
 from components.charts import token_bars_chart
 from explorer.class_actions import attempt
 from explorer.classes import ClassError, Room, Rooms, in_groups, link_to_class, qr_svg
-from explorer.clock import tick
 from explorer.drawing import draw
 from explorer.lesson_view import Ask, lesson_view
 from explorer.lessons import LESSONS, Language, Progress
@@ -125,7 +124,7 @@ def _listed(language: Language) -> Ask:
     return ask
 
 
-@st.fragment
+@st.fragment(run_every=LOOK_AGAIN)
 def _tally(rooms: Rooms, room: Room, choices: int, right: int | None) -> None:
     """How many chose each, as the answers come; beside the truth once it is told."""
     try:
@@ -143,10 +142,9 @@ def _tally(rooms: Rooms, room: Room, choices: int, right: int | None) -> None:
     )
     truth = "" if right is None else f" {letters[right]} is right."
     draw(bars, key="tally", alt=f"Answers of the class: {said}.{truth}")
-    tick(LOOK_AGAIN)
 
 
-@st.fragment
+@st.fragment(run_every=LOOK_AGAIN)
 def _lobby(rooms: Rooms, code: str, address: str) -> None:
     """How to join, and how many have."""
     try:
@@ -159,4 +157,3 @@ def _lobby(rooms: Rooms, code: str, address: str) -> None:
     with right:
         st.markdown(f"# {students}")
         st.markdown("have joined")
-    tick(LOOK_AGAIN)

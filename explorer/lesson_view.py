@@ -45,11 +45,10 @@ def lesson_view(
 
     shown, asked = st.columns(COLUMNS, gap="small")
     with shown, st.container(gap="xsmall"):
-        with st.container(gap="xsmall"):  # so that what is below has one place, whatever stands here
-            if not revealed:
-                st.markdown(say(words.text))
-            for name, figure in scene.figures.items():
-                draw(figure, key=f"lesson_{name}", alt=say(words.alts[name]))
+        if not revealed:
+            st.markdown(say(words.text))
+        for name, figure in scene.figures.items():
+            draw(figure, key=f"lesson_{name}", alt=say(words.alts[name]))
         if below is not None:
             below()
     with asked, st.container(gap="xsmall"):

@@ -8,7 +8,6 @@ import streamlit as st
 
 from explorer.class_actions import attempt
 from explorer.classes import ClassError, Room, Rooms
-from explorer.clock import tick
 from explorer.lesson_view import buttons, lesson_view
 from explorer.lessons import LESSONS, Language, Progress
 from explorer.session import session
@@ -39,9 +38,9 @@ def student_view(rooms: Rooms, code: str, student: str, language: Language) -> N
         revealed=revealed,
         ask=buttons(frame, progress, answer, open=is_open),
     )
+    if room.together and not revealed and (told or not is_open):
+        st.info(frame.waiting if told else frame.late, icon=":material/hourglass:")
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        if room.together and not revealed and (told or not is_open):
-            st.info(frame.waiting if told else frame.late, icon=":material/hourglass:")
         if not room.together and step:
             _step_button(frame.back, "step_back", "arrow_back", rooms, code, student, step - 1)
         st.caption(frame.step.format(number=lesson.number, count=len(LESSONS)), width="content")
@@ -50,24 +49,28 @@ def student_view(rooms: Rooms, code: str, student: str, language: Language) -> N
     follow(rooms, room, language if room.together and not revealed else None)
 
 
-@st.fragment
 def follow(rooms: Rooms, shown: Room, language: Language | None) -> None:
     """Run the page again when the class is no longer as shown; until then count down, in a `language`."""
-    try:
-        now = rooms.room(shown.code)
-    except ClassError:
-        st.rerun()
-    left = None if now.ends is None else now.ends - time.time()
-    if language is not None and left is not None and left > 0:
-        st.caption(f":material/timer: {language.frame.seconds.format(seconds=round(left))}")
-    if tick(LOOK_AGAIN, _state(shown)) != _state(now):
-        st.rerun()
+    was_open = shown.takes_answers(time.time())
+
+    @st.fragment(run_every=LOOK_AGAIN)
+    def look() -> None:
+        try:
+            now = rooms.room(shown.code)
+        except ClassError:
+            st.rerun()
+        if _state(now) != _state(shown) or now.takes_answers(time.time()) != was_open:
+            st.rerun()
+        left = None if now.ends is None else now.ends - time.time()
+        if language is not None and left is not None and left > 0:
+            st.caption(f":material/timer: {language.frame.seconds.format(seconds=round(left))}")
+
+    look()
 
 
-def _state(room: Room) -> str:
+def _state(room: Room) -> tuple[object, ...]:
     """What changes what a student sees."""
-    is_open = room.takes_answers(time.time())
-    return f"{room.step} {room.together} {room.revealed} {room.ends} {is_open}"
+    return room.step, room.together, room.revealed, room.ends
 
 
 def _progress(code: str, step: int, choice: int | None) -> Progress:
