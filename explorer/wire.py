@@ -64,6 +64,7 @@ _KEYS = {
     "json_trigger_value": {
         "keeper__events",
         "browser_store__events",
+        "clock__events",
         "head_map_hand__events",
         "panels_hand__events",
     },
@@ -71,7 +72,9 @@ _KEYS = {
 FORMS = {key: form for form, keys in _KEYS.items() for key in keys}
 """The form of each widget's value by the widget's key within its view. All other keys are buttons."""
 
-_COMPONENTS = frozenset({"keeper", "browser_store", "live_alt", "passage", "head_map_hand", "panels_hand"})
+_COMPONENTS = frozenset(
+    {"keeper", "browser_store", "clock", "live_alt", "passage", "head_map_hand", "panels_hand"}
+)
 """The keys of components of ours. They tell events, under a key of their own, and have no value."""
 
 _LEVELS = 4

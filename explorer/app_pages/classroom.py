@@ -9,6 +9,7 @@ import streamlit as st
 from explorer.address import tell
 from explorer.browser_store import browser_store, has_told, in_browser, put_in_browser
 from explorer.classes import ClassEndedError, ClassError, address_for_others, in_groups, rooms
+from explorer.clock import run_again
 from explorer.lecturer_view import lecturer_view
 from explorer.lesson_words import language_of_visit
 from explorer.lessons import compute_ahead
@@ -100,6 +101,7 @@ with st.container(width=READING_WIDTH):
                 state.joined.add(code)
                 st.query_params["code"] = code
             student_view(rooms(), code, student(), language_of_visit())
+        run_again()
     except ClassError as error:
         st.title(f"Class {in_groups(code)}" if len(code) == 8 else "A class", anchor=False)
         st.warning(str(error), icon=":material/info:")
