@@ -170,6 +170,7 @@ def test_two_presses_that_a_busy_page_hears_at_once_are_told_one_by_one(explorer
     expect(menu(page).get_by_role("combobox", name="Layer")).to_have_count(1)
     page.keyboard.press("Escape")
     expect(menu(page)).to_have_count(0)
+    explorer.settle()
     picking_in_a_menu_keeps_the_focus_and_the_menu(explorer)
 
 
