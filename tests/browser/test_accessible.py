@@ -179,6 +179,7 @@ def picking_in_a_menu_keeps_the_focus_and_the_menu(explorer: Explorer) -> None:
     page.get_by_role("button", name="Pick from lists").press("Enter")
     layer = menu(page).get_by_role("combobox", name="Layer")
     expect(layer).to_be_focused()
+    explorer.settle()
     before = explorer.picked()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
