@@ -76,12 +76,12 @@ def _told() -> Iterator[None]:
     """Errors as sentences. Those of a driver do not name a password."""
     try:
         yield
-    except (DBAPIError, TimeoutError, OSError, _Misconfigured) as error:
+    except (DBAPIError, TimeoutError, OSError, _ConfigurationError) as error:
         logging.getLogger(__name__).error("Classes: %s", getattr(error, "orig", None) or error)
         raise ClassError(_UNREACHABLE) from None
 
 
-class _Misconfigured(Exception):  # noqa: N818
+class _ConfigurationError(Exception):
     """Its text, for the log, says what to set or to install."""
 
 
@@ -91,7 +91,7 @@ def _server(url: str) -> Engine:
     except (ArgumentError, ValueError):
         parsed = URL.create("nothing")
     if parsed.drivername not in {"postgresql", "postgres", "postgresql+psycopg"}:
-        raise _Misconfigured(
+        raise _ConfigurationError(
             "EXPLORER_DATABASE_URL is not the address of a PostgreSQL database. Set it to one such as "
             "postgresql://user:password@host/name, or to nothing: then classes are kept in a file."
         )
@@ -100,7 +100,7 @@ def _server(url: str) -> Engine:
             parsed.set(drivername="postgresql+psycopg"), {"connect_timeout": _WAIT // 2}, pool_pre_ping=True
         )
     except ModuleNotFoundError:
-        raise _Misconfigured(
+        raise _ConfigurationError(
             "EXPLORER_DATABASE_URL is set, but the driver of PostgreSQL is not installed: "
             'pip install "mamba2-explorer[postgresql]".'
         ) from None
