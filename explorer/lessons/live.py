@@ -11,6 +11,7 @@ from components.demo import PRESETS
 from components.models import DEMO
 from components.ssd import Edit, Head, Place, SSDTerms, hooks_of
 from explorer.jobs import no_report
+from explorer.lessons.lesson import Control
 from explorer.line import line
 from explorer.models import bridge, encoded
 from explorer.selection import Selection, first_selection
@@ -25,6 +26,9 @@ RUNS_HELD = 128
 
 PROMPT = PRESETS[0].prompt
 """The text of most lessons."""
+
+POSITIONS = tuple(range(30))
+"""Of its tokens."""
 
 HEIGHT, HALF_HEIGHT = 160, 60
 """Pixels of one chart, and of each of two."""
@@ -66,6 +70,11 @@ def selected(
     """What the page Explore opens with to show a head of the embedded model."""
     shown = first_selection(DEMO).with_prompt(prompt).with_head(head).with_query(query)
     return shown.with_edits(edits)
+
+
+def token_control(start: int, positions: tuple[int, ...] = POSITIONS) -> Control:
+    """A control that sets a position of PROMPT."""
+    return Control(positions, start, lambda option: place(words_of(), int(option)))
 
 
 def head(layer: int, index: int) -> Head:

@@ -28,7 +28,7 @@ from explorer.lessons import (
     languages,
     steps,
 )
-from explorer.lessons.live import PROMPT
+from explorer.lessons.live import POSITIONS, PROMPT, words_of
 from tests.explorer.conftest import ROOT
 
 MOST_WORDS = 90
@@ -63,6 +63,7 @@ def said(words: Words, shown: Scene, *names: str) -> str:
 
 
 def test_there_are_eight_in_order() -> None:
+    assert len(words_of()) == len(POSITIONS)
     assert [lesson.number for lesson in LESSONS] == list(range(1, 9))
     assert len(BY_NAME) == 8
 

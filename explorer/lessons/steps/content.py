@@ -6,8 +6,8 @@ from itertools import combinations
 
 from components.charts import token_bars_chart
 from components.ssd import content, decay, effective_attention
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
-from explorer.lessons.live import HEIGHT, head, place, selected, terms_of, words_of
+from explorer.lessons.lesson import DONE, Lesson, Option, Scene, Situation, Words
+from explorer.lessons.live import HEIGHT, head, place, selected, terms_of, token_control, words_of
 from explorer.lessons.texts import new_text
 
 HEAD = head(2, 2)
@@ -127,7 +127,7 @@ LESSON = Lesson(
     name="content",
     number=4,
     words=WORDS,
-    control=Control(tuple(range(30)), ASKED, lambda option: place(words_of(), int(option))),
+    control=token_control(ASKED),
     asked=ASKED,
     scene=scene,
     right=right,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from components.charts import token_bars_chart
 from components.demo import LIST_WORDS, copied
 from components.models import DEMO
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
-from explorer.lessons.live import HEIGHT, PROMPT, head, place, selected, terms_of, words_of
+from explorer.lessons.lesson import DONE, Lesson, Option, Scene, Situation, Words
+from explorer.lessons.live import HEIGHT, PROMPT, head, place, selected, terms_of, token_control, words_of
 from explorer.lessons.texts import text_of
 from explorer.models import bridge
 
@@ -125,7 +125,7 @@ LESSON = Lesson(
     name="convolution",
     number=6,
     words=WORDS,
-    control=Control(tuple(SWAPS), ASKED, lambda option: place(words_of(), int(option))),
+    control=token_control(ASKED, tuple(SWAPS)),
     asked=ASKED,
     scene=scene,
     right=right,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from components.charts import token_bars_chart
 from components.ssd import decay, effective_attention, state_shares
-from explorer.lessons.lesson import DONE, Control, Lesson, Option, Scene, Situation, Words
-from explorer.lessons.live import HEIGHT, head, place, selected, terms_of, words_of
+from explorer.lessons.lesson import DONE, Lesson, Option, Scene, Situation, Words
+from explorer.lessons.live import HEIGHT, head, place, selected, terms_of, token_control, words_of
 from explorer.lessons.texts import new_text
 
 HEAD = head(2, 0)
@@ -117,7 +117,7 @@ LESSON = Lesson(
     name="one_state",
     number=1,
     words=WORDS,
-    control=Control(tuple(range(30)), START, lambda option: place(words_of(), int(option))),
+    control=token_control(START),
     asked=START,
     scene=scene,
     right=right,
