@@ -56,7 +56,7 @@ def counted(lecturer: Page, *counts: int) -> None:
 def is_fit(page: Page) -> None:
     """It has no violation in either theme, and scrolls nothing sideways."""
     for scheme in ("dark", "light"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         page.wait_for_timeout(500)  # in which the charts are drawn anew
         nothing_fades(page)
         assert violations(page) == [], scheme
