@@ -32,7 +32,7 @@ def lesson_view(
 ) -> Scene:
     """Draw a lesson and return what is shown. Once the answer is `revealed`, its task can be done.
 
-    `below` draws more below the charts. With `larger` charts and a larger question, for a projector.
+    `below` draws more below the charts. The question is a heading if it is `larger`, for a projector.
     """
     words, frame = language.words[lesson.name], language.frame
     option = _option(lesson, progress, revealed)
