@@ -8,9 +8,7 @@ from functools import cache
 
 from streamlit import runtime
 
-from components.models import ModelLoadError
 from explorer.lessons.course import LESSONS
-from explorer.settings import LimitError
 
 
 def compute_ahead() -> None:
@@ -25,7 +23,7 @@ def _begin() -> None:
 
 
 def _compute() -> None:
-    with suppress(ModelLoadError, LimitError):
+    with suppress(Exception):  # a page that needs it computes it again, and reports
         for lesson in LESSONS:
             for option, revealed in ((lesson.control.start, False), (lesson.asked, True)):
                 lesson.scene(option, revealed, lesson.words.labels)
