@@ -15,7 +15,7 @@ from benchmarks.visitor import Answer, visiting
 from tests.deploy.containers import in_own_loop
 
 SECRET = "Zanzibar is in the garden."
-LONG = 60_000
+LONG = 40_000
 """Tokens that the embedded model reads for several seconds."""
 
 
