@@ -1,11 +1,14 @@
 """How tests check types, and how they are shared out between processes (`pytest -n 2`)."""
 
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
+from functools import wraps
 from types import CodeType, FunctionType
 from typing import Any, get_args, get_type_hints
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from beartype import beartype
@@ -23,6 +26,26 @@ def has_shapes(annotation: Any) -> bool:
     """Whether an annotation names the shape of an array."""
     is_shape = isinstance(annotation, type) and issubclass(annotation, jaxtyping.AbstractArray)
     return is_shape or any(map(has_shapes, get_args(annotation)))
+
+
+ARRAYS = (torch.Tensor, np.ndarray)
+CHECKED_CALLS = 3
+"""Calls of a function with the same shapes that are checked in one test: a thousand more say nothing new."""
+
+calls: Counter[Hashable] = Counter()
+"""How often the test that runs has called each function with each shapes."""
+
+
+def checked_when_new(function: FunctionType, checked: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is checked in a test's first calls with the same shapes."""
+
+    @wraps(function)
+    def call(*given: Any, **named: Any) -> Any:
+        arrays = [(one.shape, one.dtype) for one in (*given, *named.values()) if isinstance(one, ARRAYS)]
+        calls[called := (function.__code__, len(given), *named, *arrays)] += 1
+        return (checked if calls[called] <= CHECKED_CALLS else function)(*given, **named)
+
+    return call
 
 
 def checked_where_needed(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,7 +68,8 @@ def checked_where_needed(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
     def decorator(**options: Any) -> Callable[[Any], Any]:
         def decorate(function: Any) -> Any:
             if not isinstance(function, FunctionType) or names_shapes(function):
-                return jaxtyped(**options)(function)
+                checked = jaxtyped(**options)(function)
+                return checked_when_new(function, checked) if isinstance(function, FunctionType) else checked
             return function if "<locals>" in function.__qualname__ else beartype(function)
 
         return decorate
@@ -59,3 +83,8 @@ jaxtyping.jaxtyped = checked_where_needed(jaxtyping.jaxtyped)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that drive a browser come first: they take longest, and the processes end together."""
     items.sort(key=lambda item: not item.nodeid.startswith(BROWSER))
+
+
+def pytest_runtest_setup() -> None:
+    """Each test begins to count."""
+    calls.clear()
