@@ -353,3 +353,15 @@ FAMILY_CASES += [
         attentions=[0, 1, 2],
     ),
 ]
+
+SOME = (
+    "mamba2-biases",
+    "bamba-gelu",
+    "granitemoehybrid-experts-rope",
+    "zamba2-adapters-rope",
+    "nemotron_h-latent",
+    "falcon_h1-no-norm-open",
+    "falcon_h1-norm-before-gate",
+)
+SOME_CASES = [case for case in FAMILY_CASES if str(case) in SOME]
+"""Every family, half of them clamped, and every place of the norm: for what does not depend on the rest."""

@@ -30,7 +30,7 @@ from components.ssd import (
     hooks_of,
 )
 from components.ssd import contributions as mathematics
-from tests.families import FAMILY_CASES, FamilyCase
+from tests.families import FAMILY_CASES, SOME_CASES, FamilyCase
 from tests.tiny import random_ids, relative, tiny_model
 
 LENGTH = 21
@@ -39,7 +39,7 @@ QUERIES = [0, 9, 20]
 TARGET, FOIL = 17, 58
 
 
-@pytest.fixture(scope="module", params=FAMILY_CASES, ids=str)
+@pytest.fixture(scope="module", params=SOME_CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> FamilyCase:
     return request.param
 

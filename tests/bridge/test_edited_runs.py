@@ -1,6 +1,7 @@
 """One truth of an edited run: what the run used is what its cache tells, however the edit was made."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,7 +46,10 @@ def plain(bridge: ModelBridge) -> ActivationCache:
 
 @pytest.fixture(scope="module")
 def hybrid() -> ModelBridge:
-    return ModelBridge(next(case for case in FAMILY_CASES if case.family == "bamba").build())
+    """One mixer and one attention: they have every hook."""
+    case = next(case for case in FAMILY_CASES if case.family == "bamba")
+    layers = {"num_hidden_layers": 2, "attn_layer_indices": [1]}
+    return ModelBridge(replace(case, options=case.options | layers).build())
 
 
 def tilted(M: Tensor, hook: HookPoint) -> Tensor:

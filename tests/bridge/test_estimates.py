@@ -10,14 +10,14 @@ from torch import Tensor
 from components.bridge import ModelBridge, estimate, frozen_norms, norm_divisors, sweep
 from components.bridge.hook_point import HookPoint
 from components.ssd import CutSource, Edit, KeepLast, Mute
-from tests.families import FAMILY_CASES, FamilyCase
+from tests.families import FAMILY_CASES, SOME_CASES, FamilyCase
 from tests.tiny import random_ids, relative, tiny_model
 
 IDS = random_ids(3, 1, 19)
 Hooks = list[tuple[str, Callable[..., Any]]]
 
 
-@pytest.fixture(scope="module", params=FAMILY_CASES, ids=str)
+@pytest.fixture(scope="module", params=SOME_CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> FamilyCase:
     return request.param
 

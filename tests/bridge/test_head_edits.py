@@ -27,7 +27,7 @@ from components.ssd import (
     hooks_of,
     reference,
 )
-from tests.families import FAMILY_CASES, FamilyCase
+from tests.families import FAMILY_CASES, SOME_CASES, FamilyCase
 from tests.tiny import random_ids, relative, tiny_model
 
 LENGTH = 21
@@ -36,7 +36,7 @@ HEADS = range(2, 5)
 POSITIONS = range(4, 9)
 
 
-@pytest.fixture(scope="module", params=FAMILY_CASES, ids=str)
+@pytest.fixture(scope="module", params=SOME_CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> FamilyCase:
     return request.param
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from components.bridge import ModelBridge, attribution_patch, part_at, patch, patched
-from tests.families import FAMILY_CASES, FamilyCase
+from tests.families import FAMILY_CASES, SOME_CASES, FamilyCase
 from tests.tiny import random_ids, relative, tiny_model
 
 CLEAN = random_ids(3, 1, 9)
@@ -21,7 +21,7 @@ SMOOTH = [
 """Without experts, between which a model jumps."""
 
 
-@pytest.fixture(scope="module", params=FAMILY_CASES, ids=str)
+@pytest.fixture(scope="module", params=SOME_CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> FamilyCase:
     return request.param
 

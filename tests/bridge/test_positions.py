@@ -10,14 +10,14 @@ from torch import Tensor
 
 from components.bridge import ModelBridge
 from components.bridge.hook_point import HookPoint
-from tests.families import FAMILY_CASES, FamilyCase
+from tests.families import SOME_CASES, FamilyCase
 from tests.tiny import random_ids, relative, tiny_model
 
 LENGTH, NEW, PIECE = 24, 5, 7
 SOURCE = 5
 
 
-@pytest.fixture(scope="module", params=FAMILY_CASES, ids=str)
+@pytest.fixture(scope="module", params=SOME_CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> FamilyCase:
     return request.param
 

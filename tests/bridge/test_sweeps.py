@@ -8,13 +8,13 @@ from torch import Tensor
 
 from components.bridge import ModelBridge, sweep
 from components.ssd import CutEdge, CutSource, Edit, FreezeDt, KeepLast, Mute, ScaleDecay
-from tests.families import FAMILY_CASES, FamilyCase
+from tests.families import SOME_CASES, FamilyCase
 from tests.tiny import random_ids, relative, tiny_model
 
 IDS = random_ids(3, 1, 19)
 
 
-@pytest.fixture(scope="module", params=FAMILY_CASES, ids=str)
+@pytest.fixture(scope="module", params=SOME_CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> FamilyCase:
     return request.param
 
