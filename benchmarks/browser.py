@@ -25,10 +25,16 @@ FLAGS = [
 ]
 
 
+def found() -> str | None:
+    """A Chromium on PATH."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A headless browser."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
+    path = found()
     if path is None:
         raise SystemExit("This needs a Chromium on PATH.")
     with sync_playwright() as playwright:

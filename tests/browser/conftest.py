@@ -7,7 +7,6 @@ time that it looks, which keeps the page busy.
 import base64
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -27,7 +26,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Locator, Page, expect, sync_playwright
 
-from benchmarks.browser import APP, FLAGS
+from benchmarks.browser import APP, FLAGS, found
 
 RIGHT_PADDING = 12
 HELD = 50
@@ -98,7 +97,7 @@ expect.set_options(timeout=1000 * PATIENCE)
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium. Without one the tests are skipped on a user's machine and fail in CI."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = found()
     if chromium is None:
         reason = "No Chromium found on PATH, so the page cannot be looked at."
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
