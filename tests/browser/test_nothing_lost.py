@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -155,7 +156,7 @@ def test_back_undoes_a_prompt_a_pick_a_row_and_a_window(explorer: Explorer) -> N
     assert explorer.windows() == opened
 
 
-def test_what_changes_nothing_makes_no_entry(explorer: Explorer) -> None:
+def test_what_changes_nothing_makes_no_entry_and_pages_keep_everything(explorer: Explorer) -> None:
     first = entries(explorer)
     explorer.open()  # the address as typed is put right
     assert explorer.parameters()["model"] == "demo"
@@ -164,12 +165,15 @@ def test_what_changes_nothing_makes_no_entry(explorer: Explorer) -> None:
     explorer.page.get_by_role("button", name="Copy link").click()
     explorer.settle()
     assert entries(explorer) == first + 1
+    explorer.page.keyboard.press("Escape")  # closes the menu
+    a_slider_makes_no_entry_and_a_page_one(explorer)
+    every_page_keeps_everything_through_reloads(explorer)
 
 
 # Pages
 
 
-def test_a_slider_makes_no_entry_and_a_page_one(explorer: Explorer) -> None:
+def a_slider_makes_no_entry_and_a_page_one(explorer: Explorer) -> None:
     page, first = explorer.page, entries(explorer)
     page.get_by_role("link", name="Generate").click()
     page.get_by_text("Sampled", exact=True).click()
@@ -182,7 +186,7 @@ def test_a_slider_makes_no_entry_and_a_page_one(explorer: Explorer) -> None:
     assert explorer.picked() == f"Layer {PRESETS[0].layer}, head {PRESETS[0].head}"
 
 
-def test_every_page_keeps_everything_through_reloads(explorer: Explorer) -> None:
+def every_page_keeps_everything_through_reloads(explorer: Explorer) -> None:
     page = explorer.page
     explorer.type_prompt(KITE)
     explorer.click_head(1, 3)
@@ -199,25 +203,16 @@ def test_every_page_keeps_everything_through_reloads(explorer: Explorer) -> None
     assert explorer.picked() == "Layer 1, head 3"
 
 
-@pytest.mark.parametrize("path", ["generate", "how_to_read"])
-def test_a_page_opens_directly_without_failed_requests(tab: Explorer, path: str) -> None:
-    page, failed = tab.page, []
+@contextmanager
+def without_failed_requests(page: Page) -> Iterator[None]:
+    failed: list[str] = []
 
     def note(got: Response) -> None:
         if got.status >= 400:
             failed.append(got.url)
 
     with listening(page, "response", note):
-        page.goto(f"{tab.address}/{path}?model=demo&prompt=Ben+has&layer=1&head=3&seed=4&draws=sampled")
-        link = page.get_by_role("link", name="Explore")
-        link.wait_for()
-        if path == "generate":
-            expect(prompt(page)).to_have_value("Ben has")
-            expect(page.get_by_role("spinbutton", name="Seed")).to_have_value("4")
-        link.click()
-        expect(prompt(page)).to_have_value("Ben has")
-        tab.settle()
-        assert tab.picked() == "Layer 1, head 3"
+        yield
     assert failed == []
 
 
@@ -235,12 +230,24 @@ def generated(page: Page, new: int, before: str = "") -> str:
     return str(text.inner_text())
 
 
-def test_a_sampled_text_comes_again_after_a_reload(tab: Explorer) -> None:
-    page = tab.page
-    query = "model=demo&prompt=Ben+has&draws=sampled&new_tokens=15&pace=no-limit&temperature=2.0&seed=7"
-    page.goto(f"{tab.address}/generate?{query}")
-    text = generated(page, 15)
+def test_pages_open_directly_and_a_sampled_text_comes_again_after_a_reload(tab: Explorer) -> None:
+    with without_failed_requests(tab.page):
+        for path in ("generate", "how_to_read"):
+            query = "model=demo&prompt=Ben+has&layer=1&head=3&draws=sampled&new_tokens=15&pace=no-limit"
+            tab.page.goto(f"{tab.address}/{path}?{query}&temperature=2.0&seed=7")
+            if path == "generate":
+                expect(prompt(tab.page)).to_have_value("Ben has")
+                a_sampled_text_comes_again_after_a_reload(tab.page)
+            tab.page.get_by_role("link", name="Explore").click()
+            expect(prompt(tab.page)).to_have_value("Ben has")
+            tab.settle()
+            assert tab.picked() == "Layer 1, head 3"
+
+
+def a_sampled_text_comes_again_after_a_reload(page: Page) -> None:
     seed = page.get_by_role("spinbutton", name="Seed")
+    expect(seed).to_have_value("7")
+    text = generated(page, 15)
     seed.fill("8")
     seed.press("Enter")
     expect(page).to_have_url(re.compile("seed=8"))
@@ -250,8 +257,15 @@ def test_a_sampled_text_comes_again_after_a_reload(tab: Explorer) -> None:
     assert generated(page, 15) == other
 
 
-def test_another_model_stops_a_text_and_keeps_it(explorer: Explorer) -> None:
+def test_another_model_has_other_heads_and_stops_a_text_and_keeps_it(explorer: Explorer) -> None:
     page = explorer.page
+    assert "preset" in explorer.parameters()
+    explorer.type_prompt("")
+    page.get_by_text("There is nothing to draw yet.").wait_for()
+    assert "prompt=&" in page.url
+    assert "preset" not in explorer.parameters()
+    explorer.type_prompt(KITE)
+    explorer.click_head(3, 7)
     page.get_by_role("link", name="Generate").click()
     page.get_by_role("button", name="Generate").click()
     page.get_by_text(re.compile(r"^([3-9]|[1-5]\d) of 64 new tokens")).wait_for()
@@ -261,6 +275,10 @@ def test_another_model_stops_a_text_and_keeps_it(explorer: Explorer) -> None:
     explorer.settle()
     explorer.type_model(ANOTHER_MODEL)
     expect(page).to_have_url(re.compile("golden"))
+    page.get_by_text("Out of range here:").wait_for()
+    shown = explorer.parameters()
+    assert explorer.picked() == f"Layer {shown['layer']}, head {shown['head']}"
+    assert (shown["layer"], shown["head"]) != ("3", "7")
     page.get_by_role("link", name="Generate").click()
     page.get_by_text("You changed the model").wait_for()
     page.get_by_text(re.compile(r"Stopped after \d+ of 64")).wait_for()
@@ -283,23 +301,6 @@ def test_a_link_beyond_everything_opens_with_one_quiet_notice(tab: Explorer) -> 
     assert int(shown["query"]) < 100
     assert shown["new_tokens"] == "512"
     assert not {"window", "span", "seed"} & set(shown)
-
-
-def test_an_empty_prompt_is_in_the_address_and_a_head_that_another_model_has_not_leaves_it(
-    explorer: Explorer,
-) -> None:
-    assert "preset" in explorer.parameters()
-    explorer.type_prompt("")
-    explorer.page.get_by_text("There is nothing to draw yet.").wait_for()
-    assert "prompt=&" in explorer.page.url
-    assert "preset" not in explorer.parameters()
-    explorer.type_prompt(KITE)
-    explorer.click_head(3, 7)
-    explorer.type_model(ANOTHER_MODEL)
-    explorer.page.get_by_text("Out of range here:").wait_for()
-    shown = explorer.parameters()
-    assert explorer.picked() == f"Layer {shown['layer']}, head {shown['head']}"
-    assert (shown["layer"], shown["head"]) != ("3", "7")
 
 
 # Another server
@@ -353,15 +354,11 @@ def test_the_page_comes_back_with_the_server(browser: Browser, server: Server) -
         for scheme in ("light", "dark")
     }
     prompts = {"light": LONG, "dark": KITE}
+    links = {"light": "?layer=1&head=3&reading=attention_dt", "dark": "?layer=1&head=3&query=7"}
     before: dict[str, tuple[str, str]] = {}
     for scheme, explorer in pages.items():
-        explorer.open()
+        explorer.open(links[scheme])
         explorer.type_prompt(prompts[scheme])
-        explorer.click_head(1, 3)
-        if scheme == "light":
-            explorer.show("Attention·dt")
-        else:
-            explorer.click_cell(0.1, 0.5)
         assert explorer.parameters()["head"] == "3"
         before[scheme] = explorer.described("panels"), explorer.page.url
         explorer.page.evaluate("window.first = true")
