@@ -63,9 +63,12 @@ def test_a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
     assert comes_true(page, lambda: probability(page) == before)
     page.go_back()
     heading.wait_for()
+    page.get_by_role("button", name="Undo the last").click()
+    expect(heading).to_have_count(0)
+    a_sweep_is_stopped_and_the_page_goes_on(page)
 
 
-def test_bars_have_a_frame_of_reference_and_an_edit_goes_along(page: Page, tab: Explorer) -> None:
+def bars_have_a_frame_of_reference_and_an_edit_goes_along(page: Page, tab: Explorer) -> None:
     page.locator(".st-key-token_effects canvas").wait_for()
     words = page.locator(".st-key-token_effects [aria-label*='The answer loses most without']")
     expect(words).to_have_count(1)
@@ -92,7 +95,9 @@ def an_edit_is_added_by_the_form_and_explore_says_so(page: Page) -> None:
     expect(page.get_by_text("This run is edited.")).to_have_count(0)
 
 
-def test_an_exported_experiment_is_opened_by_the_file_chooser(page: Page, tmp_path: Path) -> None:
+def test_an_exported_experiment_is_opened_by_the_file_chooser(
+    page: Page, tab: Explorer, tmp_path: Path
+) -> None:
     page.get_by_role("button", name="Export").click()
     with page.expect_download() as saved:
         page.get_by_role("button", name="JSON", exact=True).click()
@@ -106,9 +111,10 @@ def test_an_exported_experiment_is_opened_by_the_file_chooser(page: Page, tmp_pa
     page.get_by_text("This is the experiment of").wait_for()
     page.get_by_text("Layer 2, head 2: without it the answer loses").wait_for()
     expect(page.get_by_text("The figures are those in the document")).to_be_visible()
+    bars_have_a_frame_of_reference_and_an_edit_goes_along(page, tab)
 
 
-def test_a_sweep_is_stopped_and_the_page_goes_on(page: Page) -> None:
+def a_sweep_is_stopped_and_the_page_goes_on(page: Page) -> None:
     box = page.get_by_label("Prompt", exact=True)
     box.fill(10 * f"{box.input_value()} garden. ")
     box.press("Control+Enter")

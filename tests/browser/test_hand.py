@@ -118,18 +118,18 @@ def test_the_tooltip_comes_to_a_pointer_that_rests(sight: Explorer) -> None:
     expect(told).to_contain_text("query i")
 
 
-def test_a_pointer_left_behind_by_scrolling_lets_go(explorer: Explorer) -> None:
-    explorer.page.set_viewport_size({"width": 1280, "height": 500})
-    explorer.settle()
-    KEPT[:] = [explorer.pixels()]
-    x, y, side = corner(explorer, 0)
+def test_a_pointer_left_behind_by_scrolling_lets_go(sight: Explorer) -> None:
+    sight.page.set_viewport_size({"width": 1280, "height": 500})
+    sight.settle()
+    KEPT[:] = [sight.pixels()]
+    x, y, side = corner(sight, 0)
     for part in (0.2, 0.21):
-        explorer.page.mouse.move(x + part * side, y + 0.6 * side)
-    explorer.still(5)
-    assert pointing(explorer)
+        sight.page.mouse.move(x + part * side, y + 0.6 * side)
+    sight.still(5)
+    assert pointing(sight)
     # By a key or a script, as a reader of the page may: no move of the mouse comes with it.
-    explorer.page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
-    assert comes_true(explorer.page, lambda: not pointing(explorer))
+    sight.page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
+    assert comes_true(sight.page, lambda: not pointing(sight))
 
 
 # Fingers
@@ -295,9 +295,10 @@ def test_arrow_keys_move_the_head_in_the_head_map_and_the_query_in_the_panels(ex
     explorer.settle()
     assert "query" not in explorer.parameters()
     assert focused(explorer, "panels")
+    arrow_keys_and_escape_move_through_the_time_of_a_generation(explorer)
 
 
-def test_arrow_keys_and_escape_move_through_the_time_of_a_generation(explorer: Explorer) -> None:
+def arrow_keys_and_escape_move_through_the_time_of_a_generation(explorer: Explorer) -> None:
     page = explorer.page
     page.get_by_role("link", name="Generate").click()
     box = page.get_by_role("spinbutton", name="New tokens")
