@@ -59,9 +59,10 @@ def test_a_pointer_that_leaves_leaves_no_mark_on_another_head(explorer: Explorer
     again = explorer.pixels().image
     high = min(len(again), len(found))  # a canvas that has been resized may be a pixel higher
     assert (again[:high] == found[:high]).mean() > 0.999
+    a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer)
 
 
-def test_a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer: Explorer) -> None:
+def a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer: Explorer) -> None:
     explorer.page.add_style_tag(content="* { overflow-anchor: none; }")  # else the browser may scroll along
     kept, drawn = explorer.pixels().image, explorer.pixels()
     explorer.point(0, 0.2, 0.6, drawn)
@@ -70,31 +71,6 @@ def test_a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_a
     expect(explorer.page).to_have_url(re.compile("gallery"))
     explorer.settle()
     assert becomes(explorer, kept)
-
-
-def test_a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer: Explorer) -> None:
-    explorer.click_cell(0.1, 0.5)
-    query = explorer.parameters()["query"]
-    explorer.brush(2, (0.02, 0.4), (0.3, 0.7))
-    assert explorer.parameters()["query"] == query
-    explorer.back_to(0)
-    explorer.click_cell(0.1, 0.5)
-    assert "query" not in explorer.parameters()
-    explorer.click_cell(0.1, 0.5)
-    assert explorer.parameters()["query"] == query
-    explorer.click_cell(0.1, 0.8)
-    assert explorer.parameters()["query"] not in ("", query)
-    # What is kept stays visible beside what is pointed at.
-    explorer.click_cell(0.1, 0.9)
-    drawn = explorer.pixels()
-    (top, bottom) = drawn.pointed_rows(0)[0], drawn.pointed_rows(0)[-1]
-    explorer.point(0, 0.1, 0.4, drawn)
-    now = explorer.pixels()
-    assert not set(now.pointed_rows(0)) & {top, bottom}  # another row has the frame
-    left, _, side = drawn.place(0)
-    band = now.image[top - 1 : top + 2, int(left) + 5 : int(left + side / 2)]
-    amber = (band[..., 0] > band[..., 2] + 60).any(axis=0)
-    assert 0.3 < amber.mean() < 0.9  # dashed
 
 
 def test_a_bar_and_its_cell_point_at_each_other(sight: Explorer) -> None:
@@ -167,6 +143,32 @@ def test_a_span_of_the_text_is_read_as_one_row(explorer: Explorer) -> None:
     explorer.page.get_by_role("button", name="Back to one row").click()
     explorer.settle()
     assert "span" not in explorer.parameters()
+    a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer)
+
+
+def a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer: Explorer) -> None:
+    explorer.click_cell(0.1, 0.5)
+    query = explorer.parameters()["query"]
+    explorer.brush(2, (0.02, 0.4), (0.3, 0.7))
+    assert explorer.parameters()["query"] == query
+    explorer.back_to(0)
+    explorer.click_cell(0.1, 0.5)
+    assert "query" not in explorer.parameters()
+    explorer.click_cell(0.1, 0.5)
+    assert explorer.parameters()["query"] == query
+    explorer.click_cell(0.1, 0.8)
+    assert explorer.parameters()["query"] not in ("", query)
+    # What is kept stays visible beside what is pointed at.
+    explorer.click_cell(0.1, 0.9)
+    drawn = explorer.pixels()
+    (top, bottom) = drawn.pointed_rows(0)[0], drawn.pointed_rows(0)[-1]
+    explorer.point(0, 0.1, 0.4, drawn)
+    now = explorer.pixels()
+    assert not set(now.pointed_rows(0)) & {top, bottom}  # another row has the frame
+    left, _, side = drawn.place(0)
+    band = now.image[top - 1 : top + 2, int(left) + 5 : int(left + side / 2)]
+    amber = (band[..., 0] > band[..., 2] + 60).any(axis=0)
+    assert 0.3 < amber.mean() < 0.9  # dashed
 
 
 def test_a_span_in_a_link_from_the_lists_and_let_go(tab: Explorer) -> None:
@@ -188,7 +190,7 @@ def test_a_span_in_a_link_from_the_lists_and_let_go(tab: Explorer) -> None:
 
 def test_nothing_is_cut_at_any_width(tab: Explorer) -> None:
     """Loaded at the first width, also of a beamer's, and resized to the others."""
-    for query, widths in (("", WIDTHS), ("?view=large", [640, 1024, 1280])):
+    for query, widths in (("", [360, 640, 768, 1280, 1920, 2560]), ("?view=large", [640, 1024, 1280])):
         tab.page.set_viewport_size({"width": widths[0], "height": 900})
         tab.open(query)
         for width in widths:
