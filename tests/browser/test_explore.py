@@ -8,14 +8,11 @@ from components.charts import visible_tokens
 from components.demo.presets import PRESETS
 from components.models import load_bridge
 from components.ssd import content, decay, effective_attention
-from tests.browser.conftest import Explorer, without_dialogs
+from tests.browser.conftest import Explorer
 
 pytestmark = pytest.mark.browser
 
 LIGHT_AND_DARK = [{"color_scheme": "light"}, {"color_scheme": "dark"}]
-HOSTILE = (
-    "<img src=x onerror=alert(1)> **bold** $x^2$ :material/home: [a](javascript:alert(2)) \u202eabc\u0007 🦊"
-)
 
 
 @pytest.mark.parametrize("sight", LIGHT_AND_DARK, indirect=True, ids=["light", "dark"])
@@ -85,7 +82,18 @@ def test_above_the_diagonal_nothing_is_told(sight: Explorer) -> None:
             assert sight.tooltip() == {}
 
 
-def test_a_pointer_dragged_above_the_diagonal_points_at_no_cell(explorer: Explorer) -> None:
+def test_a_brush_opens_just_the_cells_that_it_touches(explorer: Explorer) -> None:
+    down, up, across = ((14, 4), (21, 9)), ((25, 12), (17, 3)), ((20, 2), (22, 18))
+    for panel, (one, other) in ((0, down), (0, up), (0, across), (1, up), (2, across)):
+        places = [((j + 0.5) / LENGTH, (i + 0.5) / LENGTH) for i, j in (one, other)]
+        explorer.brush(panel, places[0], places[1])
+        (first, last), (first_key, last_key) = map(sorted, zip(one, other, strict=True))
+        assert explorer.windows() == [[first, last, first_key, last_key]]
+        explorer.back_to(0)
+    a_pointer_dragged_above_the_diagonal_points_at_no_cell(explorer)
+
+
+def a_pointer_dragged_above_the_diagonal_points_at_no_cell(explorer: Explorer) -> None:
     """There no row feels the pointer, but a brush feels it everywhere."""
     drawn = explorer.pixels()
 
@@ -105,16 +113,6 @@ def test_a_pointer_dragged_above_the_diagonal_points_at_no_cell(explorer: Explor
     assert all(above[0])
     assert above == above[:1] * 4
     assert above[0] not in below
-
-
-def test_a_brush_opens_just_the_cells_that_it_touches(explorer: Explorer) -> None:
-    down, up, across = ((14, 4), (21, 9)), ((25, 12), (17, 3)), ((20, 2), (22, 18))
-    for panel, (one, other) in ((0, down), (0, up), (0, across), (1, up), (2, across)):
-        places = [((j + 0.5) / LENGTH, (i + 0.5) / LENGTH) for i, j in (one, other)]
-        explorer.brush(panel, places[0], places[1])
-        (first, last), (first_key, last_key) = map(sorted, zip(one, other, strict=True))
-        assert explorer.windows() == [[first, last, first_key, last_key]]
-        explorer.back_to(0)
 
 
 def test_a_click_on_a_head_changes_the_panels_and_a_bad_model_nothing(explorer: Explorer) -> None:
@@ -137,11 +135,10 @@ def test_a_click_on_a_head_changes_the_panels_and_a_bad_model_nothing(explorer: 
     assert (explorer.pixels().image == picture).mean() > 0.999
     explorer.click_head(0, 2)
     assert explorer.picked() == "Layer 0, head 2"
-    explorer.type_prompt("Mia is in the tower.")
-    assert explorer.pixels().coloured(0) > 500
+    every_prompt_is_drawn_or_says_what_to_do(explorer)
 
 
-def test_every_prompt_is_drawn_or_says_what_to_do(explorer: Explorer) -> None:
+def every_prompt_is_drawn_or_says_what_to_do(explorer: Explorer) -> None:
     page, first = explorer.page, explorer.pixels().image
     box = page.get_by_label("Prompt", exact=True)
     explorer.type_prompt("Ben is in the barn. Ben is in the barn.")
@@ -161,12 +158,4 @@ def test_every_prompt_is_drawn_or_says_what_to_do(explorer: Explorer) -> None:
     assert page.get_by_test_id("stException").count() == 0
     explorer.type_prompt("Leo is in the garden. " * 40)
     page.get_by_text("Whole text, 2").wait_for()
-    assert explorer.pixels().coloured(0) > 500
-    with without_dialogs(page):
-        explorer.type_prompt(HOSTILE)
-        explorer.point(0, 0.05, 0.5)
-        tooltip = page.locator("#vg-tooltip-element")
-        expect(tooltip).to_contain_text("query token")
-        assert page.locator("img[src=x]").count() == 0
-        assert tooltip.locator("td.value :is(img, a, b, strong)").count() == 0
     assert explorer.pixels().coloured(0) > 500

@@ -115,9 +115,10 @@ def test_a_text_streams_is_stopped_and_gone_through(page: Page) -> None:
     )
     chart(page, NEXT_TOKEN).locator("canvas").hover(position={"x": 140, "y": 16})
     expect(page.locator("#vg-tooltip-element")).to_contain_text("probability")
+    any_text_is_shown_as_text_and_is_there_after_another_page(page)
 
 
-def test_any_text_is_shown_as_text_and_is_there_after_another_page(page: Page) -> None:
+def any_text_is_shown_as_text_and_is_there_after_another_page(page: Page) -> None:
     hostile = "<img src=x onerror=alert(1)> **bold** <script>alert(2)</script> \u202eabc 🦊\n\n  two lines"
     box = page.get_by_role("textbox", name="Prompt")
     with without_dialogs(page):

@@ -111,6 +111,7 @@ def test_the_page_names_tokens_as_they_are(tab: Explorer, model: str, tmp_path: 
         for text, place in zip(options.all_text_contents(), range(LENGTH), strict=False):
             assert text == f"{place}  {HOSTILE[place]}"
         assert options.locator(MADE_OF_TEXT).count() == 0
+        assert page.locator("img[src=x]").count() == 0
         page.keyboard.press("Escape")
         page.keyboard.press("Escape")
         expect(page.get_by_test_id("stPopoverBody")).to_have_count(0)

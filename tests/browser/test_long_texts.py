@@ -155,10 +155,9 @@ def test_a_text_file_is_opened_and_a_wrong_one_is_told(explorer: Explorer, tmp_p
 
 
 def test_nothing_scrolls_sideways_in_a_window(long_text: Explorer) -> None:
+    long_text.brush(0, (0.1, 0.5), (0.35, 0.75))
     for width in (1280, 1920):
         long_text.page.set_viewport_size({"width": width, "height": 900})
         long_text.settle()
-        long_text.brush(0, (0.1, 0.5), (0.35, 0.75))
         assert long_text.fits(width)
-        long_text.back_to(0)
     assert PRESETS[0].prompt not in long_text.page.get_by_label("Prompt", exact=True).input_value()
