@@ -103,7 +103,7 @@ def test_the_page_names_tokens_as_they_are(tab: Explorer, model: str, tmp_path: 
             assert f"'{token}' reads" in words
             assert said.locator(MADE_OF_TEXT).count() == 0
         cells = page.get_by_test_id("stDataFrame").locator("td")
-        assert HOSTILE[0] in cells.all_text_contents()
+        assert comes_true(page, lambda: HOSTILE[0] in cells.all_text_contents())
         page.get_by_role("button", name="Pick from lists").click()
         page.get_by_role("combobox", name="Query position i").click()
         options = page.get_by_role("option")
