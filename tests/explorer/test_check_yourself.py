@@ -30,7 +30,7 @@ AROUND = 12
 """Words of the page beside a question: its title, the buttons, and whether the reader was right."""
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def embedded() -> Iterator[None]:
     """Take the place of the fixture that swaps in the tiny model."""
     st.cache_resource.clear()

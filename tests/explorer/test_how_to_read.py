@@ -19,7 +19,7 @@ from tests.explorer.conftest import ROOT
 PRESET = PRESETS[0]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def embedded() -> Iterator[None]:
     """Take the place of the fixture that swaps in the tiny model."""
     st.cache_resource.clear()
@@ -27,7 +27,7 @@ def embedded() -> Iterator[None]:
     st.cache_resource.clear()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page() -> AppTest:
     """The page, from the one that opens."""
     opened = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60).run()
