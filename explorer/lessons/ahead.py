@@ -19,12 +19,14 @@ def compute_ahead() -> None:
 
 @cache
 def _begin() -> None:
-    threading.Thread(target=_compute, name="lessons", daemon=True).start()
+    threading.Thread(target=_compute, name="lessons").start()
 
 
 def _compute() -> None:
     with suppress(Exception):  # a page that needs it computes it again, and reports
         for lesson in LESSONS:
+            if not threading.main_thread().is_alive():  # the server stops: no arithmetic may be under way then
+                return
             for option, revealed in ((lesson.control.start, False), (lesson.asked, True)):
                 lesson.scene(option, revealed, lesson.words.labels)
             lesson.right()
