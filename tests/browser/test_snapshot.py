@@ -12,7 +12,6 @@ from playwright.sync_api import Browser, Page, expect
 from explorer import snapshot_command
 from tests.browser.conftest import (
     HELD,
-    Explorer,
     comes_true,
     picture_of,
     settled_picture,
@@ -147,9 +146,3 @@ def test_the_page_fits_in_both_themes_and_follows_them(browser: Browser, file: P
         assert comes_true(page, lambda: paper() < 150)
         page.emulate_media(color_scheme="light")
         assert comes_true(page, lambda: paper() == 765)
-
-
-def test_the_menu_downloads_the_page_of_what_is_shown(explorer: Explorer) -> None:
-    explorer.click_head(3, 1)
-    page = explorer.download("Page of all heads").read_text("utf-8")
-    assert all(f'id="layer-{layer}"' in page for layer in range(4))

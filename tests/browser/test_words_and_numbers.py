@@ -134,6 +134,8 @@ def test_an_export_shows_the_panels_in_the_colours_of_the_page(sight: Explorer) 
     assert image.width >= 1200
     assert len(image.getcolors(1 << 24)) > 50
     assert image.getpixel((0, 0)) == ImageColor.getrgb(paper[dark])
+    drawn = sight.download("Page of all heads").read_text("utf-8")
+    assert all(f'id="layer-{layer}"' in drawn for layer in range(4))
 
 
 def draws_without_a_network(browser: Browser | None, html: str) -> None:
