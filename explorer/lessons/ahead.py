@@ -25,7 +25,7 @@ def _begin() -> None:
 def _compute() -> None:
     with suppress(Exception):  # a page that needs it computes it again, and reports
         for lesson in LESSONS:
-            if not threading.main_thread().is_alive():  # the server stops: no arithmetic may be under way then
+            if not threading.main_thread().is_alive():  # no arithmetic may be under way at the end
                 return
             for option, revealed in ((lesson.control.start, False), (lesson.asked, True)):
                 lesson.scene(option, revealed, lesson.words.labels)
