@@ -27,7 +27,7 @@ FLAGS = [
 
 def found() -> str | None:
     """A Chromium on PATH."""
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
 
 
