@@ -29,6 +29,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Locator,
 from benchmarks.browser import APP, FLAGS, found
 
 RIGHT_PADDING = 12
+SIZE = {"width": 1280, "height": 900}
 HELD = 50
 """Milliseconds for which a hand holds a button down."""
 
@@ -147,16 +148,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def new_tab(browser: Browser, **options: Any) -> Page:
     """A tab of its own, in which `Explorer` can tell when the page has settled."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    context = browser.new_context(**{"viewport": SIZE, **options})
     context.add_init_script(WATCH)
     return context.new_page()
-
-
-@pytest.fixture(scope="session")
-def tabs() -> dict[str, Page]:
-    """One of the browser for each set of options. A tab that has shown the page shows it anew in 1.6 s and
-    not in 2.7, since its process has compiled Streamlit's scripts."""
-    return {}
 
 
 @contextmanager
@@ -201,72 +195,72 @@ def without_dialogs(page: Page) -> Iterator[None]:
 
 
 @contextmanager
-def fresh(
-    browser: Browser, tabs: dict[str, Page], options: dict[str, Any], address: str
-) -> Iterator["Explorer"]:
-    """A tab with these options of `new_context` that remembers nothing, and has no errors in its console."""
-    options = {"viewport": {"width": 1280, "height": 900}, **options}
-    page = tabs.pop(repr(options), None) or new_tab(browser, **options)
-    page.set_viewport_size(options["viewport"])
-    page.emulate_media(color_scheme=options.get("color_scheme", "light"))
-    page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
+def taken_from(tabs: dict[str, Page], browser: Browser, options: dict[str, Any]) -> Iterator[Page]:
+    """A tab with these options of `new_context`, in whose console no error comes to stand.
+
+    A tab that has shown the page shows it anew in 1.6 s and not in 2.7, since its process has compiled
+    Streamlit's scripts. So one serves all sizes and both themes.
+    """
+    others = dict(options)
+    size, theme = others.pop("viewport", SIZE), others.pop("color_scheme", "light")
+    page = tabs.pop(repr(others), None) or new_tab(browser, **others)
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme=theme)
     with without_errors(page):
-        yield Explorer(page, address)
-    if page.url.startswith(address):
-        page.evaluate("localStorage.clear(); sessionStorage.clear()")
-        page.mouse.move(0, 0)
-        page.goto("about:blank")
-        tabs[repr(options)] = page  # after an error the next test gets another
+        yield page
+    tabs[repr(others)] = page  # after an error the next test gets another
+
+
+@pytest.fixture(scope="session")
+def tabs() -> dict[str, Page]:
+    """Those that remember nothing."""
+    return {}
 
 
 @pytest.fixture
 def tab(
-    request: pytest.FixtureRequest, browser: Browser, tabs: dict[str, Page], address: str
+    request: pytest.FixtureRequest, tabs: dict[str, Page], browser: Browser, address: str
 ) -> Iterator["Explorer"]:
     """For a test that opens a link itself. Parametrize indirectly with options of `new_context`."""
-    with fresh(browser, tabs, getattr(request, "param", {}), address) as explorer:
-        yield explorer
+    with taken_from(tabs, browser, getattr(request, "param", {})) as page:
+        page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
+        yield Explorer(page, address)
+        page.mouse.move(0, 0)
+        page.goto(f"{address}/_stcore/health")
+        page.evaluate("localStorage.clear(); sessionStorage.clear()")
 
 
 @pytest.fixture
-def explorer(
-    request: pytest.FixtureRequest, browser: Browser, tabs: dict[str, Page], address: str
-) -> Iterator["Explorer"]:
-    """A fresh session, drawn. Parametrize indirectly with options of `new_context`."""
-    with fresh(browser, tabs, getattr(request, "param", {}), address) as explorer:
-        explorer.open()
-        yield explorer
+def explorer(tab: "Explorer") -> "Explorer":
+    """A fresh session, drawn. Parametrize `tab` indirectly with options of `new_context`."""
+    tab.open()
+    return tab
 
 
 @pytest.fixture(scope="session")
-def sights() -> dict[str, "Explorer"]:
-    """One opened page for each set of options."""
+def sights() -> dict[str, Page]:
+    """Those that show the page as it is at first sight."""
     return {}
 
 
 @pytest.fixture
 def sight(
-    request: pytest.FixtureRequest, browser: Browser, sights: dict[str, "Explorer"], address: str
+    request: pytest.FixtureRequest, sights: dict[str, Page], browser: Browser, address: str
 ) -> Iterator["Explorer"]:
     """The page at first sight, for a test that picks nothing: such tests share it, and are held to that.
 
     Parametrize indirectly with options of `new_context`.
     """
-    same = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
-    options = same | getattr(request, "param", {})
-    explorer = sights.pop(repr(options), None) or Explorer(new_tab(browser, **options), address)
-    page = explorer.page
-    with without_errors(page):
+    with taken_from(sights, browser, getattr(request, "param", {})) as page:
+        explorer = Explorer(page, address)
         if page.url == "about:blank":
             explorer.open()
-        page.set_viewport_size(options["viewport"])
         explorer.settle()
         before = page.url
         yield explorer
-    page.mouse.move(0, 0)
-    assert page.url == before, "This test changes what is shown: it needs a page of its own."
-    assert not page.get_by_test_id("stPopoverBody").count(), "A menu is left open."
-    sights[repr(options)] = explorer  # after an error the next test gets another
+        page.mouse.move(0, 0)
+        assert page.url == before, "This test changes what is shown: it needs a page of its own."
+        assert not page.get_by_test_id("stPopoverBody").count(), "A menu is left open."
 
 
 def comes_true(page: Page, seen: Callable[[], bool]) -> bool:

@@ -10,7 +10,7 @@ from tests.browser.conftest import Explorer, Panels, comes_true
 pytestmark = pytest.mark.browser
 
 TOUCH = pytest.mark.parametrize(
-    "explorer", [{"viewport": {"width": 800, "height": 1000}, "has_touch": True}], indirect=True
+    "tab", [{"viewport": {"width": 800, "height": 1000}, "has_touch": True}], indirect=True
 )
 
 

@@ -119,7 +119,7 @@ def test_a_zoom_keeps_the_views_that_are_drawn(long_text: Explorer) -> None:
     assert long_text.page.locator("[data-testid=stVegaLiteChart] [data-first=yes]").count() == 3
 
 
-@pytest.mark.parametrize("explorer", [{"color_scheme": "dark"}], indirect=True)
+@pytest.mark.parametrize("tab", [{"color_scheme": "dark"}], indirect=True)
 def test_the_gallery_picks_heads(explorer: Explorer) -> None:
     explorer.switch("Gallery")
     gallery = explorer.chart("gallery").locator("canvas")
