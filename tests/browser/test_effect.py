@@ -43,7 +43,27 @@ def click_head(page: Page, layer: int, head: int) -> None:
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=HELD)
 
 
-def test_a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
+def test_heads_are_muted_edits_undone_and_an_exported_experiment_opened(
+    page: Page, tab: Explorer, tmp_path: Path
+) -> None:
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="JSON", exact=True).click()
+    saved.value.save_as(tmp_path / "experiment.json")
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("stPopoverBody")).to_have_count(0)
+    a_head_is_picked_muted_and_let_go_again(page)
+    page.get_by_role("button", name="Open an experiment").click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_test_id("stFileUploaderDropzone").locator("button").click()
+    chooser.value.set_files(tmp_path / "experiment.json")
+    page.get_by_text("This is the experiment of").wait_for()
+    page.get_by_text("Layer 2, head 2: without it the answer loses").wait_for()
+    expect(page.get_by_text("The figures are those in the document")).to_be_visible()
+    bars_have_a_frame_of_reference_and_an_edit_goes_along(page, tab)
+
+
+def a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
     before = probability(page)
     click_head(page, 2, 0)
     page.get_by_text("Layer 2, head 0: without it the answer loses").wait_for()
@@ -63,9 +83,6 @@ def test_a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
     assert comes_true(page, lambda: probability(page) == before)
     page.go_back()
     heading.wait_for()
-    page.get_by_role("button", name="Undo the last").click()
-    expect(heading).to_have_count(0)
-    a_sweep_is_stopped_and_the_page_goes_on(page)
 
 
 def bars_have_a_frame_of_reference_and_an_edit_goes_along(page: Page, tab: Explorer) -> None:
@@ -76,50 +93,14 @@ def bars_have_a_frame_of_reference_and_an_edit_goes_along(page: Page, tab: Explo
     page.get_by_test_id("stButtonGroup").get_by_text("In the picked head").click()
     told = page.get_by_text("Rank correlation of sizes with the effect").or_(page.get_by_text("No cut in"))
     told.wait_for()
-    for width in (390, 1920, 1280):
+    for width in (390, 1920):
         page.set_viewport_size({"width": width, "height": 900})
         tab.settle()  # charts take their new width after the page
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
         main = page.get_by_test_id("stMain")
         assert main.evaluate("element => element.scrollWidth <= element.clientWidth"), width
-    an_edit_is_added_by_the_form_and_explore_says_so(page)
-
-
-def an_edit_is_added_by_the_form_and_explore_says_so(page: Page) -> None:
     page.get_by_label("Positions", exact=True).fill("7-10")
     page.get_by_role("button", name="Add", exact=True).click()
     page.get_by_text("Mute heads (attention): layer 2, head 2, positions 7 to 10").wait_for()
     page.get_by_role("link", name="Explore", exact=True).click()
     page.get_by_text("This run is edited.").wait_for()
-    page.get_by_role("button", name="Run without edits").click()
-    expect(page.get_by_text("This run is edited.")).to_have_count(0)
-
-
-def test_an_exported_experiment_is_opened_by_the_file_chooser(
-    page: Page, tab: Explorer, tmp_path: Path
-) -> None:
-    page.get_by_role("button", name="Export").click()
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="JSON", exact=True).click()
-    saved.value.save_as(tmp_path / "experiment.json")
-    click_head(page, 2, 1)
-    page.get_by_text("Layer 2, head 1: without it the answer loses").wait_for()
-    page.get_by_role("button", name="Open an experiment").click()
-    with page.expect_file_chooser() as chooser:
-        page.get_by_test_id("stFileUploaderDropzone").locator("button").click()
-    chooser.value.set_files(tmp_path / "experiment.json")
-    page.get_by_text("This is the experiment of").wait_for()
-    page.get_by_text("Layer 2, head 2: without it the answer loses").wait_for()
-    expect(page.get_by_text("The figures are those in the document")).to_be_visible()
-    bars_have_a_frame_of_reference_and_an_edit_goes_along(page, tab)
-
-
-def a_sweep_is_stopped_and_the_page_goes_on(page: Page) -> None:
-    box = page.get_by_label("Prompt", exact=True)
-    box.fill(10 * f"{box.input_value()} garden. ")
-    box.press("Control+Enter")
-    page.locator(".st-key-stop_cut button").click(timeout=120_000)  # comes after the sweep of the heads
-    page.locator(".st-key-start_cut").get_by_role("button", name="Compute").wait_for()
-    page.get_by_role("heading", name="How far back does it need to read?").wait_for()
-    expect(page.get_by_test_id("stMetric").filter(has_text="Probability of the answer")).to_be_visible()
-    assert not page.locator(".st-key-token_effects").count()
