@@ -1,7 +1,6 @@
 """A hybrid in a real browser: softmax heads in the head map, their panels, their windows."""
 
 import re
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -45,16 +44,15 @@ def test_a_click_on_a_softmax_cell_shows_its_pattern(tab: Explorer, hybrid: str)
     assert shown.coloured(2) < 50  # words
     assert re.search(r"softmax head 2, .* reads ", tab.described("panels"))
     assert violations(tab.page) == []
+    a_brush_and_a_press_in_the_pattern(tab)
+    the_gallery_holds_both_kinds(tab)
     tab.click_head(CASE.mixers[0], 0)
     assert tab.picked() == f"Layer {CASE.mixers[0]}, head 0"
     assert "kind" not in tab.parameters()
-    expect(tab.page.get_by_test_id("stVegaLiteChart")).to_have_count(3)
+    expect(tab.page.get_by_test_id("stVegaLiteChart")).to_have_count(4)  # with the gallery
 
 
-def test_a_brush_and_a_press_in_the_pattern(tab: Explorer, hybrid: str) -> None:
-    layer = CASE.attentions[0]
-    link = {"model": hybrid, "layer": layer, "head": 0, "kind": "softmax"}
-    tab.open("?" + urlencode(link), last="panels")
+def a_brush_and_a_press_in_the_pattern(tab: Explorer) -> None:
     tab.point(1, 0.1, 0.5)
     tab.page.mouse.down()
     tab.page.mouse.up()
@@ -68,13 +66,10 @@ def test_a_brush_and_a_press_in_the_pattern(tab: Explorer, hybrid: str) -> None:
     # Beside the two panels there are words, and nothing to brush.
     tab.brush(2, (0.1, 0.5), (0.5, 0.9))
     assert tab.windows() == [window]
+    tab.back_to(0)
 
 
-def test_the_gallery_holds_both_kinds(tab: Explorer, hybrid: str, tmp_path: Path) -> None:
-    link = {"model": hybrid, "layer": CASE.attentions[0], "head": 0, "kind": "softmax", "view": "gallery"}
-    tab.open("?" + urlencode(link), last="panels")
-    chart = tab.page.get_by_test_id("stVegaLiteChart").nth(1)
-    chart.wait_for()
+def the_gallery_holds_both_kinds(tab: Explorer) -> None:
+    tab.switch("Gallery")
     assert tab.picture("gallery").width > 300
-    exported = tab.download("PNG").read_bytes()
-    assert exported.startswith(b"\x89PNG")
+    assert tab.download("PNG").read_bytes().startswith(b"\x89PNG")
