@@ -61,7 +61,7 @@ def name(page: Page) -> Any:
     return page.locator("#name")
 
 
-def test_heads_rows_and_the_way_back(browser: Browser, file: Path) -> None:
+def test_heads_rows_keys_links_and_the_way_back(browser: Browser, file: Path) -> None:
     with opened(browser, file) as page:
         assert page.title().startswith("Mia is </script><img src=x")
         click_head(page, 1, 5)
@@ -110,39 +110,39 @@ def test_heads_rows_and_the_way_back(browser: Browser, file: Path) -> None:
         page.go_back()
         page.go_back()
         expect(name(page)).to_have_text("Layer 2, head 2")
+        keys_links_and_what_is_left_out(page)
 
 
-def test_keys_links_and_what_is_left_out(browser: Browser, file: Path) -> None:
-    with opened(browser, file, "#layer=0&head=7&query=2") as page:
+def keys_links_and_what_is_left_out(page: Page) -> None:
+    page.locator("#map").focus()
+    page.keyboard.press("ArrowUp")
+    expect(name(page)).to_have_text("Layer 1, head 2")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    expect(name(page)).to_have_text("Layer 1, head 3")
+    click_head(page, 3, 0)
+    expect(page.locator("#told")).to_have_text("Layer 3 is not in this page. Layer 3 is left out, as asked.")
+    expect(name(page)).to_have_text("Layer 1, head 3")
+    page.locator("summary").click()
+    expect(page.locator("#program")).to_contain_text("heads=[3]")
+    page.evaluate("location.hash = 'layer=3&head=1'")
+    expect(name(page)).to_have_text("Layer 2, head 2")
+
+
+def test_a_link_opens_a_row_and_the_page_fits_in_both_themes(browser: Browser, file: Path) -> None:
+    options = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True}
+    with opened(browser, file, "#layer=0&head=7&query=2", **options) as page:
         expect(name(page)).to_have_text("Layer 0, head 7")
         expect(page.locator("#row")).to_have_text("Row 2, kept.")
-        page.locator("#map").focus()
-        page.keyboard.press("ArrowDown")
-        expect(name(page)).to_have_text("Layer 1, head 7")
-        page.keyboard.press("ArrowRight")
-        page.keyboard.press("ArrowLeft")
-        expect(name(page)).to_have_text("Layer 1, head 6")
-        click_head(page, 3, 0)
-        expect(page.locator("#told")).to_have_text(
-            "Layer 3 is not in this page. Layer 3 is left out, as asked."
-        )
-        expect(name(page)).to_have_text("Layer 1, head 6")
-        page.locator("summary").click()
-        expect(page.locator("#program")).to_contain_text("heads=[6]")
-        page.evaluate("location.hash = 'layer=3&head=1'")
-        expect(name(page)).to_have_text("Layer 2, head 2")
-
-
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_fits_in_both_themes_and_follows_them(browser: Browser, file: Path, width: int) -> None:
-    options = {"viewport": {"width": width, "height": 844}, "color_scheme": "dark", "has_touch": width < 500}
-    with opened(browser, file, **options) as page:
 
         def paper() -> int:
             return int(np.asarray(picture_of(page.locator("#panels canvas")))[2, -2].sum())
 
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert violations(page) == []
         assert comes_true(page, lambda: paper() < 150)
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert violations(page) == []
         page.emulate_media(color_scheme="light")
         assert comes_true(page, lambda: paper() == 765)
