@@ -15,12 +15,11 @@ NEXT_TOKEN, PANELS, NORMS, SHARES = range(4)
 
 
 @pytest.fixture
-def page(explorer: Explorer) -> Iterator[Page]:
-    """The page, reached as a reader does."""
-    explorer.page.get_by_role("link", name="Generate").click()
-    explorer.page.get_by_role("button", name="Generate").wait_for()
-    yield explorer.page
-    assert explorer.page.get_by_test_id("stException").count() == 0
+def page(tab: Explorer) -> Iterator[Page]:
+    """The page, opened by its address."""
+    tab.page.goto(f"{tab.address}/generate?new_tokens=90")
+    yield tab.page
+    assert tab.page.get_by_test_id("stException").count() == 0
 
 
 def choose_pace(page: Page, pace: str) -> None:
@@ -79,7 +78,6 @@ def shown_time(page: Page) -> int:
 
 
 def test_a_text_streams_is_stopped_and_gone_through(page: Page) -> None:
-    ask_for(page, 90)
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_role("button", name="Stop")).to_be_enabled()
     chart(page, PANELS).locator("canvas").wait_for()
