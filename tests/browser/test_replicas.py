@@ -205,6 +205,7 @@ class Load:
                         self.errors += answer.exceptions
                         self.picks[replica] += 1
                         head = self.picks[replica] % 8
+                        await asyncio.sleep(0.2)  # in which a reader looks at it
                         address = f"layer=2&head={head}"  # as it stands in a browser's address bar
                         answer = await visitor.pick_head(2, head)
             except websockets.ConnectionClosed:
@@ -217,8 +218,7 @@ def test_visitors_of_a_replica_that_dies_land_on_the_other_with_their_url(
 ) -> None:
     explorer = Explorer(new_tab(browser), site.address)
     context = explorer.page.context
-    explorer.open()
-    explorer.click_head(2, 1)
+    explorer.open("?layer=2&head=1")
     before = explorer.described("panels"), explorer.page.url
     (cookie,) = (
         f"{each['name']}={each['value']}" for each in context.cookies() if each.get("name") == COOKIE
