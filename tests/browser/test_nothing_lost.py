@@ -212,14 +212,13 @@ def test_pages_open_directly_and_keep_everything_through_reloads(tab: Explorer) 
         expect(page).to_have_url(re.compile(r"/how_to_read\?.*head=3"))
         assert entries(tab) == first + 1
         page.reload()
-        passage = page.get_by_text("The same for all rows")
-        passage.wait_for(timeout=60_000)
+        page.get_by_text("The same for all rows").wait_for(timeout=60_000)
         page.get_by_role("link", name="Explore").click()
         expect(prompt(page)).to_have_value("Ben has")
         tab.settle()
         assert tab.picked() == "Layer 1, head 3"
         page.go_back()
-        passage.wait_for()
+        page.get_by_role("heading", name="How to read this").wait_for()
 
 
 def test_another_model_has_other_heads_and_stops_a_text_and_keeps_it(tab: Explorer) -> None:
