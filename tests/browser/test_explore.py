@@ -12,22 +12,21 @@ from tests.browser.conftest import Explorer
 
 pytestmark = pytest.mark.browser
 
-LIGHT_AND_DARK = [{"color_scheme": "light"}, {"color_scheme": "dark"}]
 
-
-@pytest.mark.parametrize("sight", LIGHT_AND_DARK, indirect=True, ids=["light", "dark"])
 def test_first_sight_shows_the_drawn_charts(sight: Explorer) -> None:
-    panels = sight.pixels()
-    dark = sight.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-    assert (max(panels.background()) < 60) == dark
-    assert panels.coloured(0) > 500
-    assert panels.green(1) > 500
-    assert panels.coloured(2) > 200
-    assert panels.pointed_rows(0)
-    assert sight.chart("head_map").locator("g.mark-rect.role-mark path").count() > 4
-    for chart in ("panels", "decay_curves"):
-        canvas = np.asarray(sight.picture(chart), dtype=np.int16)
-        assert (np.abs(canvas - canvas[2, -2]).sum(axis=-1) > 100).sum() > 500
+    for scheme in ("dark", "light"):
+        sight.page.emulate_media(color_scheme=scheme)
+        sight.settle()
+        panels = sight.pixels()
+        assert (max(panels.background()) < 60) == (scheme == "dark")
+        assert panels.coloured(0) > 500
+        assert panels.green(1) > 500
+        assert panels.coloured(2) > 200
+        assert panels.pointed_rows(0)
+        assert sight.chart("head_map").locator("g.mark-rect.role-mark path").count() > 4
+        for chart in ("panels", "decay_curves"):
+            canvas = np.asarray(sight.picture(chart), dtype=np.int16)
+            assert (np.abs(canvas - canvas[2, -2]).sum(axis=-1) > 100).sum() > 500
 
 
 def test_pointing_marks_the_same_cell_in_all_panels(sight: Explorer) -> None:
