@@ -103,8 +103,8 @@ def the_same_brush_opens_the_same_window_again_in_the_views_that_are_drawn(
     assert [last for _, last, _, _ in explorer.windows()] == [LENGTH - 1]
 
 
-@pytest.mark.parametrize("tab", [{"color_scheme": "dark"}], indirect=True)
 def test_the_gallery_picks_heads(tab: Explorer) -> None:
+    tab.page.emulate_media(color_scheme="dark")
     tab.open("?view=gallery")
     gallery = tab.chart("gallery").locator("canvas")
     picture = np.asarray(tab.picture("gallery"), dtype=np.int16)

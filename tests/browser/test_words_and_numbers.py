@@ -121,10 +121,8 @@ def test_an_export_shows_the_panels_in_the_colours_of_the_page(sight: Explorer) 
     assert drawn.startswith("<svg")
     assert "#ffffff" in drawn
     assert "#12151c" not in drawn
-
-
-@pytest.mark.parametrize("sight", [{"color_scheme": "dark"}], indirect=True)
-def test_an_export_of_each_kind_from_a_dark_page_is_dark(sight: Explorer) -> None:
+    sight.page.emulate_media(color_scheme="dark")
+    sight.settle()
     drawn = sight.download("SVG").read_text()
     assert "#12151c" in drawn
     assert "#ffffff" not in drawn
@@ -136,6 +134,7 @@ def test_an_export_of_each_kind_from_a_dark_page_is_dark(sight: Explorer) -> Non
     assert image.getpixel((0, 0)) == ImageColor.getrgb("#12151c")
     drawn = sight.download("Page of all heads").read_text("utf-8")
     assert all(f'id="layer-{layer}"' in drawn for layer in range(4))
+    sight.page.emulate_media(color_scheme="light")
 
 
 def test_new_tokens_are_what_the_box_shows(tab: Explorer) -> None:
