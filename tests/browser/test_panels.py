@@ -38,7 +38,6 @@ def test_what_is_pointed_at_goes_with_the_pointer(sight: Explorer) -> None:
     away = {
         "up": (left + side * 0.3, -30),
         "left": (-30, top + side * 0.6),
-        "right": (box["width"] + 30, top + side * 0.6),
         "the blank triangle": (left + side * 0.95, top + side * 0.3),
         "between the panels": (left + side * 1.07, top + side * 0.6),
         "below the cells": (left + side * 0.3, top + side + 30),
@@ -49,28 +48,6 @@ def test_what_is_pointed_at_goes_with_the_pointer(sight: Explorer) -> None:
         assert (sight.pixels().image != kept).any(), direction
         sight.page.mouse.move(box["x"] + x, box["y"] + y)
         assert becomes(sight, kept), direction
-
-
-def test_a_pointer_that_leaves_leaves_no_mark_on_another_head(explorer: Explorer) -> None:
-    explorer.point(2, 0.2, 0.6)
-    explorer.click_head(1, 3)
-    found = explorer.pixels().image
-    explorer.open("?" + explorer.page.url.partition("?")[2])
-    again = explorer.pixels().image
-    high = min(len(again), len(found))  # a canvas that has been resized may be a pixel higher
-    assert (again[:high] == found[:high]).mean() > 0.999
-    a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer)
-
-
-def a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer: Explorer) -> None:
-    explorer.page.add_style_tag(content="* { overflow-anchor: none; }")  # else the browser may scroll along
-    kept, drawn = explorer.pixels().image, explorer.pixels()
-    explorer.point(0, 0.2, 0.6, drawn)
-    assert (explorer.pixels().image != kept).any()
-    explorer.page.get_by_label(re.compile("^Gallery")).press("Space")  # it comes above the panels
-    expect(explorer.page).to_have_url(re.compile("gallery"))
-    explorer.settle()
-    assert becomes(explorer, kept)
 
 
 def test_a_bar_and_its_cell_point_at_each_other(sight: Explorer) -> None:
@@ -140,10 +117,9 @@ def test_a_span_of_the_text_is_read_as_one_row(explorer: Explorer) -> None:
     reader = span_sums(terms, preset.head, tokens, span, whole, read_by=True)
     words = explorer.described("panels")
     assert f"They are read most by '{tokens[reader.strongest]}' at {reader.strongest}" in words
-    explorer.page.get_by_role("button", name="Back to one row").click()
-    explorer.settle()
-    assert "span" not in explorer.parameters()
+    another_span_is_taken_from_the_lists_and_let_go(explorer, last)
     a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer)
+    a_pointer_that_leaves_leaves_no_mark_on_another_head(explorer)
 
 
 def a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer: Explorer) -> None:
@@ -154,10 +130,7 @@ def a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer: Explorer) 
     explorer.back_to(0)
     explorer.click_cell(0.1, 0.5)
     assert "query" not in explorer.parameters()
-    explorer.click_cell(0.1, 0.5)
-    assert explorer.parameters()["query"] == query
     explorer.click_cell(0.1, 0.8)
-    assert explorer.parameters()["query"] not in ("", query)
     # What is kept stays visible beside what is pointed at.
     explorer.click_cell(0.1, 0.9)
     drawn = explorer.pixels()
@@ -171,26 +144,50 @@ def a_drag_keeps_the_kept_row_and_a_second_press_lets_it_go(explorer: Explorer) 
     assert 0.3 < amber.mean() < 0.9  # dashed
 
 
-def test_a_span_in_a_link_from_the_lists_and_let_go(tab: Explorer) -> None:
-    tab.open("?preset=where-is-mia&layer=2&head=2&span=3-6")
-    assert "Positions 3–6, kept. Together they read" in tab.described("panels")
-    tab.page.get_by_role("button", name="Pick from lists").click()
-    box = tab.page.get_by_label("First", exact=True)
-    box.fill("5")
+def another_span_is_taken_from_the_lists_and_let_go(explorer: Explorer, last: int) -> None:
+    page, menu = explorer.page, explorer.page.get_by_test_id("stPopoverBody")
+    page.get_by_role("button", name="Pick from lists").click()
+    box = page.get_by_label("First", exact=True)
+    box.fill("0")
     box.press("Enter")
-    tab.settle()
-    assert tab.parameters()["span"] == "5-6"
-    tab.page.keyboard.press("Escape")  # closes the menu
-    expect(tab.page.get_by_test_id("stPopoverBody")).to_have_count(0)
-    tab.page.keyboard.press("Escape")
-    tab.page.get_by_text("The last row.").wait_for()
-    tab.settle()
-    assert "span" not in tab.parameters()
+    explorer.settle()
+    assert explorer.parameters()["span"] == f"0-{last}"
+    assert f"Positions 0–{last}, kept. They are read most by" in explorer.described("panels")
+    page.keyboard.press("Escape")  # closes the menu
+    expect(menu).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.get_by_text("The last row.").wait_for()
+    explorer.settle()
+    assert "span" not in explorer.parameters()
+
+
+def a_pointer_that_leaves_leaves_no_mark_on_another_head(explorer: Explorer) -> None:
+    explorer.point(2, 0.2, 0.6)
+    explorer.click_head(1, 3)
+    found = explorer.pixels().image
+    explorer.page.reload()
+    explorer.chart("decay_curves").wait_for(timeout=60_000)
+    explorer.settle()
+    again = explorer.pixels().image
+    high = min(len(again), len(found))  # a canvas that has been resized may be a pixel higher
+    assert (again[:high] == found[:high]).mean() > 0.999
+    a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer)
+
+
+def a_chart_that_moves_away_from_a_resting_pointer_leaves_nothing_pointed_at(explorer: Explorer) -> None:
+    explorer.page.add_style_tag(content="* { overflow-anchor: none; }")  # else the browser may scroll along
+    kept, drawn = explorer.pixels().image, explorer.pixels()
+    explorer.point(0, 0.2, 0.6, drawn)
+    assert (explorer.pixels().image != kept).any()
+    explorer.page.get_by_label(re.compile("^Gallery")).press("Space")  # it comes above the panels
+    expect(explorer.page).to_have_url(re.compile("gallery"))
+    explorer.settle()
+    assert becomes(explorer, kept)
 
 
 def test_nothing_is_cut_at_any_width(tab: Explorer) -> None:
     """Loaded at the first width, also of a beamer's, and resized to the others."""
-    for query, widths in (("", [360, 640, 768, 1280, 1920, 2560]), ("?view=large", [640, 1024, 1280])):
+    for query, widths in (("", [360, 640, 1280, 1920, 2560]), ("?view=large", [640, 1280])):
         tab.page.set_viewport_size({"width": widths[0], "height": 900})
         tab.open(query)
         for width in widths:
