@@ -12,12 +12,12 @@ from tests.browser.conftest import Explorer, Panels, comes_true, picture_of, set
 pytestmark = pytest.mark.browser
 
 
-def test_the_copied_frame_shows_the_panels_alone(explorer: Explorer, tmp_path: Path) -> None:
-    explorer.click_head(1, 4)
-    page = explorer.page
+def test_the_copied_frame_shows_the_panels_alone(tab: Explorer, tmp_path: Path) -> None:
+    tab.open("?layer=1&head=4&query=29")
+    page = tab.page
     page.get_by_role("button", name="Copy link").click()
     code = page.get_by_test_id("stPopoverBody").get_by_test_id("stCode").nth(1).inner_text().strip()
-    assert code.startswith(f'<iframe src="{explorer.address}')
+    assert code.startswith(f'<iframe src="{tab.address}')
     assert "&amp;layer=1&amp;head=4" in code
     assert 'title="Layer 1, head 4 of demo"' in code
 
@@ -52,7 +52,7 @@ def test_the_copied_frame_shows_the_panels_alone(explorer: Explorer, tmp_path: P
     assert link.get_attribute("target") == "_blank"
     with page.context.expect_page() as opened:
         link.click()
-    whole = Explorer(opened.value, explorer.address)
+    whole = Explorer(opened.value, tab.address)
     whole.chart("decay_curves").wait_for(timeout=60_000)
     assert whole.picked() == "Layer 1, head 4"
     assert whole.parameters()["query"] == "15"
