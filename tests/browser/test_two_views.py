@@ -39,11 +39,9 @@ def differ(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape != other.shape or bool((np.abs(one - other) > 40).any())
 
 
-def test_each_view_is_under_the_hand_for_itself(
-    browser: Browser, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_each_view_is_under_the_hand_for_itself(browser: Browser, tmp_path: Path) -> None:
     page = new_tab(browser, viewport={"width": 1920, "height": 1000})
-    with served(APP, tmp_path_factory.mktemp("two_views"), **ENVIRONMENT) as address, without_errors(page):
+    with served(APP, tmp_path, **ENVIRONMENT) as address, without_errors(page):
         page.goto(address)
         left, right = View(page, address), View(page, address)
         for view, name in ((left, "left"), (right, "right")):
