@@ -97,6 +97,9 @@ def a_drag_from_beside_the_panels_is_nothing(explorer: Explorer) -> None:
     drag(explorer.page, (x + 60, row), (x - 200, row))
     explorer.settle()
     assert explorer.parameters()["span"].startswith("0-")
+    explorer.page.get_by_role("button", name="Back to one row").click()
+    explorer.settle()
+    assert "span" not in explorer.parameters()
 
 
 # A pointer that rests, or is left behind
