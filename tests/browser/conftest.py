@@ -194,27 +194,27 @@ def without_dialogs(page: Page) -> Iterator[None]:
     assert dialogs == []
 
 
-@contextmanager
-def taken_from(tabs: dict[str, Page], browser: Browser, options: dict[str, Any]) -> Iterator[Page]:
-    """A tab with these options of `new_context`, in whose console no error comes to stand.
-
-    A tab that has shown the page shows it anew in 1.6 s and not in 2.7, since its process has compiled
-    Streamlit's scripts. So one serves all sizes and both themes.
-    """
-    others = dict(options)
-    size, theme = others.pop("viewport", SIZE), others.pop("color_scheme", "light")
-    page = tabs.pop(repr(others), None) or new_tab(browser, **others)
-    page.set_viewport_size(size)
-    page.emulate_media(color_scheme=theme)
-    with without_errors(page):
-        yield page
-    tabs[repr(others)] = page  # after an error the next test gets another
-
-
 @pytest.fixture(scope="session")
 def tabs() -> dict[str, Page]:
-    """Those that remember nothing."""
+    """Those that no test has now, by name."""
     return {}
+
+
+@contextmanager
+def taken_from(
+    tabs: dict[str, Page], name: str, browser: Browser, viewport: Any = SIZE, **options: Any
+) -> Iterator[Page]:
+    """A tab, made with options of `new_context`, in whose console no error comes to stand.
+
+    A tab that has shown the page shows it anew in 1.6 s and not in 2.7, since its process has compiled
+    Streamlit's scripts.
+    """
+    page = tabs.pop(name, None) or new_tab(browser, **options)
+    page.set_viewport_size(viewport)
+    page.emulate_media(color_scheme="light")
+    with without_errors(page):
+        yield page
+    tabs[name] = page  # after an error the next test gets another
 
 
 @pytest.fixture
@@ -222,7 +222,8 @@ def tab(
     request: pytest.FixtureRequest, tabs: dict[str, Page], browser: Browser, address: str
 ) -> Iterator["Explorer"]:
     """For a test that opens a link itself. Parametrize indirectly with options of `new_context`."""
-    with taken_from(tabs, browser, getattr(request, "param", {})) as page:
+    options = getattr(request, "param", {})
+    with taken_from(tabs, repr(options), browser, **options) as page:
         page.context.new_cdp_session(page).send("Page.resetNavigationHistory")
         yield Explorer(page, address)
         page.mouse.move(0, 0)
@@ -237,21 +238,10 @@ def explorer(tab: "Explorer") -> "Explorer":
     return tab
 
 
-@pytest.fixture(scope="session")
-def sights() -> dict[str, Page]:
-    """Those that show the page as it is at first sight."""
-    return {}
-
-
 @pytest.fixture
-def sight(
-    request: pytest.FixtureRequest, sights: dict[str, Page], browser: Browser, address: str
-) -> Iterator["Explorer"]:
-    """The page at first sight, for a test that picks nothing: such tests share it, and are held to that.
-
-    Parametrize indirectly with options of `new_context`.
-    """
-    with taken_from(sights, browser, getattr(request, "param", {})) as page:
+def sight(tabs: dict[str, Page], browser: Browser, address: str) -> Iterator["Explorer"]:
+    """The page at first sight, for a test that picks nothing: such tests share it, and are held to that."""
+    with taken_from(tabs, "sight", browser) as page:
         explorer = Explorer(page, address)
         if page.url == "about:blank":
             explorer.open()

@@ -53,6 +53,7 @@ def test_heads_are_muted_edits_undone_and_an_exported_experiment_opened(
     page.keyboard.press("Escape")
     expect(page.get_by_test_id("stPopoverBody")).to_have_count(0)
     a_head_is_picked_muted_and_let_go_again(page)
+    sweeps_are_stopped_and_the_page_goes_on(page)
     page.get_by_role("button", name="Open an experiment").click()
     with page.expect_file_chooser() as chooser:
         page.get_by_test_id("stFileUploaderDropzone").locator("button").click()
@@ -83,6 +84,18 @@ def a_head_is_picked_muted_and_let_go_again(page: Page) -> None:
     assert comes_true(page, lambda: probability(page) == before)
     page.go_back()
     heading.wait_for()
+
+
+def sweeps_are_stopped_and_the_page_goes_on(page: Page) -> None:
+    box = page.get_by_label("Prompt", exact=True)
+    box.fill(10 * f"{box.input_value()} garden. ")
+    box.press("Control+Enter")
+    for sweep in ("muted", "cut"):
+        page.locator(f".st-key-stop_{sweep} button").click(timeout=60_000)
+        page.locator(f".st-key-start_{sweep}").get_by_role("button", name="Compute").wait_for()
+    page.get_by_role("heading", name="How far back does it need to read?").wait_for()
+    expect(page.get_by_test_id("stMetric").filter(has_text="Probability of the answer")).to_be_visible()
+    assert not page.locator(".st-key-token_effects").count()
 
 
 def bars_have_a_frame_of_reference_and_an_edit_goes_along(page: Page, tab: Explorer) -> None:

@@ -29,6 +29,10 @@ def test_first_sight_shows_the_drawn_charts(sight: Explorer) -> None:
             assert (np.abs(canvas - canvas[2, -2]).sum(axis=-1) > 100).sum() > 500
 
 
+LENGTH = PRESETS[0].query + 1
+"""Tokens of the text at first sight: as many rows and columns has its picture."""
+
+
 def test_pointing_marks_the_same_cell_in_all_panels(sight: Explorer) -> None:
     heights = []
     for panel, down in ((0, 0.5), (2, 0.8)):

@@ -109,8 +109,8 @@ WORDS = Words(
     question="We go from {from:,} tokens to {times} times as many. What happens to the work of the matrix?",
     choices=("It stays the same", "It takes {times} times as much", "It takes about {squared} times as much"),
     live=(
-        "The scan takes {scan_ratio:.0f} times as much. On our text, the outputs differ by {error:.0e} of the "
-        "largest value: rounding."
+        "The scan takes {scan_ratio:.0f} times as much. On our text, the outputs differ by {error:.0e} of "
+        "the largest value: rounding."
     ),
     meaning=(
         "M has {cells:,} cells at {tokens:,} tokens, since it lists pairs. The state has {dim} × {state} "
