@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser
 
-from tests.browser.conftest import Explorer, new_tab, served, without_errors
+from tests.browser.conftest import Explorer, served
 
 pytestmark = pytest.mark.browser
 
@@ -39,9 +38,10 @@ def differ(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape != other.shape or bool((np.abs(one - other) > 40).any())
 
 
-def test_each_view_is_under_the_hand_for_itself(browser: Browser, tmp_path: Path) -> None:
-    page = new_tab(browser, viewport={"width": 1920, "height": 1000})
-    with served(APP, tmp_path, **ENVIRONMENT) as address, without_errors(page):
+def test_each_view_is_under_the_hand_for_itself(tab: Explorer, tmp_path: Path) -> None:
+    page = tab.page
+    page.set_viewport_size({"width": 1920, "height": 1000})
+    with served(APP, tmp_path, **ENVIRONMENT) as address:
         page.goto(address)
         left, right = View(page, address), View(page, address)
         for view, name in ((left, "left"), (right, "right")):
@@ -81,4 +81,4 @@ def test_each_view_is_under_the_hand_for_itself(browser: Browser, tmp_path: Path
         left.says("The last row.")
         left.settle()
         assert "kept." in right.described("panels")
-    page.context.close()
+        page.goto("about:blank")  # before its server is gone, which the page would tell of
