@@ -34,25 +34,30 @@ def bridge(case: FamilyCase) -> ModelBridge:
     return ModelBridge(case.build(torch.float64))
 
 
+def scores_of(logits: Tensor) -> Tensor:
+    return (logits[:, -1, 3] - logits[:, -1, 8]).double()
+
+
 def score_of(logits: Tensor) -> Tensor:
-    return (logits[0, -1, 3] - logits[0, -1, 8]).double()
+    return scores_of(logits)[0]
 
 
 def same(tensor: Tensor, hook: HookPoint) -> Tensor:
     return tensor
 
 
-def slope(bridge: ModelBridge, hooks: list[Any], name: str, direction: Tensor, step: float) -> float:
-    """Change of the score along a direction at a hook, from two runs."""
-    scores = [
-        float(
-            score_of(
-                bridge.run_with_hooks(IDS, fwd_hooks=[*hooks, (name, lambda t, hook, s=s: t + s * direction)])
-            )
-        )
-        for s in (step, -step)
-    ]
-    return (scores[0] - scores[1]) / (2 * step)
+def slopes(bridge: ModelBridge, hooks: list[Any], directions: dict[str, Tensor], step: float) -> Tensor:
+    """Change of the score along the direction at each hook: two rows of one batch go there and back."""
+
+    def go(row: int, direction: Tensor) -> Callable[..., Tensor]:
+        signs = torch.zeros(2 * len(directions), dtype=direction.dtype)
+        signs[row], signs[row + 1] = step, -step
+        return lambda tensor, hook: tensor + signs.reshape(-1, *[1] * (tensor.ndim - 1)) * direction
+
+    moves = [(name, go(2 * i, direction)) for i, (name, direction) in enumerate(directions.items())]
+    logits = bridge.run_with_hooks(IDS.expand(2 * len(moves), -1), fwd_hooks=[*hooks, *moves])
+    there, back = scores_of(logits).unflatten(0, (-1, 2)).unbind(1)
+    return (there - back) / (2 * step)
 
 
 def edits_of(case: FamilyCase, bridge: ModelBridge) -> list[tuple[str, Callable[..., Any]]]:
@@ -75,6 +80,7 @@ def test_gradients_are_those_of_finite_differences(case: FamilyCase, bridge: Mod
     for name, gradient in of_modules.items():
         assert relative(gradients[name], gradient) <= 1e-4, name
     draw = torch.Generator().manual_seed(0)
+    directions = {}
     for name, gradient in gradients.items():
         value = cache[name]
         assert gradient.shape == value.shape, name
@@ -85,11 +91,14 @@ def test_gradients_are_those_of_finite_differences(case: FamilyCase, bridge: Mod
             direction[..., -3:] = 0
         # Along the gradient, where an error of its size shows, and across it, where another direction would.
         along = gradient / gradient.norm()
-        direction = (along + direction / direction.norm()) / 2
-        found = float((gradient.double() * direction.double()).sum())
-        around = [] if name in modules else hooks
-        truth = slope(bridge, around, name, direction, step=3e-3)  # the scan itself works in float32
-        assert abs(found - truth) <= 2e-3 * float(gradient.double().norm()), name
+        directions[name] = (along + direction / direction.norm()) / 2
+    for names, around in ((modules, []), (gradients.keys() - modules, hooks)):
+        chosen = {name: directions[name] for name in sorted(names)}
+        truths = slopes(bridge, around, chosen, step=3e-3)  # the scan itself works in float32
+        for (name, direction), truth in zip(chosen.items(), truths, strict=True):
+            gradient = gradients[name].double()
+            found = (gradient * direction.double()).sum()
+            assert abs(float(found - truth)) <= 2e-3 * float(gradient.norm()), name
 
 
 def test_a_gradient_is_of_its_own_hook_alone() -> None:
