@@ -16,14 +16,21 @@ from tests.families import FAMILY_CASES, FamilyCase
 from tests.tiny import random_ids, tiny_model
 
 CHUNK = 256  # as in most models
+# As the families call them. Heads are few and states small: a chunk has all its pairs of positions in each.
+SIZES = (
+    dict.fromkeys(("chunk_size", "mamba_chunk_size"), CHUNK)
+    | dict.fromkeys(("num_heads", "mamba_n_heads", "n_mamba_heads", "mamba_num_heads"), 2)
+    | dict.fromkeys(("head_dim", "mamba_d_head", "mamba_head_dim"), 32)
+    | dict.fromkeys(("n_groups", "mamba_n_groups", "mamba_ngroups"), 2)
+    | dict.fromkeys(("state_size", "mamba_d_state", "ssm_state_size"), 2)
+)
 # Whether bits are equal depends on the short chunk, a multiple of 16, and on whether a text fills it.
 LENGTHS = sorted({*range(1, 18), *(16 * n + k for n in range(2, 17) for k in (-1, 0, 1))})
 OF_EACH_FAMILY = list({case.family: case for case in FAMILY_CASES}.values())
 
 
 def with_chunk(case: FamilyCase) -> FamilyCase:
-    name = next(name for name in case.options if name.endswith("chunk_size"))
-    return replace(case, options=case.options | {name: CHUNK})
+    return replace(case, options=case.options | {n: SIZES[n] for n in case.options if n in SIZES})
 
 
 def chunks_of(model: nn.Module) -> list[int]:
