@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from components.bridge import ModelBridge
+from components.bridge import ActivationCache, ModelBridge
 from components.ssd import (
     EDITS,
     CutEdge,
@@ -148,26 +148,33 @@ EVERY = [
 ]
 
 
+READ = ("hook_x", "hook_B", "hook_C", "hook_dt", "hook_scan", "conv1d.hook_in")
+
+
+@pytest.fixture(scope="module")
+def unedited(case: FamilyCase, bridge: ModelBridge) -> ActivationCache:
+    """What is read of the last mixer."""
+    names = [f"blocks.{case.mixers[-1]}.mixer.{name}" for name in READ]
+    return bridge.run_with_cache(IDS, names_filter=names)[1]
+
+
 @pytest.mark.parametrize("edit", EVERY, ids=lambda edit: edit.words)
-def test_an_edit_does_what_its_formula_says(case: FamilyCase, bridge: ModelBridge, edit: HeadEdit) -> None:
+def test_an_edit_does_what_its_formula_says(
+    case: FamilyCase, bridge: ModelBridge, unedited: ActivationCache, edit: HeadEdit
+) -> None:
     layer = case.mixers[-1]
     edit = replace(edit, layers=range(layer, layer + 1))
-    names = [
-        f"blocks.{layer}.mixer.{name}"
-        for name in ("hook_x", "hook_B", "hook_C", "hook_dt", "hook_scan", "conv1d.hook_in")
-    ]
-    _, cache = bridge.run_with_cache(IDS, names_filter=names)
-    gate = cache._record(layer).gate()
-    clean = Clean(cache.ssd_terms(layer), bridge.blocks[layer].mixer, cache[names[-1]], gate)
-    _, edited = bridge.run_with_cache(IDS, names_filter=names, fwd_hooks=edit.hooks())
+    gate, conv_in = unedited._record(layer).gate(), unedited[f"blocks.{layer}.mixer.conv1d.hook_in"]
+    clean = Clean(unedited.ssd_terms(layer), bridge.blocks[layer].mixer, conv_in, gate)
+    _, edited = bridge.run_with_cache(IDS, names_filter=list(unedited), fwd_hooks=edit.hooks())
     found, truth = edited[f"blocks.{layer}.mixer.hook_scan"], expected(clean, edit)
     assert relative(found, truth) <= 1e-6
     if not isinstance(edit, Mute) or edit.what == "attention":  # others act behind the terms
         assert edited.faithfulness(layer) <= edited.tolerance(layer)
-    unedited = [head for head in range(8) if edit.heads is not None and head not in edit.heads]
-    before = cache[f"blocks.{layer}.mixer.hook_scan"]
-    if unedited:
-        assert relative(found[:, :, unedited], before[:, :, unedited]) <= 1e-6
+    others = [head for head in range(8) if edit.heads is not None and head not in edit.heads]
+    if others:
+        before = unedited[f"blocks.{layer}.mixer.hook_scan"]
+        assert relative(found[:, :, others], before[:, :, others]) <= 1e-6
 
 
 def test_words_and_code_name_the_edit() -> None:
@@ -194,7 +201,7 @@ def test_only_a_stack_attaches_hooks_and_edits_of_different_heads_commute(
     assert torch.equal(nothing, plain)  # such a window changes nothing, and writes nothing back
 
 
-PROMPT = range(17)
+PROMPT = range(LENGTH - 2)
 
 
 def of_prompt(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -307,6 +314,7 @@ def test_sizes_tell_how_much_each_edit_changed() -> None:
     ],
     ids=lambda edit: edit.words,
 )
+@pytest.mark.parametrize("case", SOME_CASES[::3], indirect=True, ids=str)
 def test_extremes_give_numbers(case: FamilyCase, bridge: ModelBridge, edit: HeadEdit) -> None:
     logits, cache = bridge.run_with_cache(IDS, fwd_hooks=edit.hooks())
     assert logits.isfinite().all()
