@@ -35,7 +35,7 @@ def one_by_one(bridge: ModelBridge, edits: Sequence[Edit]) -> Tensor:
 
 def every_edit(layers: Sequence[int]) -> list[Edit]:
     at = [range(layer, layer + 1) for layer in layers]
-    heads = [Mute(layer, range(head, head + 1)) for layer in at for head in range(0, 8, 3)]
+    heads = [Mute(layer, range(head, head + 1)) for layer in (at[0], at[-1]) for head in range(0, 8, 3)]
     sources = [CutSource(at[-1], range(3, 4), range(j, j + 1)) for j in range(0, 19, 6)]
     others = [
         Mute(at[0], range(2, 4), range(5, 19), what="all"),
@@ -49,8 +49,8 @@ def every_edit(layers: Sequence[int]) -> list[Edit]:
         ScaleDecay(at[0], range(1, 5), factor=0.0),
         FreezeDt(at[0]),
     ]
-    everywhere = [*(CutSource(positions=range(j, j + 1)) for j in range(0, 19, 4)), ScaleDecay(factor=0.5)]
-    everywhere += [KeepLast(width=width) for width in (0, 1, 2, 7, 18, 19, 25)]
+    everywhere = [*(CutSource(positions=range(j, j + 1)) for j in range(0, 19, 9)), ScaleDecay(factor=0.5)]
+    everywhere += [KeepLast(width=width) for width in (0, 2, 18, 19, 25)]
     return [*others, *heads, *everywhere, *sources]
 
 
