@@ -13,7 +13,7 @@ from components.demo.evaluate import accuracy
 def test_the_model_recalls_what_it_was_never_trained_on(
     demo_model: Mamba2ForCausalLM, demo_tokenizer: PreTrainedTokenizerBase, task: Task
 ) -> None:
-    share = accuracy(lambda ids: demo_model(ids).logits, demo_tokenizer, questions(task, 200))
+    share = accuracy(lambda ids: demo_model(ids).logits, demo_tokenizer, questions(task, 100))
     assert share >= task.at_least
 
 
