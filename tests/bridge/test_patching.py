@@ -1,4 +1,4 @@
-"""Patching gives what runs one by one give, in every family; its identities; its estimate by gradients."""
+"""Patching gives what hooks give, in every family; its identities; its estimate by gradients."""
 
 from typing import Any
 
@@ -35,31 +35,36 @@ def difference(logits: Tensor) -> Tensor:
     return logits[:, 3] - logits[:, 8]
 
 
-def figure(bridge: ModelBridge, ids: Tensor, hooks: Any = ()) -> Tensor:
+def figures(bridge: ModelBridge, ids: Tensor, hooks: Any = ()) -> Tensor:
     logits, _ = bridge.run_with_cache(ids, names_filter=[], fwd_hooks=hooks, logits_to_keep=1)
-    return difference(logits[:, 0])[0]
+    return difference(logits[:, 0])
 
 
-def one_by_one(bridge: ModelBridge, what: str) -> Tensor:
-    """The logit difference of the corrupted run with each activation of the clean one, by a hook."""
+def figure(bridge: ModelBridge, ids: Tensor) -> Tensor:
+    return figures(bridge, ids)[0]
+
+
+def by_hooks(bridge: ModelBridge, what: str) -> Tensor:
+    """The logit difference of the corrupted run with each activation of the clean one, one in each row."""
     hook, along = ("hook_in", 1) if what == "residual" else ("mixer.hook_scan", 2)
     layers = range(len(bridge.blocks)) if what == "residual" else bridge.ssm_layers()
     _, clean = bridge.run_with_cache(CLEAN)
     found = []
     for layer in layers:
         name = f"blocks.{layer}.{hook}"
-        for column in range(clean[name].shape[along]):
+        columns = clean[name].shape[along]
 
-            def put(tensor: Tensor, hook: Any, name: str = name, column: int = column) -> None:
-                tensor.select(along, column).copy_(clean[name].select(along, column))
+        def put(tensor: Tensor, hook: Any, given: Tensor = clean[name]) -> None:
+            for column, row in enumerate(tensor):
+                row.select(along - 1, column).copy_(given[0].select(along - 1, column))
 
-            found.append(figure(bridge, CORRUPTED, [(name, put)]))
-    return torch.stack(found).unflatten(0, (len(layers), -1))
+        found.append(figures(bridge, CORRUPTED.expand(columns, -1), [(name, put)]))
+    return torch.stack(found)
 
 
 @pytest.mark.parametrize("what", WHAT)
-def test_patching_gives_what_runs_one_by_one_give(bridge: ModelBridge, what: str) -> None:
-    truth, clean, corrupted = one_by_one(bridge, what), figure(bridge, CLEAN), figure(bridge, CORRUPTED)
+def test_patching_gives_what_hooks_give(bridge: ModelBridge, what: str) -> None:
+    truth, clean, corrupted = by_hooks(bridge, what), figure(bridge, CLEAN), figure(bridge, CORRUPTED)
     seen: list[tuple[int, int]] = []
     found = patch(bridge, CLEAN, CORRUPTED, difference, what, rows=5, report=lambda *done: seen.append(done))
     assert relative(found.recovered, (truth - corrupted) / (clean - corrupted)) <= 2e-5
