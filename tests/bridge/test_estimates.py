@@ -87,7 +87,7 @@ def test_an_estimate_is_exact_where_all_behind_is_linear() -> None:
     bridge = ModelBridge(tiny_model(dtype=torch.float64))
     edits: list[Edit] = [
         Mute(range(1, 2), range(head, head + 1), what=what)
-        for head in range(8)
+        for head in range(0, 8, 3)
         for what in ("attention", "all", "mean")
     ]
     edits.append(CutSource(range(1, 2), None, range(4, 7)))

@@ -253,10 +253,10 @@ def test_in_every_family_it_is_what_the_models_own_generation_gives(case: Family
     """That is told from a fresh pass elsewhere, clamp or no clamp."""
     bridge = ModelBridge(case.build())
     ids = random_ids(11, 1, 21)
-    generation = Generation(bridge, ids, max_new_tokens=9)
+    generation = Generation(bridge, ids, max_new_tokens=4)
     list(generation)
     continued, own = bridge.generate(
-        ids, max_new_tokens=9, min_new_tokens=9, do_sample=False, with_cache=True
+        ids, max_new_tokens=4, min_new_tokens=4, do_sample=False, with_cache=True
     )
     assert generation.ids == continued[0].tolist()
     cache = generation.cache

@@ -13,7 +13,7 @@ from components.bridge.hook_point import HookPoint
 from tests.families import SOME_CASES, FamilyCase
 from tests.tiny import random_ids, relative, tiny_model
 
-LENGTH, NEW, PIECE = 24, 5, 7
+LENGTH, NEW, PIECE = 24, 3, 11
 SOURCE = 5
 
 
