@@ -106,7 +106,9 @@ GPTQ = {"qweight": torch.int32, "qzeros": torch.int32, "scales": torch.float16, 
 LEFTOVERS = ["weight_scale", "weight_scale_2", "input_scale", "lora_A.weight"]
 
 
-@pytest.mark.parametrize(("case", "leftover"), zip(ONE_OF_EACH, cycle(LEFTOVERS), strict=False), ids=str)
+@pytest.mark.parametrize(
+    ("case", "leftover"), list(zip(ONE_OF_EACH, cycle(LEFTOVERS), strict=False)), ids=str
+)
 def test_leftovers_beside_a_matrix(case: FamilyCase, leftover: str, tmp_path: Path) -> None:
     saved(case, tmp_path)
     key = max(key for key, tensor in weights_of(tmp_path).items() if tensor.ndim == 2 and "layers" in key)

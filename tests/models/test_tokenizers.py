@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from components.models import load_bridge
 from tests.models.conftest import GOLDEN, LocalHub, refused
-from tests.models.test_families import FamilyCase, case_of, saved
+from tests.models.test_families import case_of, saved
 
 TEXTS = ["Mia has the key.", "Leo"]
 
@@ -95,12 +95,11 @@ WITHOUT_BIASES = [
 """In these padding is not read; elsewhere the bias of `in_proj` is."""
 
 
-@pytest.mark.parametrize("number", [-1, 97, 5000])
-@pytest.mark.parametrize("case", [case_of(name) for name in WITHOUT_BIASES], ids=str)
+@pytest.mark.parametrize(("name", "number"), list(zip(WITHOUT_BIASES, [-1, 97, 5000] * 2, strict=True)))
 def test_a_padding_number_that_is_no_token(
-    case: FamilyCase, number: int, tmp_path: Path, edit_config: Callable[..., None]
+    name: str, number: int, tmp_path: Path, edit_config: Callable[..., None]
 ) -> None:
-    model = saved(case, tmp_path)
+    model = saved(case_of(name), tmp_path)
     edit_config(tmp_path, pad_token_id=number)
     bridge = load_bridge(tmp_path)
     ids = bridge.to_tokens(TEXTS[0])
