@@ -16,9 +16,11 @@ from tests.families import FAMILY_CASES, FamilyCase
 from tests.tiny import random_ids, tiny_model
 
 CHUNK = 256  # as in most models
-# As the families call them. Heads are few and states small: a chunk has all its pairs of positions in each.
-SIZES = (
-    dict.fromkeys(("chunk_size", "mamba_chunk_size"), CHUNK)
+# As the families call them. Layers and heads are few: a chunk has all its pairs of positions in each.
+SIZES: dict[str, Any] = (
+    {"num_hidden_layers": 2, "attn_layer_indices": [0], "hybrid_override_pattern": "M*"}
+    | {"layer_types": ["mamba", "attention"], "layers_block_type": ["mamba", "hybrid"]}
+    | dict.fromkeys(("chunk_size", "mamba_chunk_size"), CHUNK)
     | dict.fromkeys(("num_heads", "mamba_n_heads", "n_mamba_heads", "mamba_num_heads"), 2)
     | dict.fromkeys(("head_dim", "mamba_d_head", "mamba_head_dim"), 32)
     | dict.fromkeys(("n_groups", "mamba_n_groups", "mamba_ngroups"), 2)
