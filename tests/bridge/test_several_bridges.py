@@ -20,19 +20,21 @@ from tests.families import FAMILY_CASES
 from tests.tiny import random_ids, relative, tiny_model
 
 IDS = random_ids(0, 1, 12)
-BUILDS: dict[str, Callable[[], PreTrainedModel]] = {
+Build = Callable[[], PreTrainedModel]
+Told = list[tuple[Tensor, ActivationCache]]
+BUILDS: dict[str, Build] = {
     "mamba2": tiny_model,
     "hybrid": next(case for case in FAMILY_CASES if str(case) == "zamba2-grouped-nope").build,
 }
 
 
 @pytest.fixture(scope="module", params=list(BUILDS))
-def build(request: pytest.FixtureRequest) -> Callable[[], PreTrainedModel]:
+def build(request: pytest.FixtureRequest) -> Build:
     return BUILDS[request.param]
 
 
 @pytest.fixture(scope="module")
-def alone(build: Callable[[], PreTrainedModel]) -> list[tuple[Tensor, ActivationCache]]:
+def alone(build: Build) -> Told:
     """What a bridge tells that is alone with its model."""
     return told(ModelBridge(build()))
 
@@ -42,7 +44,7 @@ def cut(M: Tensor, hook: HookPoint) -> Tensor:
     return M
 
 
-def told(bridge: ModelBridge) -> list[tuple[Tensor, ActivationCache]]:
+def told(bridge: ModelBridge) -> Told:
     """A run, an edit and a generation."""
     layer = bridge.ssm_layers()[0]
     hooks: list[Any] = [(f"blocks.{layer}.mixer.hook_attention", cut)]
@@ -54,7 +56,7 @@ def told(bridge: ModelBridge) -> list[tuple[Tensor, ActivationCache]]:
     ]
 
 
-def check(bridge: ModelBridge, alone: list[tuple[Tensor, ActivationCache]]) -> None:
+def check(bridge: ModelBridge, alone: Told) -> None:
     """A bridge tells the same as one that is alone with its model."""
     for (found, cache), (expected, truth) in zip(told(bridge), alone, strict=True):
         assert torch.equal(found, expected)
@@ -67,9 +69,7 @@ def same(cache: ActivationCache, other: ActivationCache) -> None:
         assert torch.equal(cache[name], other[name]), name
 
 
-def test_every_bridge_on_one_model_is_right(
-    build: Callable[[], PreTrainedModel], alone: list[tuple[Tensor, ActivationCache]]
-) -> None:
+def test_every_bridge_on_one_model_is_right(build: Build, alone: Told) -> None:
     model = build()
     older = ModelBridge(model)
     newer = ModelBridge(older.model)
@@ -78,7 +78,7 @@ def test_every_bridge_on_one_model_is_right(
         assert bridge.run_with_cache(IDS)[1].compute_ssm_effective_attention(0).shape[-2:] == (12, 12)
 
 
-def test_a_hook_of_one_bridge_can_run_another(build: Callable[[], PreTrainedModel]) -> None:
+def test_a_hook_of_one_bridge_can_run_another(build: Build) -> None:
     """And the model itself, and a copy of it that was made after it was wrapped."""
     model = build()
     outer = ModelBridge(model)
@@ -100,9 +100,7 @@ def test_a_hook_of_one_bridge_can_run_another(build: Callable[[], PreTrainedMode
         same(each, alone)
 
 
-def test_a_copy_of_a_wrapped_model_can_be_wrapped(
-    build: Callable[[], PreTrainedModel], alone: list[tuple[Tensor, ActivationCache]]
-) -> None:
+def test_a_copy_of_a_wrapped_model_can_be_wrapped(build: Build, alone: Told) -> None:
     first = ModelBridge(build())
     second = ModelBridge(copy.deepcopy(first.model))
     check(second, alone)
@@ -123,9 +121,7 @@ def hooks_on(model: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
-def test_hooks_can_be_taken_off(
-    build: Callable[[], PreTrainedModel], alone: list[tuple[Tensor, ActivationCache]]
-) -> None:
+def test_hooks_can_be_taken_off(build: Build, alone: Told) -> None:
     model, plain = build(), build()
     older, newer = ModelBridge(model), ModelBridge(model)
     newer.remove_hooks()
@@ -149,7 +145,7 @@ def test_hooks_can_be_taken_off(
     check(ModelBridge(again), alone)
 
 
-def test_a_bridge_that_nobody_holds_leaves_the_model(build: Callable[[], PreTrainedModel]) -> None:
+def test_a_bridge_that_nobody_holds_leaves_the_model(build: Build) -> None:
     model = build()
     before = hooks_on(model)
     for _ in range(3):  # a notebook's cell, run again and again
@@ -272,7 +268,7 @@ def test_weights_changed_within_a_generation_end_it(change: Callable[[nn.Paramet
     assert torch.equal(generation.cache.compute_ssm_effective_attention(0), before)
 
 
-def test_a_cache_saved_and_loaded_again(build: Callable[[], PreTrainedModel], tmp_path: Path) -> None:
+def test_a_cache_saved_and_loaded_again(build: Build, tmp_path: Path) -> None:
     bridge = ModelBridge(build())
     _, cache = bridge.run_with_cache(IDS)
     torch.save(cache, tmp_path / "cache.pt")
@@ -293,7 +289,7 @@ def test_a_model_that_is_training_is_not_read() -> None:
     assert bridge.run_with_cache(IDS)[1].faithfulness(0) <= 5e-6
 
 
-def test_a_model_saved_after_it_was_wrapped(build: Callable[[], PreTrainedModel], tmp_path: Path) -> None:
+def test_a_model_saved_after_it_was_wrapped(build: Build, tmp_path: Path) -> None:
     bridge = ModelBridge(build())
     bridge.model.save_pretrained(tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
