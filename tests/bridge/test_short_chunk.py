@@ -24,7 +24,6 @@ SIZES: dict[str, Any] = (
     | dict.fromkeys(("num_heads", "mamba_n_heads", "n_mamba_heads", "mamba_num_heads"), 2)
     | dict.fromkeys(("head_dim", "mamba_d_head", "mamba_head_dim"), 32)
     | dict.fromkeys(("n_groups", "mamba_n_groups", "mamba_ngroups"), 2)
-    | dict.fromkeys(("state_size", "mamba_d_state", "ssm_state_size"), 2)
 )
 # Whether bits are equal depends on the short chunk, a multiple of 16, and on whether a text fills it.
 LENGTHS = sorted({*range(1, 18), *(16 * n + k for n in range(2, 17) for k in (-1, 0, 1))})
