@@ -78,8 +78,8 @@ class Client:
 
 
 @contextmanager
-def connected(port: int, page_name: str = "") -> Iterator[Client]:
-    """A new session on the server at this port."""
-    address = f"ws://localhost:{port}/_stcore/stream"
-    with connect(address, subprotocols=["streamlit"], max_size=None) as connection:
+def connected(address: str, page_name: str = "") -> Iterator[Client]:
+    """A new session on the server at this address, http://…"""
+    stream = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
+    with connect(stream, subprotocols=["streamlit"], max_size=None) as connection:
         yield Client(connection, page_name)

@@ -1,12 +1,6 @@
 """The explorer's page without a browser, with the tiny reference model in the place of the embedded one."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -63,38 +57,3 @@ def bytes_of_unknown(folder: Path) -> None:
     model.resize_token_embeddings(len(tokenizer))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("server") / "log.txt"
-
-
-@pytest.fixture(scope="module")
-def port(log: Path) -> Iterator[int]:
-    """The real app, served."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        number = int(free.getsockname()[1])
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "explorer" / "app.py")]
-    options = ["--server.port", str(number), "--server.headless", "true"]
-    with log.open("w") as file:
-        server = subprocess.Popen(
-            [*command, *options],
-            cwd=log.parent,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},  # forged names of models are looked up nowhere
-        )
-        try:
-            for _ in range(240):
-                try:
-                    urllib.request.urlopen(f"http://localhost:{number}/_stcore/health", timeout=5).close()
-                    break
-                except OSError:
-                    assert server.poll() is None, log.read_text()
-                    time.sleep(0.25)
-            yield number
-        finally:
-            server.terminate()
-            server.wait(timeout=20)
