@@ -9,12 +9,20 @@ import pytest
 import streamlit as st
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
-from transformers import Mamba2ForCausalLM
+from transformers import Mamba2ForCausalLM, PreTrainedModel
 
 from tests.tokenizers import byte_fallback
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden" / "grouped"
+
+
+def saved(model: PreTrainedModel, folder: Path) -> Path:
+    """A complete folder of this model, with the tiny model's tokenizer."""
+    model.save_pretrained(folder)
+    for file in GOLDEN.glob("tokenizer*"):
+        shutil.copy(file, folder)
+    return folder
 
 
 @pytest.fixture

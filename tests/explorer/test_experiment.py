@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from functools import cache
@@ -23,10 +22,9 @@ from explorer.experiments import CHOICES, Shown
 from explorer.exports import Experiment, compare_results, experiment_json, experiment_of, experiment_program
 from explorer.exports.experiment import number_of
 from explorer.selection import Selection
-from explorer.session import session
 from explorer.settings import Settings
 from explorer.subject import Subject
-from tests.explorer.conftest import GOLDEN, ROOT
+from tests.explorer.conftest import ROOT, saved
 from tests.families import FAMILY_CASES
 
 PROMPT = "Mia has the key. Leo has the map. What does Mia have?"
@@ -42,7 +40,7 @@ def opened(**parameters: str) -> AppTest:
     return page
 
 
-def saved(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> bytes:
+def exported(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """What Export on the page saves."""
     found: list[bytes] = []
 
@@ -92,12 +90,14 @@ def document() -> dict[str, Any]:
 
 def test_a_saved_experiment_opens_the_same_page(monkeypatch: pytest.MonkeyPatch) -> None:
     page = opened(edits=f"{EDITS},dt.0.all.all.5e-1", layer="1", head="2", query="6", view="symlog")
+    offered = {each.key: len(each.options) for each in page.segmented_control if each.key in CHOICES}
+    assert offered == {key: len(options) for key, options in CHOICES.items()}
     page.button(key="off_1").click().run()
     page.segmented_control(key="muting").set_value("mean").run()
     page.segmented_control(key="figure").set_value("difference").run()
     page.segmented_control(key="cut_in").set_value("head").run()
     page.segmented_control(key="measured_by").set_value("gradient").run()
-    content = saved(page, monkeypatch)
+    content = exported(page, monkeypatch)
     written = experiment_of("mine.json", content)
     assert [each.on for each in written.edits] == [True, True, False]
     assert written.choices == {
@@ -114,7 +114,7 @@ def test_a_saved_experiment_opens_the_same_page(monkeypatch: pytest.MonkeyPatch)
     assert other.switched_off == one.switched_off
     assert other.selection.view.symlog
     assert [each.value for each in again.metric] == [each.value for each in page.metric]
-    reread = experiment_of("mine.json", saved(again, monkeypatch))
+    reread = experiment_of("mine.json", exported(again, monkeypatch))
     assert reread.model_dump(exclude={"made"}) == written.model_dump(exclude={"made"})
     again.segmented_control(key="muting").set_value("all").run()
     assert not any("in the document" in each.value for each in again.caption)
@@ -356,10 +356,7 @@ def test_the_program_of_a_hybrid_prints_its_figures(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = tmp_path / "hybrid"
-    CASE.build().save_pretrained(folder)
-    for file in GOLDEN.glob("tokenizer*"):
-        shutil.copy(file, folder)
+    folder = saved(CASE.build(), tmp_path / "hybrid")
     monkeypatch.setattr("components.models.source.MODEL_FOLDER", folder)
     monkeypatch.setattr("explorer.experiments._chosen", (choices | {"measured_by": "|M|"}).__getitem__)
     layer = (CASE.attentions if kind == "softmax" else CASE.mixers)[0]
@@ -368,13 +365,3 @@ def test_the_program_of_a_hybrid_prints_its_figures(
     capsys.readouterr()
     exec(experiment_program(made), {})
     check_printed(capsys.readouterr().out, made, within=1e-4)
-
-
-def test_choices_are_those_of_the_page() -> None:
-    page = opened()
-    shown = {each.key: list(each.options) for each in page.segmented_control if each.key in CHOICES}
-    assert shown.keys() == CHOICES.keys()
-    assert {key: len(options) for key, options in shown.items()} == {
-        key: len(options) for key, options in CHOICES.items()
-    }
-    assert session().reopened is None

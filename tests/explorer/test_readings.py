@@ -1,6 +1,5 @@
 """Contributions in the place of attention: exact, shown only where they are, in gallery and exports."""
 
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from explorer.pictures import cells_of, pictures_of_reading
 from explorer.readings import Reading, terms_of_reading
 from explorer.selection import Selection
 from explorer.subject import Subject
-from tests.explorer.conftest import GOLDEN, ROOT
+from tests.explorer.conftest import ROOT, saved
 from tests.families import FAMILY_CASES, FamilyCase
 from tests.selections import selected
 
@@ -32,10 +31,8 @@ TOKENS = 7, 3
 @pytest.fixture(params=["biases", "no-norm"])
 def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FamilyCase:
     """A hybrid in the place of the embedded model, one with an inner norm and one without."""
-    case, folder = CASES[request.param], tmp_path / "hybrid"
-    case.build().save_pretrained(folder)
-    for file in GOLDEN.glob("tokenizer*"):
-        shutil.copy(file, folder)
+    case = CASES[request.param]
+    folder = saved(case.build(), tmp_path / "hybrid")
     monkeypatch.setattr("components.models.source.MODEL_FOLDER", folder)
     return case
 

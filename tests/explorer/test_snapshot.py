@@ -5,7 +5,6 @@ import gzip
 import html
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
@@ -33,7 +32,7 @@ from explorer import captures, launch, models, snapshot_command
 from explorer.exports import Snapshot, take_snapshot
 from explorer.selection import Selection, first_selection
 from explorer.subject import Subject
-from tests.explorer.conftest import GOLDEN, ROOT
+from tests.explorer.conftest import ROOT, saved
 from tests.explorer.test_exports import HOSTILE, run
 from tests.families import FAMILY_CASES
 
@@ -204,11 +203,8 @@ def test_the_page_says_what_made_it(written: bytes) -> None:
 @pytest.mark.parametrize("family", ["falcon_h1", "bamba"])
 def test_hybrids_have_heads_of_both_kinds(family: str, tmp_path: Path) -> None:
     case = next(case for case in FAMILY_CASES if case.family == family)
-    case.build().save_pretrained(tmp_path)
-    for file in GOLDEN.glob("tokenizer*"):
-        shutil.copy(file, tmp_path)
     prompt = "Mia has the key. Leo has the map."
-    model = str(tmp_path)
+    model = str(saved(case.build(), tmp_path))
     made = taken(first_selection(model).with_prompt(prompt))
     capture, unpacked = captures.capture(Subject(model, prompt)), Unpacked(made.page)
     assert {place.kind for place in capture.places} == set(unpacked.page["kinds"]) == {"mamba2", "softmax"}
