@@ -10,7 +10,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from components.bridge import rank_correlation
-from components.ssd import CutSource, Head, KeepLast, Mute, Place
+from components.ssd import CutSource, Head, KeepLast, Mute, Place, edit_of
 from explorer import captures, costs, effect_of_heads, effects, models, on_demand
 from explorer.effect_of_memory import first_that_holds
 from explorer.effects import Question
@@ -26,7 +26,6 @@ CLEAN = Subject("demo", PROMPT)
 def opened(**parameters: str) -> AppTest:
     page = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=120)
     page.query_params.update({"model": "demo", "prompt": PROMPT} | parameters)
-    page.run()
     page.switch_page("app_pages/effect.py").run()
     assert not page.exception
     return page
@@ -92,7 +91,7 @@ def test_the_gradient_is_the_slope_of_the_cut() -> None:
     assert fallen / part == pytest.approx(float(found), rel=0.05, abs=2e-4)
 
 
-def test_the_page_opens_with_effects_and_no_edit() -> None:
+def test_edits_stack_up_are_undone_and_are_in_the_address() -> None:
     page = opened()
     headings = [each.value for each in page.subheader]
     assert headings[:3] == [
@@ -102,10 +101,6 @@ def test_the_page_opens_with_effects_and_no_edit() -> None:
     ]
     assert "Before and after" not in headings
     assert any("No edit" in each.value for each in page.caption)
-
-
-def test_edits_stack_up_are_undone_and_are_in_the_address() -> None:
-    page = opened()
     page.button(key="mute_picked").click().run()
     page.selectbox(key="edit_kind").select("window").run()
     page.button(key="add_edit").click().run()
@@ -140,15 +135,17 @@ def test_an_edited_link_opens_the_edited_run_here_and_in_explore() -> None:
     assert not page.exception
 
 
-@pytest.mark.parametrize(
-    "words", ["dt.all.all.all.0e0", "dt.all.all.all.1e6", "mute.all.all.all.all", "window.all.all.all.0"]
-)
-def test_extremes_show_numbers(words: str) -> None:
-    page = opened(edits=words)
-    shown = [each.value for each in page.metric] + [each.value for each in page.markdown]
-    assert not any("nan" in each.lower() for each in shown)
-    after = effects.prediction(page.session_state.session.selection.subject)
-    assert np.isfinite(after.log_p).all()
+def test_extremes_show_numbers() -> None:
+    page = opened()
+    for words in ("dt.all.all.all.0e0", "dt.all.all.all.1e6", "mute.all.all.all.all", "window.all.all.all.0"):
+        edited = page.session_state.session.selection.with_edits((edit_of(words),))
+        page.session_state.session.selection = edited
+        page.run()
+        assert not page.exception
+        assert page.session_state.session.selection.subject == edited.subject
+        shown = [each.value for each in page.metric] + [each.value for each in page.markdown]
+        assert not any("nan" in each.lower() for each in shown)
+        assert np.isfinite(effects.prediction(edited.subject).log_p).all()
 
 
 def test_bad_input_is_told_and_changes_nothing() -> None:

@@ -34,7 +34,6 @@ EDITS = "mute.0.1.all.attention,window.1.all.all.3"
 def opened(**parameters: str) -> AppTest:
     page = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=120)
     page.query_params.update({"model": "demo", "prompt": PROMPT} | parameters)
-    page.run()
     page.switch_page("app_pages/effect.py").run()
     assert not page.exception
     return page

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,23 +20,23 @@ from explorer.class_command import addresses_here
 from explorer.classes import PAGE
 from tests.explorer.conftest import ROOT
 
-RUN = "from explorer.launch import main; main()"
-TELL_OPTIONS = """
+RUN = """
 import json, streamlit
-from streamlit.web import bootstrap
-names = ["server.address", "server.port", "theme.light.primaryColor", "theme.dark.backgroundColor"]
-bootstrap.run_asgi_app = lambda *_: print(json.dumps({name: streamlit.get_option(name) for name in names}))
-"""
-TELL_CLASS = """
-import json, streamlit
+from explorer.launch import main
 from explorer.settings import settings
 from streamlit.web import bootstrap
-names = ["server.address", "server.maxMessageSize", "server.maxWidgetStateSize", "client.allowedOrigins"]
-names.append("theme.base")
-bootstrap.run_asgi_app = lambda *_: print(
-    json.dumps({name: streamlit.get_option(name) for name in names} | {"models": settings().offered})
-)
+serve = bootstrap.run_asgi_app
+names = ["address", "port", "maxMessageSize", "maxWidgetStateSize"]
+options = [f"server.{name}" for name in names] + ["client.allowedOrigins", "theme.base"]
+options += ["theme.light.primaryColor", "theme.dark.backgroundColor"]
+def tell_and_serve(*given, **named):
+    told = {name: streamlit.get_option(name) for name in options} | {"models": settings().offered}
+    print(json.dumps(told), flush=True)
+    serve(*given, **named)
+bootstrap.run_asgi_app = tell_and_serve
+main()
 """
+"""The command, which tells its settings before it serves."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two packages without their repository."""
     site = tmp_path_factory.mktemp("site")
     for package in ("components", "explorer"):
-        shutil.copytree(ROOT / package, site / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, site / package)
     return site
 
 
@@ -54,23 +55,6 @@ def surroundings(site: Path, tmp_path: Path) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith(("EXPLORER_", "STREAMLIT_"))
     }
     return {**clean, "PYTHONPATH": str(site), "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
-
-
-def test_theme_and_server_defaults_come_with_the_package(
-    surroundings: dict[str, str], tmp_path: Path
-) -> None:
-    told = subprocess.run(
-        [sys.executable, "-c", TELL_OPTIONS + RUN, "--server.port", "8600"],
-        cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
-    assert json.loads(told.stdout.splitlines()[-1]) == {
-        "server.address": config["server"]["address"],
-        "server.port": 8600,
-        "theme.light.primaryColor": config["theme"]["light"]["primaryColor"],
-        "theme.dark.backgroundColor": config["theme"]["dark"]["backgroundColor"],
-    }
 
 
 @contextmanager
@@ -103,17 +87,35 @@ def served(host: str, folder: Path, environment: dict[str, str], *options: str) 
     assert "Traceback" not in log.read_text()
 
 
+def told(log: Path) -> dict[str, Any]:
+    """The settings of a server."""
+    (line,) = (line for line in log.read_text().splitlines() if line.startswith("{"))
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
 def test_serves_the_app_without_a_checkout(surroundings: dict[str, str], tmp_path: Path) -> None:
-    with served("localhost", tmp_path, surroundings) as (port, _):
+    """Theme and defaults of the server come with the package."""
+    with served("localhost", tmp_path, surroundings) as (port, log):
         for other in addresses_here():  # it is not open to the network
             with pytest.raises(OSError, match="refused"):
                 urllib.request.urlopen(f"http://{other}:{port}/_stcore/health", timeout=5)
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    expected = {
+        "server.address": config["server"]["address"],
+        "server.port": port,
+        "theme.light.primaryColor": config["theme"]["light"]["primaryColor"],
+        "theme.dark.backgroundColor": config["theme"]["dark"]["backgroundColor"],
+    }
+    assert expected.items() <= told(log).items()
 
 
 def test_serves_a_class_in_the_local_network(surroundings: dict[str, str], tmp_path: Path) -> None:
+    """With the limits of strangers."""
     addresses = [str(each) for each in addresses_here()]
     host = addresses[0] if addresses else "localhost"
-    with served(host, tmp_path, surroundings, "--class") as (port, log):
+    environment = surroundings | {"EXPLORER_HOSTED": "0"}
+    with served(host, tmp_path, environment, "--class", "--theme.base", "dark") as (port, log):
         for address in ["localhost", *addresses]:
             with urllib.request.urlopen(f"http://{address}:{port}/{PAGE}", timeout=5) as answer:
                 assert b"<title>Streamlit</title>" in answer.read()
@@ -121,29 +123,21 @@ def test_serves_a_class_in_the_local_network(surroundings: dict[str, str], tmp_p
     assert f"    http://{host}:{port}/{PAGE}\n" in said
     # Streamlit names, and opens in a browser, the same address.
     assert said.index("press Ctrl+C") < said.index(f"URL: http://{host}:{port}")
-
-
-def test_a_class_has_the_limits_of_strangers(surroundings: dict[str, str], tmp_path: Path) -> None:
-    told = subprocess.run(
-        [sys.executable, "-c", TELL_CLASS + RUN, "--class", "--theme.base", "dark"],
-        cwd=tmp_path, env=surroundings | {"EXPLORER_HOSTED": "0"}, capture_output=True, text=True, timeout=60,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout.splitlines()[-1]) == {
-        "server.address": "0.0.0.0" if addresses_here() else "localhost",
+    expected = {
+        "server.address": "0.0.0.0" if addresses else "localhost",
         "server.maxMessageSize": 50,
         "server.maxWidgetStateSize": 5,
         "client.allowedOrigins": ["https://none.invalid"],
         "theme.base": "dark",
         "models": ["demo"],
     }
+    assert expected.items() <= told(log).items()
 
 
 def test_a_malformed_setting_is_told_before_anything_is_served(
     surroundings: dict[str, str], tmp_path: Path
 ) -> None:
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", RUN],
         cwd=tmp_path,
         env={**surroundings, "EXPLORER_HOSTED": "maybe"},
@@ -151,8 +145,8 @@ def test_a_malformed_setting_is_told_before_anything_is_served(
         text=True,
         timeout=60,
     )
-    assert told.returncode == 1
-    assert told.stderr.splitlines()[-1].startswith('mamba2-explorer: EXPLORER_HOSTED is "maybe".')
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith('mamba2-explorer: EXPLORER_HOSTED is "maybe".')
 
 
 def test_the_command_is_declared() -> None:

@@ -233,7 +233,7 @@ def test_how_much(bridge: ModelBridge) -> None:
 
 @pytest.fixture
 def page() -> AppTest:
-    opened = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60).run()
+    opened = AppTest.from_file(str(ROOT / "explorer" / "main.py"), default_timeout=60)
     return opened.switch_page("app_pages/lessons.py").run()
 
 

@@ -200,9 +200,8 @@ def test_the_page_says_what_made_it(written: bytes) -> None:
     np.testing.assert_array_equal(run(unpacked.program(head)), expected)
 
 
-@pytest.mark.parametrize("family", ["falcon_h1", "bamba"])
-def test_hybrids_have_heads_of_both_kinds(family: str, tmp_path: Path) -> None:
-    case = next(case for case in FAMILY_CASES if case.family == family)
+def test_hybrids_have_heads_of_both_kinds(tmp_path: Path) -> None:
+    case = next(case for case in FAMILY_CASES if case.family == "falcon_h1")
     prompt = "Mia has the key. Leo has the map."
     model = str(saved(case.build(), tmp_path))
     made = taken(first_selection(model).with_prompt(prompt))
@@ -232,7 +231,7 @@ def test_a_hostile_prompt_stays_text(name: str) -> None:
 
 
 def test_a_long_text_is_shown_as_tiles() -> None:
-    selection = first_selection("demo").with_prompt("Mia has the key. " * 60).with_view(rms=True)
+    selection = first_selection("demo").with_prompt("Mia has the key. " * 30).with_view(rms=True)
     made = taken(selection, layers=[3])
     unpacked, head = Unpacked(made.page), Head(Place(3), 7)
     tables = unpacked.tables(head, "panels")
