@@ -52,7 +52,6 @@ def test_a_head_is_shown_as_on_the_page(bridge: ModelBridge, reading: str) -> No
     assert figure.chart is expected.chart
     for name, table in expected.tables.items():
         assert table.equals(figure.tables[name]), name
-    assert "vega-embed" in figure._repr_mimebundle_()["text/html"]
 
 
 def test_a_window_and_its_tiles(bridge: ModelBridge) -> None:
@@ -128,7 +127,7 @@ def test_a_matrix_that_cannot_be_shown_is_told() -> None:
         show_matrix("abc", torch.full((3, 3), torch.nan).tril())
 
 
-@settings(deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 20), st.sampled_from(["mean", "rms"]))
 def test_tiles_of_a_matrix_are_their_mean_or_root_mean_square(
     length: int, tiles: int, start: int, statistic: str

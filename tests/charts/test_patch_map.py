@@ -2,6 +2,7 @@
 
 import json
 
+import altair as alt
 import numpy as np
 
 from components.charts import effect_map_chart, measure_table, patch_map_chart
@@ -20,7 +21,7 @@ def test_every_layer_and_position_has_its_figure_and_its_token() -> None:
         assert each.token == "abcd"[each.position]
     assert figure.tables["scene"]["limit"].tolist() == [7.0]
     assert figure.tables["columns"]["name"].tolist() == ["a", "b", "c", "d"]
-    figure._repr_mimebundle_()  # Altair takes it
+    alt.LayerChart.validate(figure.specification())
 
 
 def test_names_of_a_long_text_are_positions() -> None:

@@ -202,7 +202,7 @@ def test_every_table_that_a_chart_names_is_there() -> None:
     ):
         chart = json.dumps(figure.chart)
         if chart not in valid:
-            alt.LayerChart.from_dict(figure.specification())
+            alt.LayerChart.validate(figure.specification())
             valid.add(chart)
         named = {layer["data"]["name"] for layer in figure.chart["layer"] if "name" in layer["data"]}
         assert named == set(figure.tables)

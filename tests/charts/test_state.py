@@ -42,7 +42,7 @@ def shares_figure(length: int, **options: Any) -> Figure:
 @pytest.mark.parametrize("length", [1, 128, 300])
 def test_figures_are_valid_charts_with_all_their_tables(length: int) -> None:
     for figure in (norm_figure(length, prompt_length=length // 2), shares_figure(length)):
-        alt.LayerChart.from_dict(figure.specification())
+        alt.LayerChart.validate(figure.specification())
         named = {layer["data"]["name"] for layer in figure.chart["layer"]}
         assert named == set(figure.tables)
         assert set(re.findall(r"data\('(\w+)'\)", json.dumps(figure.chart))) <= named
