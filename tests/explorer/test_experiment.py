@@ -92,9 +92,9 @@ def test_a_saved_experiment_opens_the_same_page(monkeypatch: pytest.MonkeyPatch)
     offered = {each.key: len(each.options) for each in page.segmented_control if each.key in CHOICES}
     assert offered == {key: len(options) for key, options in CHOICES.items()}
     page.button(key="off_1").click().run()
-    page.segmented_control(key="muting").set_value("mean").run()
-    page.segmented_control(key="figure").set_value("difference").run()
-    page.segmented_control(key="cut_in").set_value("head").run()
+    page.segmented_control(key="muting").set_value("mean")
+    page.segmented_control(key="figure").set_value("difference")
+    page.segmented_control(key="cut_in").set_value("head")
     page.segmented_control(key="measured_by").set_value("gradient").run()
     content = exported(page, monkeypatch)
     written = experiment_of("mine.json", content)
@@ -328,7 +328,7 @@ def check_printed(printed: str, made: Experiment, within: float) -> None:
 def test_the_program_prints_the_figures_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of its own, with the embedded model itself; threads may round otherwise there."""
     monkeypatch.setattr("components.models.source.MODEL_FOLDER", MODEL_FOLDER)
-    made = experiment()
+    made = experiment("Mia has the key.")
     program = experiment_program(made)
     assert "from components.ssd import KeepLast\nfrom components.ssd import Mute\n" in program
     ran = subprocess.run(

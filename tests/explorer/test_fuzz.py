@@ -177,7 +177,7 @@ def drawn() -> dict[bool, str]:
     return {}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(prompt=SENT_TEXTS.filter(bool), spanned=st.booleans())
 def test_a_prompt_is_data_of_the_charts(drawn: dict[bool, str], prompt: str, spanned: bool) -> None:
     run = capture(Subject("demo", prompt))

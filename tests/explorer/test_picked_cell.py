@@ -1,7 +1,6 @@
 """The picked cell in every head: its share of its row, what cutting it does, and the maps that show them."""
 
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from explorer.picked_cell import shares
 from explorer.selection import first_selection
 from explorer.subject import Subject
 from explorer.viewer import Viewer
-from tests.explorer.conftest import GOLDEN, ROOT
+from tests.explorer.conftest import ROOT, saved
 from tests.families import FAMILY_CASES
 
 PROMPT = "Mia has the key. Leo has the map. What does Mia have?"
@@ -56,10 +55,8 @@ def dense_shares(subject: Subject) -> np.ndarray:
 def model(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The tiny model, or a hybrid in its place."""
     if request.param != "mamba2":
-        folder = tmp_path / "hybrid"
-        next(case for case in FAMILY_CASES if case.family == request.param).build().save_pretrained(folder)
-        for file in GOLDEN.glob("tokenizer*"):
-            shutil.copy(file, folder)
+        case = next(case for case in FAMILY_CASES if case.family == request.param)
+        folder = saved(case.build(), tmp_path / "hybrid")
         monkeypatch.setattr("components.models.source.MODEL_FOLDER", folder)
     return "demo"
 

@@ -221,7 +221,9 @@ def test_where_only_terms_are_at_hand_attention_is_shown() -> None:
     capture = captures.capture(Subject("demo", PROMPT))
     plain = selected("demo", PROMPT, 1, 3)
     pages = [
-        exports.take_snapshot(models.bridge("demo"), capture, shown, partial(captures.terms_of, capture)).page
+        exports.take_snapshot(
+            models.bridge("demo"), capture, shown, partial(captures.terms_of, capture), layers=[1]
+        ).page
         for shown in (plain, plain.with_view(reading="toward"))
     ]
     assert pages[0] == pages[1]
