@@ -181,9 +181,7 @@ def test_a_long_prompt_is_shown_whole_as_tiles(long: AppTest) -> None:
     side = -(-length_of(LONG) // 128)
     assert f"over {side} × {side}" in table(long, "panels", "scene").loc[0, "note"]
     assert any(re.search(r"tokens, about \d+ s and", caption.value) for caption in long.caption)
-
-
-def test_a_window_is_opened_in_figures_and_left_by_the_trail(long: AppTest) -> None:
+    # A window of it is opened in figures and left by the trail.
     open_lists(long)
     long.number_input(key="first_query").set_value(200).run()
     long.number_input(key="last_query").set_value(299).run()
@@ -198,7 +196,11 @@ def test_a_window_is_opened_in_figures_and_left_by_the_trail(long: AppTest) -> N
     assert table(long, "panels", "scene").loc[0, ["rows", "columns"]].tolist() == [128, 128]
 
 
-def test_the_strongest_tile_is_a_click_away_until_tokens_are_single(long: AppTest) -> None:
+def test_rms_is_told_and_the_strongest_tile_a_click_away_until_tokens_are_single(long: AppTest) -> None:
+    long.toggle(key="rms").set_value(True).run()
+    assert long.query_params["view"] in ("rms", ["rms"])
+    assert "(RMS " in described(long, "panels")
+    assert (table(long, "panels", "queries")["low"] == 0).all()
     long.button(key="strongest").click().run()
     (window,) = long.session_state.session.selection.windows
     assert len(window.queries) >= 64
@@ -208,6 +210,7 @@ def test_the_strongest_tile_is_a_click_away_until_tokens_are_single(long: AppTes
     assert set(tile.queries) <= set(window.queries)
     assert set(tile.keys) <= set(window.keys)
     assert "Open the strongest tile (RMS)" not in labels(long)
+    assert "RMS" not in [toggle.label for toggle in long.toggle]  # of single tokens it would be |M|
     assert table(long, "panels", "scene").loc[0, "note"] == ""
 
 
@@ -217,16 +220,6 @@ def test_a_brush_leaves_a_window_or_a_span() -> None:
     assert window_of([{}]) is window_of([]) is None
     assert span_of([{"span_start": 3, "span_stop": 7, "stamp": 17}]) == range(3, 7)
     assert span_of([{"span_start": 7, "span_stop": 7}]) is span_of([brush]) is None
-
-
-def test_rms_is_shown_and_said(long: AppTest) -> None:
-    long.toggle(key="rms").set_value(True).run()
-    assert long.query_params["view"] in ("rms", ["rms"])
-    assert "(RMS " in described(long, "panels")
-    assert (table(long, "panels", "queries")["low"] == 0).all()
-    open_lists(long)
-    long.button(key="strongest").click().run()
-    assert "RMS" not in [toggle.label for toggle in long.toggle]  # of single tokens it would be |M|
 
 
 def test_a_link_opens_its_window() -> None:
