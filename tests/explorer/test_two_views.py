@@ -37,13 +37,13 @@ def test_each_is_picked_for_itself(page: AppTest, one: str, other: str) -> None:
     before = page.session_state.picked[other]
     page.session_state[f"{one}:lists"] = True
     page.run()
-    page.selectbox(key=f"{one}:layer").set_value(Place(0)).run()
-    page.selectbox(key=f"{one}:head").set_value(3).run()
+    page.selectbox(key=f"{one}:layer").set_value(Place(0))
+    page.selectbox(key=f"{one}:head").set_value(3)
     page.selectbox(key=f"{one}:query").set_value(4).run()
     page.number_input(key=f"{one}:first_of_span").set_value(1.0).run()
     page.number_input(key=f"{one}:last_key").set_value(5.0).run()
-    page.get_by_key(f"{one}:reading").set_value("attention_dt").run()
-    page.toggle(key=f"{one}:gallery").set_value(True).run()
+    page.get_by_key(f"{one}:reading").set_value("attention_dt")
+    page.toggle(key=f"{one}:gallery").set_value(True)
     page.get_by_key(f"{one}:measure").set_value("half_life").run()
     assert not page.exception
     shown = page.session_state.picked[one]

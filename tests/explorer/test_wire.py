@@ -362,10 +362,11 @@ def test_the_form_of_every_widget_is_known(
     page.session_state.session.continuation._thread.join()
     found |= registered(page.run())
     page.switch_page("app_pages/effect.py").run()
-    page.session_state.export_experiment = page.session_state.open_experiment = True
     for kind in ("mute", "edge", "window", "decay"):
         page.selectbox(key="edit_kind").set_value(kind)
         found |= registered(page.run())
+    page.session_state.export_experiment = page.session_state.open_experiment = True
+    found |= registered(page.run())
     page.session_state.session.selection = page.session_state.session.selection.with_other("Leo has a key")
     page.switch_page("app_pages/two_prompts.py").run()
     found |= registered(page.run())
