@@ -2,6 +2,8 @@ import ast
 import json
 import re
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -44,6 +46,7 @@ from explorer.exports import (
 )
 from explorer.subject import Subject
 
+ROOT = Path(__file__).parents[2]
 HOSTILE = {
     "markup": '<b>bold</b> & "quoted" </script><script>alert(1)</script> <!-- {{braces}} -->',
     "control": "bell\x07 escape\x1b nul\x00 delete\x7f tab\t end",
@@ -298,17 +301,26 @@ def test_a_hub_model_is_named_with_its_commit(tmp_path: Path, example: Example) 
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_program_makes_the_matrix_and_prints_its_shape(
-    bridge: ModelBridge, case: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_program_makes_the_matrix(bridge: ModelBridge, case: dict[str, Any]) -> None:
     example = Example(bridge, **case)
     name = example.provenance.shown.name
     np.testing.assert_array_equal(run(snippet(example.provenance), name), example.matrix)
-    assert capsys.readouterr().out == f"{example.matrix.shape}\n"
 
 
 def test_the_program_makes_the_matrix_of_a_hostile_prompt(hostile: Example) -> None:
     np.testing.assert_array_equal(run(snippet(hostile.provenance)), hostile.matrix)
+
+
+def test_the_program_runs_as_it_stands(example: Example) -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", snippet(example.provenance)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert out.returncode == 0, out.stderr
+    assert out.stdout == "(30, 30)\n"
 
 
 @pytest.mark.parametrize("prompt", [*HOSTILE.values(), "half \ud83d of a pair"])
