@@ -77,17 +77,20 @@ const start = async () => {
 
   // What is picked
 
+  let picked = page.start;  // the next key may come before this is drawn
   const isHere = ({ layer }) => at(`layer-${layer}`) !== null;
   const inMap = (pick) => map.heads.find((each) =>
     ["layer", "kind", "head"].every((name) => each[name] === pick[name]));
-  const picked = () => {
+  const named = () => {
     const given = new URLSearchParams(location.hash.slice(1));
     if (!given.has("layer")) return page.start;
     const number = (name) => (/^\d{1,9}$/.test(given.get(name) ?? "") ? Number(given.get(name)) : null);
     return { layer: number("layer"), kind: given.get("kind") ?? page.usual, head: number("head") ?? 0,
       query: number("query") };
   };
-  const pick = ({ layer, kind, head, query }) => {
+  const pick = (wanted) => {
+    picked = wanted;
+    const { layer, kind, head, query } = wanted;
     const words = new URLSearchParams({ layer, head });
     if (kind !== page.usual) words.set("kind", kind);
     if (query !== null) words.set("query", query);
@@ -97,19 +100,20 @@ const start = async () => {
   const pickHead = ({ layer, kind, head }) => {
     const wanted = { layer: layer?.[0], kind: kind?.[0], head: head?.[0] };
     if (!inMap(wanted)) return;
-    if (isHere(wanted)) pick({ ...wanted, query: shown.query });
+    if (isHere(wanted)) pick({ ...wanted, query: picked.query });
     else tell(`Layer ${wanted.layer} is not in this page. ${page.leftOut}`);
   };
   const pickRow = ({ i }) => {
     const query = i?.[0];
     if (!(query >= 0)) return;
-    pick({ ...shown, query: query === shown.query ? null : query });
+    pick({ ...picked, query: query === picked.query ? null : query });
   };
 
   // What is drawn
 
-  let shown = page.start;
-  let rows = [], row = 0;  // of the shown head
+  let rows = [];  // of the drawn head
+  const isKept = (query) => query !== null && query < rows.at(-1).stop;
+  const rowOf = (query) => (isKept(query) ? rows.findLastIndex(({ i }) => i <= query) : rows.length - 1);
   const heads = new Chart(at("map"), page.map, { head: pickHead });
   const curves = page.decay && new Chart(at("decay"), page.decay);
   const panels = {};
@@ -126,24 +130,23 @@ const start = async () => {
   };
 
   const show = async () => {
-    let wanted = picked();
+    let wanted = named();
     tell("");
     if (!inMap(wanted) || !isHere(wanted)) {
       tell(inMap(wanted) ? `Layer ${wanted.layer} is not in this page. ${page.leftOut}`
         : "The address names a head that this page does not have. It shows the first one instead.");
       wanted = page.start;
     }
-    shown = wanted;
-    const { kind } = shown, layer = await layerOf(shown.layer);
-    const head = layer.heads[kind][shown.head], columns = [...shared, ...layer.columns];
+    picked = wanted;
+    const { kind } = wanted, layer = await layerOf(wanted.layer);
+    const head = layer.heads[kind][wanted.head], columns = [...shared, ...layer.columns];
     const tables = allRowsOf(head.panels, columns);
     rows = tables.queries;
-    const isKept = shown.query !== null && shown.query < rows.at(-1).stop;
-    row = isKept ? rows.findLastIndex((each) => each.i <= shown.query) : rows.length - 1;
+    const row = rowOf(wanted.query);
     const attention = columns[head.panels.cells.attention];
     const [scene] = tables.scene, { before, reach } = rows[row];
     Object.assign(scene, { kept_row: row, kept_key: strongest(attention, before, reach) });
-    const which = isKept ? `Row ${shown.query.toLocaleString("en-US")}, kept.` : "The last row.";
+    const which = isKept(wanted.query) ? `Row ${wanted.query.toLocaleString("en-US")}, kept.` : "The last row.";
     const words = columns[head.words][row];
 
     at("name").textContent = head.name[0].toUpperCase() + head.name.slice(1);
@@ -151,18 +154,18 @@ const start = async () => {
     at("row").textContent = which;
     at("words").textContent = words;
     at("how-to-read").textContent = page.kinds[kind].howToRead;
-    at("layer").textContent = shown.layer;
+    at("layer").textContent = wanted.layer;
     at("program").textContent = page.kinds[kind].program
       .map((line, number) => head.program[number] ?? line).join("\n");
     document.querySelector("main").hidden = false;
-    const { row: line, head: index } = inMap(shown);
+    const { row: line, head: index } = inMap(wanted);
     await heads.draw({ ...map, picked: [{ row: line, head: index }] }, `${page.mapWords} Picked: ${head.name}.`);
     await panelsOf(kind).draw(tables, `${which} ${words}`);
     at("memory").hidden = !head.decay;
     if (head.decay) {
       const survival = allRowsOf(head.decay, columns);
       await curves.draw(survival, `Survival of the first token over the tokens after it, for every head of layer ${
-        shown.layer}. Head ${shown.head} in front, ${survival.scene[0].name}.`);
+        wanted.layer}. Head ${wanted.head} in front, ${survival.scene[0].name}.`);
     }
   };
 
@@ -179,14 +182,14 @@ const start = async () => {
   });
   const moveHead = (down, right) => {
     const lines = [...new Set(map.heads.filter(isHere).map((each) => each.row))].sort((one, other) => one - other);
-    const line = lines[Math.min(Math.max(lines.indexOf(inMap(shown).row) + down, 0), lines.length - 1)];
+    const line = lines[Math.min(Math.max(lines.indexOf(inMap(picked).row) + down, 0), lines.length - 1)];
     const there = map.heads.filter((each) => each.row === line);
-    const { layer, kind, head } = there[Math.min(Math.max(shown.head + right, 0), there.length - 1)];
-    pick({ layer, kind, head, query: shown.query });
+    const { layer, kind, head } = there[Math.min(Math.max(picked.head + right, 0), there.length - 1)];
+    pick({ layer, kind, head, query: picked.query });
   };
   const moveRow = (down) => {
-    row = Math.min(Math.max(row + down, 0), rows.length - 1);
-    pick({ ...shown, query: rows[row].i });
+    const row = Math.min(Math.max(rowOf(picked.query) + down, 0), rows.length - 1);
+    pick({ ...picked, query: rows[row].i });
   };
   onKey("map", {
     ArrowUp: () => moveHead(-1, 0),
@@ -197,7 +200,7 @@ const start = async () => {
   onKey("panels", {
     ArrowUp: () => moveRow(-1),
     ArrowDown: () => moveRow(1),
-    Escape: () => pick({ ...shown, query: null }),
+    Escape: () => pick({ ...picked, query: null }),
   });
   await drawn;
 };

@@ -117,9 +117,12 @@ def keys_links_and_what_is_left_out(page: Page) -> None:
     page.locator("#map").focus()
     page.keyboard.press("ArrowUp")
     expect(name(page)).to_have_text("Layer 1, head 2")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowLeft")
+    # Keys that come before the first of them is drawn.
+    page.evaluate(
+        """keys => keys.forEach(key => document.activeElement.dispatchEvent(
+            new KeyboardEvent("keydown", { key, bubbles: true })))""",
+        ["ArrowRight", "ArrowRight", "ArrowLeft"],
+    )
     expect(name(page)).to_have_text("Layer 1, head 3")
     click_head(page, 3, 0)
     expect(page.locator("#told")).to_have_text("Layer 3 is not in this page. Layer 3 is left out, as asked.")
