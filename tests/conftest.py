@@ -1,4 +1,4 @@
-"""How tests check types, and how they are shared out between processes (`pytest -n 2`)."""
+"""How tests check types, and how they are shared out between processes (`pytest -n 3`)."""
 
 import os
 from collections import Counter
