@@ -340,6 +340,19 @@ class Explorer:
         box.press("Control+Enter")
         self.settle()
 
+    def begin(self, prompt: str) -> None:
+        """Give a prompt that takes long. On a slow or busy machine the page asks first."""
+        box = self.page.get_by_label("Prompt", exact=True)
+        box.fill(prompt)
+        box.press("Control+Enter")
+        running = self.page.get_by_text("Running the prompt")
+        asked = self.page.get_by_role("button", name="Run the prompt")
+        running.or_(asked).first.wait_for()
+        if asked.is_visible():
+            self.settle()
+            asked.click(delay=HELD)
+        running.wait_for()
+
     def type_model(self, name: str) -> None:
         """Type a model that is not in the list."""
         box = self.page.get_by_role("combobox", name="Model")

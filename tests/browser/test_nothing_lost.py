@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, Response, expect
 from components.demo.presets import PRESETS
 from explorer.address import NO_TEXT
 from explorer.links import text_key
-from tests.browser.conftest import HELD, Explorer, listening, new_tab, without_errors
+from tests.browser.conftest import Explorer, listening, new_tab, without_errors
 from tests.deploy.containers import Container, containers, free_port
 
 pytestmark = pytest.mark.browser
@@ -271,15 +271,7 @@ def test_the_page_comes_back_with_the_server(browser: Browser, tmp_path: Path) -
         explorer.open("?" + urlencode({"prompt": KITE, "layer": 1, "head": 3, "query": 7}))
         words, address = explorer.described("panels"), page.url
         page.evaluate("window.first = true")
-        prompt(page).fill("the " * 30_000)
-        prompt(page).press("Control+Enter")
-        running = page.get_by_text("Running the prompt")
-        asked = page.get_by_role("button", name="Run the prompt")
-        running.or_(asked).first.wait_for()
-        if asked.is_visible():  # on a slow or busy machine the run would take long, and the page asks first
-            explorer.settle()
-            asked.click(delay=HELD)
-        running.wait_for()
+        explorer.begin("the " * 30_000)
         server.kill()
     away(page).wait_for()
     page.wait_for_timeout(2000)  # by now Streamlit would have told of it, too
