@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -21,15 +21,16 @@ import pandas as pd
 import streamlit as st
 from jaxtyping import Float32
 
-from components.ssd import Head, HeadEdit, Place, hooks_of
+from components.ssd import KINDS, Head, HeadEdit, Place, hooks_of
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.costs import Cost, Footprint, measured_rate, remember_run
 from explorer.jobs import Report, no_report
 from explorer.line import line
 from explorer.models import bridge, encoded
+from explorer.selection import nearest_head
 from explorer.settings import settings
 from explorer.subject import BY_KEY, Subject
-from explorer.threads import side_by_side, use_threads
+from explorer.threads import SMALL_WORK, use_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +48,8 @@ PIECE_TOKENS = 2048
 RATE_TOKENS, MORE_RATE_TOKENS = 256, 2048
 """Tokens of the shortest run that measures speed, and of a second if the first was quick."""
 SLOW_SECONDS = 1.0
+SMALL_PICTURES = 100_000
+"""Heads times tokens. Up to here, small pictures and faithfulness are computed before a page is drawn."""
 EDITED_TOKENS = 512
 """Longest text of a run whose edits change whole matrices: 25 MB for each layer with 24 heads."""
 
@@ -89,6 +92,8 @@ class Capture:
     """What a reader should know about the computation, in sentences."""
     small: Float32[np.ndarray, "head tile tile"] | None = None
     """Small pictures of the heads, if the run did not keep all terms."""
+    faithful: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """The faithfulness and the tolerance of the mixers compared so far, by layer. `pictures` adds to it."""
 
     @property
     def length(self) -> int:
@@ -146,8 +151,11 @@ def _forget(gone: Capture) -> None:
 
 
 @st.cache_resource(max_entries=CAPTURES_HELD, show_spinner=False, hash_funcs=BY_KEY, on_release=_forget)
-def capture(subject: Subject, _report: Report = no_report) -> Capture:
+def capture(subject: Subject, _report: Report = no_report, _head: Head | None = None) -> Capture:
     """Run the prompt through the model, or share another session's capture.
+
+    With the head that a page shows first, the run of a short text also tells the faithfulness of its layer,
+    and in a small model that of all layers.
 
     Raises ModelLoadError when there is no such model, and ValueError with a sentence for a prompt
     without tokens, or with more than the settings allow.
@@ -159,16 +167,13 @@ def capture(subject: Subject, _report: Report = no_report) -> Capture:
     check_edits(subject, len(texts))
     every = places(model)
     at_once = _footprint(model).layers_at_once(len(texts), HELD_BYTES)
-    pictures = None
+    pictures, faithful = None, {}
     if at_once == len(every):
-        held, kept, began = _hold(subject, every, _report)
+        compared = _compared(model, len(texts), _head)
+        held, kept, began = _hold(subject, every, _report, compared)
         notes = kept.notes
-        tables = side_by_side(
-            lambda place: measure_table({place: held[place].terms}),
-            every,
-            len(texts) ** 2 * sum(bridge(model).heads.values()),
-        )
-        measures = pd.concat(tables, ignore_index=True)
+        faithful = {layer: (kept.faithfulness(layer), kept.tolerance(layer)) for layer in compared}
+        measures = measure_table({place: held[place].terms for place in every})
         _remember(model, began, len(texts))
     else:  # read and drop each layer; those in use run again one by one
         summaries, notes = [], []
@@ -188,6 +193,7 @@ def capture(subject: Subject, _report: Report = no_report) -> Capture:
         kernel=bridge(model).blocks[bridge(model).ssm_layers()[0]].mixer.kernel,
         notes=tuple(notes),
         small=pictures,
+        faithful=faithful,
     )
 
 
@@ -248,13 +254,31 @@ def _remember(model: str, began: float, tokens: int) -> None:
         remember_run(model, time.monotonic() - began, tokens)
 
 
-def _hold(
-    subject: Subject, wanted: Sequence[Place], report: Report
-) -> tuple[dict[Place, Layer], ActivationCache, float]:
-    """Run the prompt and cache these layers. Returns them, the run's activations, and when it began."""
-    from components.bridge import matrix_inputs
+def _compared(model: str, length: int, head: Head | None) -> list[int]:
+    """The layers whose picture a run compares with the scan's output: x and that are large."""
+    heads = bridge(model).heads
+    if head is None or length * sum(heads.values()) > SMALL_PICTURES:
+        return []
+    small = bridge(model).model.num_parameters() * length <= SMALL_WORK
+    shown = heads if small else [nearest_head(head, heads).place]  # a pick then runs no mixer
+    return [place.layer for place in shown if not KINDS[place.kind].note]
 
-    kept, began = _run(subject, encoded(subject.model, subject.prompt)[0], wanted, matrix_inputs, report)
+
+def _hold(
+    subject: Subject, wanted: Sequence[Place], report: Report, compared: Sequence[int] = ()
+) -> tuple[dict[Place, Layer], ActivationCache, float]:
+    """Run the prompt and cache these layers. Returns them, the run's activations, and when it began.
+
+    For the layers that are `compared`, the run also keeps what faithfulness needs.
+    """
+    from components.bridge import matrix_inputs, ssd_inputs
+
+    of_mixers = tuple(f"blocks.{layer}." for layer in compared)
+
+    def needed(name: str) -> bool:
+        return matrix_inputs(name) or (name.startswith(of_mixers) and ssd_inputs(name))
+
+    kept, began = _run(subject, encoded(subject.model, subject.prompt)[0], wanted, needed, report)
     held = {}
     for place in wanted:
         report(f"Reading {place}", None)

@@ -10,13 +10,11 @@ import streamlit as st
 
 from components.charts import exactness, heads_like, in_words, power_of_ten
 from components.ssd import KINDS, MEASURED_ROWS, MEASURES, Head, Measure
-from explorer.captures import Capture
+from explorer.captures import SMALL_PICTURES, Capture
 from explorer.passages import link_to
 from explorer.pictures import (
-    SMALL_PICTURES,
     faithfulness,
     has_small_pictures,
-    known_faithfulness,
     small_pictures,
 )
 from explorer.session import session
@@ -46,7 +44,7 @@ def head_facts(viewer: Viewer, capture: Capture) -> Callable[[], None]:
     faithful, alike = st.empty(), st.empty()
     cells = capture.length**2 * len(capture.measures)
     at_once = has_small_pictures(capture) or cells <= FEW_CELLS
-    known = known_faithfulness(capture, place.layer)
+    known = capture.faithful.get(place.layer)
     over = " as the edited run computes it" if capture.subject.edits else ""
     if kind.note:
         faithful.caption(kind.note)

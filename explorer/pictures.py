@@ -13,17 +13,16 @@ import pandas as pd
 import streamlit as st
 from jaxtyping import Float32
 
-from components.ssd import KINDS, Head, Place, hooks_of
+from components.ssd import KINDS, Head, Place, hooks_of, stacked
 from explorer import captures
 from explorer.cache_by_bytes import CacheByBytes
-from explorer.captures import PIECE_TOKENS, Capture, layer_of, terms_of
+from explorer.captures import PIECE_TOKENS, SMALL_PICTURES, Capture, layer_of, terms_of
 from explorer.jobs import Report, no_report
 from explorer.models import bridge
 from explorer.readings import Reading, terms_of_reading
-from explorer.selection import nearest_head
 from explorer.settings import settings
 from explorer.subject import BY_KEY, Subject
-from explorer.threads import SMALL_WORK, side_by_side, use_threads
+from explorer.threads import side_by_side, use_threads
 
 if TYPE_CHECKING:
     from components.charts import HeadCells, SpanSums, Window
@@ -35,14 +34,11 @@ CELLS_BYTES = 10**6
 LOCKED_TOKENS = 2048
 """Longest text with one colour scale for all layers, which requires reading all their heads."""
 OVERVIEW_TILES = 64
-SMALL_PICTURES = 100_000
-"""Heads times tokens. Up to here, small pictures are computed without a click."""
 
 _small: WeakKeyDictionary[Capture, Float32[np.ndarray, "head tile tile"]] = WeakKeyDictionary()
 _of_readings: WeakKeyDictionary[Capture, dict[Reading, Float32[np.ndarray, "head tile tile"]]] = (
     WeakKeyDictionary()
 )
-_faithful: WeakKeyDictionary[Capture, dict[int, tuple[float, float]]] = WeakKeyDictionary()
 _cells: WeakKeyDictionary[Capture, CacheByBytes[HeadCells]] = WeakKeyDictionary()
 _survival: WeakKeyDictionary[Capture, dict[Place, pd.DataFrame]] = WeakKeyDictionary()
 
@@ -52,15 +48,9 @@ def prepare(subject: Subject, head: Head, report: Report = no_report) -> None:
 
     Here, and not when the page is drawn: a page runs in a new thread, whose first large step takes longer.
     """
-    shown = captures.capture(subject, report)
-    if shown.length * len(shown.measures) > SMALL_PICTURES:
-        return
-    small_pictures(shown)
-    is_small = bridge(subject.model).model.num_parameters() * shown.length <= SMALL_WORK
-    places = shown.places if is_small else [nearest_head(head, shown.heads).place]  # a pick then runs none
-    for place in places:
-        if not KINDS[place.kind].note:
-            faithfulness(shown, place.layer)
+    shown = captures.capture(subject, report, head)
+    if shown.length * len(shown.measures) <= SMALL_PICTURES:
+        small_pictures(shown)
 
 
 def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:
@@ -72,8 +62,8 @@ def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:
     if capture not in _small:
         tiles = gallery_tiles(len(capture.measures))
         every = side_by_side(
-            lambda place: attention_tiles(terms_of(capture, place), tiles),
-            capture.places,
+            lambda terms: attention_tiles(terms, tiles),
+            list(stacked(terms_of(capture, place) for place in capture.places)),
             capture.length**2 * len(capture.measures),
         )
         _small[capture] = np.concatenate(every)
@@ -107,21 +97,15 @@ def has_small_pictures(capture: Capture) -> bool:
     return capture.small is not None or capture in _small
 
 
-def known_faithfulness(capture: Capture, layer: int) -> tuple[float, float] | None:
-    """The result of `faithfulness`, if it is cached."""
-    return _faithful.get(capture, {}).get(layer)
-
-
 def faithfulness(capture: Capture, layer: int) -> tuple[float, float]:
     """Faithfulness of one mixer over the whole prompt, and its tolerance.
 
-    The mixer runs again on its input, once for all sessions.
+    If the run of the prompt did not tell, the mixer runs again on its input, once for all sessions.
     """
     from components.bridge import ssd_inputs
 
-    known = known_faithfulness(capture, layer)
-    if known is not None:
-        return known
+    if layer in capture.faithful:
+        return capture.faithful[layer]
     subject = capture.subject
     given, model = layer_of(subject, Place(layer)).given, bridge(subject.model)
     if given is None:
@@ -135,7 +119,7 @@ def faithfulness(capture: Capture, layer: int) -> tuple[float, float]:
         piece_tokens=PIECE_TOKENS,
     )
     found = alone.faithfulness(layer), alone.tolerance(layer)
-    _faithful.setdefault(capture, {})[layer] = found
+    capture.faithful[layer] = found
     return found
 
 

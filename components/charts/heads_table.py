@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Int64
 
-from components.ssd import KINDS, MEASURES, MixerTerms, Place
+from components.ssd import KINDS, MEASURES, MixerTerms, Place, stacked
 
 
 def measure_table(layers: Mapping[Place, MixerTerms]) -> pd.DataFrame:
@@ -20,17 +19,27 @@ def measure_table(layers: Mapping[Place, MixerTerms]) -> pd.DataFrame:
     without a measure has NaN: softmax attention does not decay, so it has no half-life. `layers` maps places
     to the terms of one text.
     """
-    parts: defaultdict[str, list[np.ndarray[Any, Any]]] = defaultdict(list)
-    for place, terms in layers.items():
-        parts["layer"].append(np.full(terms.heads, place.layer))
-        parts["kind"].append(np.full(terms.heads, place.kind, dtype=object))
-        parts["head"].append(np.arange(terms.heads))
-        without, exact = (np.full(terms.heads, value, dtype=np.float32) for value in (np.nan, 0))
-        for measure in MEASURES.values():
+    heads = [terms.heads for terms in layers.values()]
+    table = pd.DataFrame(
+        {
+            "layer": np.repeat([place.layer for place in layers], heads),
+            "kind": np.repeat(np.array([place.kind for place in layers], dtype=object), heads),
+            "head": np.concatenate([np.arange(count) for count in heads]),
+        }
+    )
+    batches = list(stacked(layers.values()))
+    for measure in MEASURES.values():
+        values, errors = [], []
+        for terms in batches:
             found = measure.of(terms)
-            parts[measure.name].append(without if found is None else found.value[0].cpu().numpy())
-            parts[f"{measure.name}_error"].append(exact if found is None else found.error[0].cpu().numpy())
-    return pd.DataFrame({name: np.concatenate(arrays) for name, arrays in parts.items()})
+            none = torch.full((terms.batch, terms.heads), torch.nan)
+            values.append((none if found is None else found.value.cpu()).flatten())
+            errors.append((torch.zeros_like(none) if found is None else found.error.cpu()).flatten())
+        table[measure.name], table[f"{measure.name}_error"] = (
+            torch.cat(values).numpy(),
+            torch.cat(errors).numpy(),
+        )
+    return table
 
 
 def row_labels(measures: pd.DataFrame) -> tuple[Int64[np.ndarray, " all_heads"], list[str]]:

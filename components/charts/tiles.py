@@ -14,11 +14,11 @@ from components.ssd import MixerTerms, Place, Statistic, kind_of
 def attention_tiles(
     terms: MixerTerms, tiles: int, *, heads: Sequence[int] | None = None, reading: str = ""
 ) -> Float32[np.ndarray, "head tile tile"]:
-    """Small pictures of the whole text: the root mean square of attention over tiles, head by head; or of one
-    of the kind's readings.
+    """Small pictures of the whole text: the root mean square of attention over tiles, head by head, text by
+    text; or of one of the kind's readings.
     """
     shown = kind_of(terms).reading(reading)
-    return shown.of(terms, heads=heads, tiles=tiles, statistic="rms")[0].cpu().numpy()
+    return shown.of(terms, heads=heads, tiles=tiles, statistic="rms").flatten(0, 1).cpu().numpy()
 
 
 def strongest_tile(terms: MixerTerms, head: int, window: Window, *, reading: str = "") -> Window:

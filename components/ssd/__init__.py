@@ -4,6 +4,7 @@ Begin with `reference`, which has the formulas as papers write them; the glossar
 """
 
 from components.ssd.attention import content, decay, effective_attention
+from components.ssd.batches import stacked
 from components.ssd.changes import cut, keep_last, mute, put, scale, take_out
 from components.ssd.compared import ComparedTerms
 from components.ssd.contributions import (
@@ -136,6 +137,7 @@ __all__ = [
     "softmax_attention",
     "ssm_state",
     "ssm_states",
+    "stacked",
     "state_contributions",
     "state_norms",
     "state_shares",

@@ -13,7 +13,7 @@ one. Entries with j > i are exactly zero.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
@@ -33,6 +33,9 @@ small parallel operations, each of which waits for the slower core on a busy mac
 BLOCK_BYTES = 2**23
 """Memory of the decay factors of a block, in float64, whatever the length of the text: with all at a time, a
 row of 24 heads over 131,072 keys takes 13 MB more."""
+
+SUMMED_ROWS = 32
+"""Rows whose absolute values are summed at a time."""
 
 
 def effective_attention(
@@ -80,6 +83,53 @@ def content(
     Heads of one group share it. With `include_dt_scaling`, column j is multiplied by dt[j] of the head.
     """
     return _lower_triangle(terms, heads, queries, keys, True, False, include_dt_scaling)
+
+
+def absolute_sums(
+    terms: SSDTerms, queries: Sequence[int]
+) -> tuple[Float32[Tensor, "batch head queries"], Float32[Tensor, "batch head queries"]]:
+    """Σ_j |M[i,j]| and Σ_j |M[i,j]|·(i − j) of each of these queries, in ascending order, without M.
+
+    L is never negative, so |M[i,j]| = L[i,j]·|CB[i,j]|. Left of a block's first query, where L separates as
+    in M, both sums are products of |CB|, which all heads of a group share, with factors of the keys. Of 256
+    queries in 5,000 tokens, 24 heads of one group take a seventh of the time of their rows of M. Memory: a
+    constant. ValueError where a hook replaced rows of M.
+    """
+    if terms.edited_attention:
+        raise ValueError("A hook replaced rows of M in this run, so the sums follow from these rows alone.")
+    device, wanted = terms.B.device, torch.tensor(queries)
+    cum, keys = terms.cum_log_decay, torch.arange(terms.length)
+    by_group = (terms.B.shape[2], terms.heads_per_group)
+    C, B = terms.C.transpose(1, 2), terms.B.permute(0, 2, 3, 1)
+    at_a_time = max(BLOCK_BYTES // (8 * terms.batch * max(terms.heads, by_group[0] * SUMMED_ROWS)), 1)
+    total = torch.zeros((2, terms.batch, terms.heads, len(wanted)), device=device)
+    for start in range(0, len(wanted), SUMMED_ROWS):
+        rows = wanted[start : start + SUMMED_ROWS]
+        first, last = int(rows[0]), int(rows[-1])
+        read, reach = total[..., start : start + len(rows)]
+        cum_row, C_row = _take(cum, 2, rows), _take(C, 2, rows)
+        ref = cum_row[..., :1]
+        for begin in range(0, first + 1, at_a_time):
+            part = slice(begin, min(begin + at_a_time, first + 1))
+            factor = (ref - cum[..., part]).float().exp_().to(device)
+            back = (first - keys[part]).to(device)
+            factors = torch.stack([factor, factor * back], dim=2)
+            match = (C_row @ B[..., part]).abs_()
+            sums = match @ factors.unflatten(1, by_group).flatten(2, 3).mT
+            of_head = sums.mT.unflatten(2, (by_group[1], 2)).flatten(1, 2)
+            read += of_head[:, :, 0]
+            reach += of_head[:, :, 1]
+        row_factor = (cum_row - ref).exp().to(device, torch.float32)
+        read *= row_factor
+        reach *= row_factor
+        reach += read * (rows - first).to(device)
+        for begin in range(first + 1, last + 1, at_a_time):
+            part = slice(begin, min(begin + at_a_time, last + 1))
+            weight = _between(cum_row, cum[..., part], rows, keys[part]).to(device)
+            weight.unflatten(1, by_group).mul_((C_row @ B[..., part]).abs_()[:, :, None])
+            read += weight.sum(dim=-1)
+            reach += weight.mul_((rows[:, None] - keys[part]).to(device)).sum(dim=-1)
+    return total[0], total[1]
 
 
 def _lower_triangle(
@@ -139,15 +189,15 @@ def _lower_triangle(
             factor = factor.to(device)
             if dt is not None:
                 factor *= dt[..., None, part]
-            for b, (group, members) in product(range(len(out)), groups):
-                block = out[b, members, start:stop, part]
+            for group, members in groups:
+                block = out[:, members, start:stop, part]
                 if B is None:
-                    block.copy_(factor[b, members])
+                    block.copy_(factor[:, members].expand_as(block))
                 else:
-                    match = terms.C[b, rows.to(device), group] @ B[b, part, group].T
-                    torch.mul(match, factor[b, members], out=block)
+                    match = _take(terms.C, 1, rows)[:, :, group] @ B[:, part, group].mT
+                    torch.mul(match[:, None], factor[:, members], out=block)
                 if part.start < separable:
-                    block *= row_factor[b, members]
+                    block *= row_factor[:, members]
     put_rows(out, edited, head_index, query_index, key_index, dt)
     for dim, order in ((1, head_order), (2, query_order), (3, key_order)):
         if order is not None:

@@ -6,13 +6,14 @@ Other quantities are of one cell, which somebody has picked: those of `OF_CELL`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from components.ssd.attention import absolute_sums
 from components.ssd.kinds import attention_of
 from components.ssd.mixer_terms import MixerTerms
 from components.ssd.terms import SSDTerms
@@ -21,7 +22,7 @@ MEASURED_ROWS = 256
 """Rows of M that a measure of a whole text reads."""
 
 _ROOM = 2**25
-"""Bytes of rows of M in memory at a time."""
+"""Bytes of rows of attention in memory at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,21 +51,13 @@ def mean_distance(terms: MixerTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
     Of softmax attention, M is its pattern P. Source: DeciMamba, arXiv 2406.14528, section 4. Rows that read
     nothing (all zero, as at padding) do not count; NaN where no row reads anything.
 
-    |M| has no sum that separates, so each row costs work in proportion to the text. Up to `rows` positions
-    every row counts and the figure is exact. Of a longer text it samples `rows` evenly spread rows; the
-    error is s·√((1 − rows/length)/rows), s being the deviation between rows (sampling without replacement,
-    Cochran 1977, eq. 2.12).
+    Each row costs work in proportion to the text. Up to `rows` positions every row counts and the figure is
+    exact. Of a longer text it samples `rows` evenly spread rows; the error is s·√((1 − rows/length)/rows), s
+    being the deviation between rows (sampling without replacement, Cochran 1977, eq. 2.12).
     """
     count = min(rows, terms.length)
     chosen = ((torch.arange(count) * 2 + 1) * terms.length // (2 * count)).tolist()
-    at_a_time = max(1, _ROOM // (4 * terms.batch * terms.heads * terms.length))
-    distances = torch.cat(
-        [
-            _distances(terms, chosen[start : start + at_a_time])
-            for start in range(0, count, at_a_time)
-        ],
-        dim=-1,
-    )  # fmt: skip
+    distances = _distances(terms, chosen)
     mean = distances.nanmean(dim=-1)
     counted = (~distances.isnan()).sum(dim=-1)
     squares = (distances - mean[..., None]).square().nansum(dim=-1)
@@ -73,13 +66,21 @@ def mean_distance(terms: MixerTerms, *, rows: int = MEASURED_ROWS) -> Estimate:
     return Estimate(mean, error)
 
 
-def _distances(terms: MixerTerms, queries: list[int]) -> Float32[Tensor, "batch head query"]:
-    """Mean distance of what each of these queries reads; NaN if it reads nothing."""
-    weight = attention_of(terms, queries=queries, keys=slice(0, queries[-1] + 1)).abs_()
-    read = weight.sum(dim=-1)
-    positions = torch.arange(weight.shape[-1], device=weight.device)
-    lags = torch.tensor(queries, device=weight.device)[:, None] - positions
-    return weight.mul_(lags).sum(dim=-1) / read
+def _distances(terms: MixerTerms, queries: Sequence[int]) -> Float32[Tensor, "batch head query"]:
+    """Mean distance of what each of these queries reads, in ascending order; NaN if it reads nothing."""
+    if isinstance(terms, SSDTerms) and not terms.edited_attention:
+        read, reach = absolute_sums(terms, queries)
+        return reach / read
+    at_a_time = max(1, _ROOM // (4 * terms.batch * terms.heads * terms.length))
+    found = []
+    for start in range(0, len(queries), at_a_time):
+        rows = queries[start : start + at_a_time]
+        weight = attention_of(terms, queries=rows, keys=slice(0, rows[-1] + 1)).abs_()
+        read = weight.sum(dim=-1)
+        positions = torch.arange(weight.shape[-1], device=weight.device)
+        lags = torch.tensor(rows, device=weight.device)[:, None] - positions
+        found.append(weight.mul_(lags).sum(dim=-1) / read)
+    return torch.cat(found, dim=-1)
 
 
 def row_share(terms: MixerTerms, query: int, key: int) -> Float32[Tensor, "batch head"]:

@@ -13,7 +13,7 @@ import torch
 
 from components.charts import Window, locked_limits
 from components.models import ModelLoadError, load_bridge
-from components.ssd import Place, effective_attention
+from components.ssd import Head, Place, effective_attention
 from explorer import captures, costs, jobs, models, pictures
 from explorer.captures import capture, holds, terms_of
 from explorer.jobs import StoppedError
@@ -111,7 +111,7 @@ def test_of_a_text_without_room_only_the_layers_in_use_are_held(monkeypatch: pyt
     assert set.union(*runs) == set(shown.places)
     assert max(map(len, runs)) < len(shown.places)
     pd.testing.assert_frame_equal(shown.measures, expected)
-    np.testing.assert_allclose(small_pictures(shown), drawn, rtol=1e-5)
+    np.testing.assert_allclose(small_pictures(shown), drawn, rtol=1e-5, atol=1e-12)
     assert not any(holds(shown, place) for place in shown.places)
     runs.clear()
     for layer in (1, 1, 0):
@@ -197,3 +197,20 @@ def test_faithfulness_is_that_of_a_whole_run() -> None:
     shown = capture(Subject("demo", LONG))
     for layer in models.bridge("demo").ssm_layers():
         assert pictures.faithfulness(shown, layer) == (cache.faithfulness(layer), 1e-4)
+
+
+def test_the_run_of_a_short_text_tells_faithfulness_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Subject("demo", "one two three")
+    pictures.prepare(first, Head(Place(1), 0))
+    layers = models.bridge("demo").ssm_layers()
+    found = capture(first).faithful
+    assert list(found) == layers  # of a small model, all
+    monkeypatch.setattr(captures, "SMALL_WORK", 0)
+    second = Subject("demo", "one two three four")
+    pictures.prepare(second, Head(Place(1), 0))
+    assert list(capture(second).faithful) == [1]
+    for subject in first, second:
+        again = capture(subject)
+        _, cache = load_bridge("demo").run_with_cache(subject.prompt)
+        for layer in layers:  # those not found yet run again
+            assert pictures.faithfulness(again, layer) == (cache.faithfulness(layer), 1e-4)

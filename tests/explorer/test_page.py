@@ -315,8 +315,10 @@ def test_the_gallery_shows_every_head_and_sorts_them(page: AppTest) -> None:
 def test_a_picture_that_does_not_rebuild_the_model_is_flagged(
     page: AppTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("explorer.facts.faithfulness", lambda *_: (2e-3, 1e-4))
-    monkeypatch.setattr("explorer.facts.known_faithfulness", lambda *_: None)
+    page.run()
+    capture = captures.capture(Subject("demo", PRESETS[0].prompt))
+    for layer, (_, tolerance) in capture.faithful.items():
+        monkeypatch.setitem(capture.faithful, layer, (2e-3, tolerance))
     page.run()
     assert "Do not trust this picture" in shown_words(page)
 

@@ -1,9 +1,20 @@
 """Measures on heads whose answer is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from components.ssd import decay, half_life, mean_distance, row_share, softmax_attention
+from components.ssd import (
+    EditedRows,
+    attention,
+    decay,
+    half_life,
+    mean_distance,
+    row_share,
+    softmax_attention,
+)
+from components.ssd.attention import absolute_sums
 from components.ssd.terms import SSDTerms
 from tests.charts.conftest import random_softmax
 from tests.ssd.oracle import naive_attention, random_terms
@@ -42,6 +53,32 @@ def test_mean_distance_is_that_of_the_whole_matrix(length: int) -> None:
     found = mean_distance(terms, rows=300)
     torch.testing.assert_close(found.value.double(), mean_distance_of_the_whole(terms), rtol=1e-5, atol=1e-6)
     assert not found.error.any()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1, 30.0])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_sums_of_rows_are_those_of_the_whole_matrix(
+    groups: int, strength: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = random_terms(2, 200, groups=groups, decay_strength=strength)
+    queries = [0, 1, *range(40, 80), *range(81, 200, 7), 199]
+    weight = naive_attention(terms, with_dt=False).abs()[:, :, queries]
+    lags = torch.tensor(queries)[:, None] - torch.arange(200)
+    for room in (attention.BLOCK_BYTES, 1):  # all keys at a time, and one
+        monkeypatch.setattr(attention, "BLOCK_BYTES", room)
+        read, reach = absolute_sums(terms, queries)
+        torch.testing.assert_close(read.double(), weight.sum(-1), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(reach.double(), (weight * lags).sum(-1), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_that_a_hook_replaced_have_no_sums_but_a_mean_distance() -> None:
+    terms = random_terms(1, 30)
+    matrix = torch.zeros(terms.batch, terms.heads, 30, 30)
+    matrix[..., 0] = -2.0
+    edited = replace(terms, edited_attention=(EditedRows(0, matrix),))
+    with pytest.raises(ValueError, match="replaced rows"):
+        absolute_sums(edited, [3])
+    assert mean_distance(edited).value.unique().tolist() == [sum(range(30)) / 30]
 
 
 def test_mean_distance_from_some_rows_says_how_far_off_it_may_be() -> None:
