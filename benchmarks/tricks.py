@@ -23,13 +23,16 @@ from components.models import load_bridge
 from components.ssd import (
     SoftmaxTerms,
     attention,
+    batches,
     effective_attention,
+    mean_distance,
     pooled_attention,
     pooled_softmax,
     pooling,
     reconstruct,
     scan,
     softmax,
+    stacked,
 )
 
 LENGTH, LONGEST = 2048, 131_072
@@ -103,6 +106,44 @@ def direct(statistic: str, length: int, repeats: int) -> list[list[object]]:
     return table
 
 
+def sums_of_rows(queries: int, length: int, repeats: int) -> list[list[object]]:
+    """The rows for sums of |M| that separate, against those of rows of M, and for rows at a time."""
+    terms = random_terms(length)
+    chosen = list(range(0, length, length // queries))
+
+    def sums() -> object:
+        return attention.absolute_sums(terms, chosen)
+
+    def entry_by_entry() -> None:
+        weight = effective_attention(terms, queries=chosen).abs_()
+        lags = torch.tensor(chosen)[:, None] - torch.arange(length)
+        weight.sum(dim=-1), weight.mul_(lags).sum(dim=-1)
+
+    return [
+        *rows_of(
+            f"absolute_sums, {queries} of {length:,} rows", sums, {"rows of M": entry_by_entry}, repeats
+        ),
+        *rows_of(
+            f"SUMMED_ROWS = {attention.SUMMED_ROWS}, {queries} of {length:,} rows",
+            sums,
+            {f"SUMMED_ROWS = {rows}": with_value(attention, "SUMMED_ROWS", rows, sums) for rows in (16, 64)},
+            repeats,
+        ),
+    ]
+
+
+def batches_of_layers(length: int, repeats: int) -> list[list[object]]:
+    """The row for 24 layers as a batch, against one by one."""
+    layers = [random_terms(length) for _ in range(24)]
+
+    def distances() -> None:
+        for terms in stacked(layers):
+            mean_distance(terms)
+
+    alone = {"layer by layer": with_value(batches, "STACKED_BYTES", 1, distances)}
+    return rows_of(f"stacked: 24 layers of {length:,} tokens", distances, alone, repeats)
+
+
 def softmax_terms(length: int) -> SoftmaxTerms:
     """A layer of softmax attention: 24 heads of 64."""
     q, k = torch.randn(2, 1, length, HEADS, 64, generator=torch.Generator().manual_seed(length))
@@ -155,6 +196,9 @@ def main() -> None:
         *direct("mean", 1024, repeats),
         *direct("rms", 1024, repeats),
         *direct("rms", 2048, repeats),
+        *sums_of_rows(240, 240, repeats),
+        *sums_of_rows(256, 4096, repeats),
+        *(row for length in (60, 240, 1000, 5000) for row in batches_of_layers(length, repeats)),
         *values(scan, "CHUNK", output, 32, 128, 256),
         *values(softmax, "BLOCK_BYTES", tiles_of_softmax, 2**21, 2**25),
         *values(softmax, "_MAX_ROWS", tiles_of_softmax, 16, 256),
