@@ -35,8 +35,8 @@ BLOCK_BYTES = 2**23
 row of 24 heads over 131,072 keys takes 13 MB more."""
 
 SUMMED_ROWS = 32
-"""Rows whose absolute values are summed at a time. Of all rows of 240 tokens, 16 and 64 take 1.5 and 0.8 times
-as long; of 256 rows of 4,096 tokens, 0.9 and 1.6 times."""
+"""Rows whose absolute values are summed at a time. Of all rows of 240 tokens, 16 and 64 take 1.5 and 0.8
+times as long; of 256 rows of 4,096 tokens, 0.9 and 1.6 times."""
 
 
 def effective_attention(
