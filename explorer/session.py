@@ -123,7 +123,7 @@ class Session:
 
 def session() -> Session:
     """The session that this script runs for."""
-    if "session" not in st.session_state:
-        st.session_state.session = Session()
-    found: Session = st.session_state.session
+    found: Session | None = st.session_state.get("session")
+    if found is None:
+        found = st.session_state.session = Session()
     return found

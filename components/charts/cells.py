@@ -59,9 +59,8 @@ class HeadCells:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory of the tables, without their shared texts."""
-        tables = (self.queries, self.keys, self.cells)
-        return sum(int(table.memory_usage(index=False).sum()) for table in tables)
+        """Bytes of memory of the tables, about: four for each entry. Heads share the texts."""
+        return 4 * sum(table.size for table in (self.queries, self.keys, self.cells))
 
     @property
     def pooled(self) -> bool:
@@ -91,8 +90,7 @@ class HeadCells:
         first of its tile.
         """
         row = self.row(query)
-        value = row[self.shown.name].abs().to_numpy()
-        return int(row["j"].iloc[int(value.argmax())])
+        return int(row["j"].iloc[int(np.abs(row[self.shown.name].to_numpy()).argmax())])
 
     def matrix(
         self, values: pd.Series[float] | Float32[np.ndarray, " cell"]
@@ -124,9 +122,6 @@ def head_cells(
         raise ValueError(
             f"{window} shows nothing of {terms.length} tokens: no query in it reads a key in it."
         )
-    rows, columns = tiles_of(seen.queries), tiles_of(seen.keys)
-    read = np.array([part.stop for part in rows])[:, None] > np.array([part.start for part in columns])
-    row, column = np.nonzero(read)
     kind = kind_of(terms)
     shown = kind.reading(reading)
     at_hand = (each for each in kind.readings if each.needs == "terms")
@@ -142,18 +137,12 @@ def head_cells(
     if shown.skip is not None:
         skip = shown.skip(terms, heads=[head], queries=seen.slices["queries"])[0, 0].cpu().numpy()
         queries = queries.assign(skip=_means(skip, queries))
-    cells: dict[str, Any] = {
-        "row": row.astype(np.int16),
-        "column": column.astype(np.int16),
-        "i": queries["start"].to_numpy()[row],
-        "j": keys["start"].to_numpy()[column],
-        "query": queries["text"].to_numpy()[row],
-        "key": keys["text"].to_numpy()[column],
-        **{name: matrix[0, 0].cpu().numpy()[row, column] for name, matrix in matrices.items()},
-    }
+    places = _cell_places(seen, tuple(queries["text"]), tuple(keys["text"]))
+    row, column = places["row"], places["column"]
+    values = {name: matrix[0, 0].cpu().numpy()[row, column] for name, matrix in matrices.items()}
     if "dt" in keys:
-        cells["dt"] = keys["dt"].to_numpy()[column]
-    return HeadCells(seen, statistic, queries, keys, pd.DataFrame(cells), kind, reading)
+        values["dt"] = keys["dt"].to_numpy()[column]
+    return HeadCells(seen, statistic, queries, keys, pd.DataFrame({**places, **values}), kind, reading)
 
 
 def _means(values: Float32[np.ndarray, " position"], tiles: pd.DataFrame) -> Float32[np.ndarray, " tile"]:
@@ -182,6 +171,22 @@ def _tile_table(positions: range, tokens: Sequence[str]) -> pd.DataFrame:
             "text": pd.Series(texts, dtype=object),
         }
     )
+
+
+@lru_cache(maxsize=16)
+def _cell_places(window: Window, queries: tuple[str, ...], keys: tuple[str, ...]) -> dict[str, Any]:
+    """The columns of `cells` that all heads share: where each cell is, and the texts of its tiles."""
+    rows, columns = tiles_of(window.queries), tiles_of(window.keys)
+    first, last = np.array([part.start for part in columns]), np.array([part.stop for part in rows])
+    row, column = np.nonzero(last[:, None] > first)
+    return {
+        "row": row.astype(np.int16),
+        "column": column.astype(np.int16),
+        "i": np.array([part.start for part in rows], dtype=np.int32)[row],
+        "j": first.astype(np.int32)[column],
+        "query": pd.Series(np.array(queries, dtype=object)[row]).array,
+        "key": pd.Series(np.array(keys, dtype=object)[column]).array,
+    }
 
 
 def tile_text(tokens: Sequence[str], tile: range) -> str:

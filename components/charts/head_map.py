@@ -93,13 +93,13 @@ def head_map_chart(
     quantities = quantities_in(measures)
     row, labels = row_labels(measures)
     (layer, kind), head = picked.place, picked.index
-    at = row[((measures["layer"] == layer) & (measures["kind"] == kind)).to_numpy()][:1]
-    of_heads = ("layer", "kind", "head")
+    heads = {name: measures[name].to_numpy() for name in ("layer", "kind", "head")}
+    at = row[(heads["layer"] == layer) & (heads["kind"] == kind)][:1]
     tables: dict[str, Table] = {
         "scene": scene(low=spread.low, high=spread.high, bend=spread.bend, endless=spread.endless),
         "ticks": {"value": spread.ticks},
         "heads": {
-            **{name: measures[name].to_numpy() for name in of_heads},
+            **heads,
             **{each.name: measures[each.name].to_numpy() for each in quantities},
             "row": row,
             "shown": values.to_numpy().clip(max=spread.high),
@@ -108,12 +108,9 @@ def head_map_chart(
         "picked": {"row": at, "head": [head] * len(at)},
     }
     if left_out:
-        places = zip(measures["layer"], measures["kind"], strict=True)
+        places = zip(heads["layer"], heads["kind"], strict=True)
         crossed = np.array([Place(*place) in left_out for place in places])
-        tables["crossed"] = {
-            **{name: measures[name].to_numpy()[crossed] for name in of_heads},
-            "row": row[crossed],
-        }
+        tables["crossed"] = {name: column[crossed] for name, column in {**heads, "row": row}.items()}
     named = named_kinds(measures)
     return Figure(_chart(measure, quantities, len(labels), named, larger, bool(left_out)), tables)
 

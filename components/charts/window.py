@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TypedDict
 
@@ -72,10 +73,11 @@ class Window:
         return grown.within(length) or self
 
 
-def tiles_of(positions: range) -> list[range]:
+@lru_cache(maxsize=64)
+def tiles_of(positions: range) -> tuple[range, ...]:
     """The rows or columns of a picture: at most MAX_TILES, cut as `pooled_attention` cuts them."""
     edges = (positions.start + tile_edges(len(positions), MAX_TILES)).tolist()
-    return [range(*ends) for ends in pairwise(edges)]
+    return tuple(range(*ends) for ends in pairwise(edges))
 
 
 def in_figures(positions: range) -> str:

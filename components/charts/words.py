@@ -28,23 +28,23 @@ def head_in_words(cells: HeadCells, head: Head, half_life: float, query: int) ->
 
 def rows_in_words(cells: HeadCells, head: Head, half_life: float, queries: Iterable[int]) -> list[str]:
     """The sentence of `head_in_words` for each of some queries."""
-    value = cells.shown.name
-    weight = cells.values.abs().astype("float64")
+    values, rows = cells.values.to_numpy(), cells.cells["row"].to_numpy()
+    weight = np.abs(values, dtype=np.float64)
     total = float(weight.sum())
     short = cells.kind.short
     parts = [] if short else [f"Layer {head.place.layer}, head {head.index} {_half_life(half_life)}"]
     if total == 0:
         parts.append("it has no weight here")
     elif not cells.pooled and cells.shown.signed:
-        negative = float(weight[cells.values < 0].sum())
+        negative = float(weight[values < 0].sum())
         parts.append(f"{_percent(negative / total)} of its weight is negative")
     beginning = f"In layer {head.place.layer}, {short} head {head.index}, " if short else ""
-    rows, weights = cells.cells["row"].to_numpy(), weight.to_numpy()
     sentences = []
     for query in queries:
         first, beyond = np.searchsorted(rows, (at := cells.row_of(query), at + 1))
-        cell = cells.cells.iloc[first + int(weights[first:beyond].argmax())]
-        if figure := float(cell[value]):
+        place = first + int(weight[first:beyond].argmax())
+        cell = cells.cells.iloc[place]
+        if figure := float(values[place]):
             of_row = [f"{_reader(cells, cell)} {_read(cells, cell)} most ({_figure_of(cells, figure)})"]
         else:
             of_row = [f"{_reader(cells, cell)} nothing"] if total > 0 else []

@@ -180,6 +180,7 @@ def _lower_triangle(
         ref = cum_row[..., :1]
         row_factor = (cum_row - ref).exp().to(device, torch.float32)[..., None]
         separable, reached = torch.searchsorted(key_index, rows[[0, -1]], right=True).tolist()
+        separable = separable if separable > BLOCK_ROWS else 0  # a few keys are not worth a pass of their own
         before = [slice(*ends) for ends in pairwise([*range(0, separable, at_a_time), separable])]
         for part in (*before, slice(separable, reached)):
             if part.start < separable:
@@ -271,16 +272,16 @@ def _between(
 
 def resolve(what: str, indices: slice | Sequence[int] | None, size: int) -> Int64[Tensor, " index"]:
     """Indices as non-negative integers, on the CPU; IndexError names what does not exist."""
-    everything = torch.arange(size)
     if indices is None:
-        return everything
+        return torch.arange(size)
     if isinstance(indices, slice):
-        return torch.tensor(range(size)[indices], dtype=torch.int64)
+        positions = range(size)[indices]
+        return torch.arange(len(positions)) * positions.step + positions.start
     chosen = torch.as_tensor(indices, dtype=torch.int64).reshape(-1).cpu()
     outside = chosen[(chosen < -size) | (chosen >= size)]
     if len(outside):
         raise IndexError(f"There is no {what} {int(outside[0])}: there are {size}, 0 to {size - 1}.")
-    return everything[chosen]
+    return torch.where(chosen < 0, chosen + size, chosen)
 
 
 def position_range(what: str, positions: slice | None, length: int) -> range:
@@ -308,7 +309,7 @@ def _ascending(
     index: Int64[Tensor, " index"],
 ) -> tuple[Int64[Tensor, " unique"], Int64[Tensor, " index"] | None]:
     """The index sorted without repeats, and where each given entry is in it (None: as given)."""
-    if bool((index[1:] > index[:-1]).all()):
+    if len(index) < 2 or bool((index[1:] > index[:-1]).all()):
         return index, None
     unique, inverse = torch.unique(index, return_inverse=True)
     return unique, inverse
