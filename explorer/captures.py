@@ -48,8 +48,6 @@ PIECE_TOKENS = 2048
 RATE_TOKENS, MORE_RATE_TOKENS = 256, 2048
 """Tokens of the shortest run that measures speed, and of a second if the first was quick."""
 SLOW_SECONDS = 1.0
-SMALL_PICTURES = 100_000
-"""Heads times tokens. Up to here, small pictures and faithfulness are computed before a page is drawn."""
 EDITED_TOKENS = 512
 """Longest text of a run whose edits change whole matrices: 25 MB for each layer with 24 heads."""
 
@@ -154,8 +152,8 @@ def _forget(gone: Capture) -> None:
 def capture(subject: Subject, _report: Report = no_report, _head: Head | None = None) -> Capture:
     """Run the prompt through the model, or share another session's capture.
 
-    With the head that a page shows first, the run of a short text also tells the faithfulness of its layer,
-    and in a small model that of all layers.
+    With the head that a page shows first, the run of a text of one piece also tells the faithfulness of its
+    layer, and in a small model that of all layers.
 
     Raises ModelLoadError when there is no such model, and ValueError with a sentence for a prompt
     without tokens, or with more than the settings allow.
@@ -255,9 +253,9 @@ def _remember(model: str, began: float, tokens: int) -> None:
 
 
 def _compared(model: str, length: int, head: Head | None) -> list[int]:
-    """The layers whose picture a run compares with the scan's output: x and that are large."""
+    """The layers whose pictures a run compares with the scan's output, which it has to keep with x."""
     heads = bridge(model).heads
-    if head is None or length * sum(heads.values()) > SMALL_PICTURES:
+    if head is None or length > PIECE_TOKENS:
         return []
     small = bridge(model).model.num_parameters() * length <= SMALL_WORK
     shown = heads if small else [nearest_head(head, heads).place]  # a pick then runs no mixer

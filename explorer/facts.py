@@ -10,9 +10,10 @@ import streamlit as st
 
 from components.charts import exactness, heads_like, in_words, power_of_ten
 from components.ssd import KINDS, MEASURED_ROWS, MEASURES, Head, Measure
-from explorer.captures import SMALL_PICTURES, Capture
+from explorer.captures import Capture
 from explorer.passages import link_to
 from explorer.pictures import (
+    SMALL_PICTURES,
     faithfulness,
     has_small_pictures,
     small_pictures,

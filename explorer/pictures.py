@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from components.ssd import KINDS, Head, Place, hooks_of, stacked
 from explorer import captures
 from explorer.cache_by_bytes import CacheByBytes
-from explorer.captures import PIECE_TOKENS, SMALL_PICTURES, Capture, layer_of, terms_of
+from explorer.captures import PIECE_TOKENS, Capture, layer_of, terms_of
 from explorer.jobs import Report, no_report
 from explorer.models import bridge
 from explorer.readings import Reading, terms_of_reading
@@ -34,6 +34,8 @@ CELLS_BYTES = 10**6
 LOCKED_TOKENS = 2048
 """Longest text with one colour scale for all layers, which requires reading all their heads."""
 OVERVIEW_TILES = 64
+SMALL_PICTURES = 100_000
+"""Heads times tokens. Up to here, small pictures are computed without a click."""
 
 _small: WeakKeyDictionary[Capture, Float32[np.ndarray, "head tile tile"]] = WeakKeyDictionary()
 _of_readings: WeakKeyDictionary[Capture, dict[Reading, Float32[np.ndarray, "head tile tile"]]] = (
