@@ -65,10 +65,11 @@ def decay_curves_chart(
     On the axis of `log`, a steady decay is a straight line; the axis of `log_time`, which begins one token
     after writing, separates half-lives of one and of ten thousand tokens. `larger` type is for a projector.
     """
-    last = max(int(survival["lag"].max()), 1)
+    every_lag = survival["lag"].to_numpy()
+    last = max(int(every_lag.max()), 1)
     log_time = log_time and last > 1
     first = 1 if log_time else 0
-    seen = survival["lag"].to_numpy() >= first
+    seen = every_lag >= first
     heads, lags, left, half_lives = (
         survival[name].to_numpy()[seen] for name in ("head", "lag", "survival", "half_life")
     )

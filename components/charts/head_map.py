@@ -58,7 +58,7 @@ def told(quantities: Sequence[Quantity]) -> dict[str, str]:
 
 def named_kinds(measures: pd.DataFrame) -> tuple[str, ...]:
     """Short names of the kinds in `measures`, without Mamba-2, which has none."""
-    present = set(measures["kind"].unique())
+    present = set(measures["kind"].tolist())
     return tuple(kind.short for kind in KINDS.values() if kind.short and kind.name in present)
 
 
