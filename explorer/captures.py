@@ -167,10 +167,10 @@ def capture(subject: Subject, _report: Report = no_report, _head: Head | None = 
     at_once = _footprint(model).layers_at_once(len(texts), HELD_BYTES)
     pictures, faithful = None, {}
     if at_once == len(every):
-        compared = _compared(model, len(texts), _head)
-        held, kept, began = _hold(subject, every, _report, compared)
+        layers = compared(model, len(texts), _head)
+        held, kept, began = _hold(subject, every, _report, layers)
         notes = kept.notes
-        faithful = {layer: (kept.faithfulness(layer), kept.tolerance(layer)) for layer in compared}
+        faithful = {layer: (kept.faithfulness(layer), kept.tolerance(layer)) for layer in layers}
         measures = measure_table({place: held[place].terms for place in every})
         _remember(model, began, len(texts))
     else:  # read and drop each layer; those in use run again one by one
@@ -252,7 +252,7 @@ def _remember(model: str, began: float, tokens: int) -> None:
         remember_run(model, time.monotonic() - began, tokens)
 
 
-def _compared(model: str, length: int, head: Head | None) -> list[int]:
+def compared(model: str, length: int, head: Head | None) -> list[int]:
     """The layers whose pictures a run compares with the scan's output, which it has to keep with x."""
     heads = bridge(model).heads
     if head is None or length > PIECE_TOKENS:
@@ -263,15 +263,15 @@ def _compared(model: str, length: int, head: Head | None) -> list[int]:
 
 
 def _hold(
-    subject: Subject, wanted: Sequence[Place], report: Report, compared: Sequence[int] = ()
+    subject: Subject, wanted: Sequence[Place], report: Report, with_scan: Sequence[int] = ()
 ) -> tuple[dict[Place, Layer], ActivationCache, float]:
     """Run the prompt and cache these layers. Returns them, the run's activations, and when it began.
 
-    For the layers that are `compared`, the run also keeps what faithfulness needs.
+    The run also keeps what the faithfulness of the layers `with_scan` needs.
     """
     from components.bridge import matrix_inputs, ssd_inputs
 
-    of_mixers = tuple(f"blocks.{layer}." for layer in compared)
+    of_mixers = tuple(f"blocks.{layer}." for layer in with_scan)
 
     def needed(name: str) -> bool:
         return matrix_inputs(name) or (name.startswith(of_mixers) and ssd_inputs(name))

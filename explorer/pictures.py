@@ -51,6 +51,8 @@ def prepare(subject: Subject, head: Head, report: Report = no_report) -> None:
     Here, and not when the page is drawn: a page runs in a new thread, whose first large step takes longer.
     """
     shown = captures.capture(subject, report, head)
+    for layer in captures.compared(subject.model, shown.length, head):
+        faithfulness(shown, layer)  # if another page, with no head in view, began the run
     if shown.length * len(shown.measures) <= SMALL_PICTURES:
         small_pictures(shown)
 

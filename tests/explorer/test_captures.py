@@ -207,8 +207,11 @@ def test_the_run_of_a_short_text_tells_faithfulness_itself(monkeypatch: pytest.M
     assert list(found) == layers  # of a small model, all
     monkeypatch.setattr(captures, "SMALL_WORK", 0)
     second = Subject("demo", "one two three four")
-    pictures.prepare(second, Head(Place(1), 0))
-    assert list(capture(second).faithful) == [1]
+    begun_elsewhere = capture(Subject("demo", "four three two one"))
+    assert not begun_elsewhere.faithful
+    for subject in second, begun_elsewhere.subject:
+        pictures.prepare(subject, Head(Place(1), 0))
+        assert list(capture(subject).faithful) == [1]
     for subject in first, second:
         again = capture(subject)
         _, cache = load_bridge("demo").run_with_cache(subject.prompt)
