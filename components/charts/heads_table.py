@@ -32,7 +32,7 @@ def measure_table(layers: Mapping[Place, MixerTerms]) -> pd.DataFrame:
         values, errors = [], []
         for terms in batches:
             found = measure.of(terms)
-            none = torch.full((terms.batch, terms.heads), torch.nan)
+            none = torch.full((terms.batch, terms.heads), torch.nan, dtype=torch.float32)
             values.append((none if found is None else found.value.cpu()).flatten())
             errors.append((torch.zeros_like(none) if found is None else found.error.cpu()).flatten())
         table[measure.name], table[f"{measure.name}_error"] = (

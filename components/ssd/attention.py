@@ -103,7 +103,7 @@ def absolute_sums(
     by_group = (terms.B.shape[2], terms.heads_per_group)
     C, B = terms.C.transpose(1, 2), terms.B.permute(0, 2, 3, 1)
     at_a_time = max(BLOCK_BYTES // (8 * terms.batch * max(terms.heads, by_group[0] * SUMMED_ROWS)), 1)
-    total = torch.zeros((2, terms.batch, terms.heads, len(wanted)), device=device)
+    total = terms.dt.new_zeros((2, terms.batch, terms.heads, len(wanted)))
     for start in range(0, len(wanted), SUMMED_ROWS):
         rows = wanted[start : start + SUMMED_ROWS]
         first, last = int(rows[0]), int(rows[-1])
