@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
@@ -123,7 +124,11 @@ class ActivationCache(Mapping[str, Tensor]):
         if with_x and not record.with_x:
             raise RuntimeError(_missing(layer, f"blocks.{layer}.mixer.hook_x"))
         terms = record.terms().detached()
-        return terms if with_x else replace(terms, x=terms.x[..., :0])
+        if with_x:
+            return terms
+        # Where the run kept x, B and C are views of a tensor that holds all three.
+        own: dict[str, Any] = {"B": terms.B.clone(), "C": terms.C.clone()} if record.with_x else {}
+        return replace(terms, x=terms.x[..., :0].clone(), **own)
 
     def softmax_terms(self, layer: int) -> SoftmaxTerms:
         """The terms of one softmax attention layer, which give its pattern or any window of it.
