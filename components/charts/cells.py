@@ -173,7 +173,7 @@ def _tile_table(positions: range, tokens: Sequence[str]) -> pd.DataFrame:
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _cell_places(window: Window, queries: tuple[str, ...], keys: tuple[str, ...]) -> dict[str, Any]:
     """The columns of `cells` that all heads share: where each cell is, and the texts of its tiles."""
     rows, columns = tiles_of(window.queries), tiles_of(window.keys)
