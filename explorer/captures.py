@@ -74,7 +74,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """The results of one run. Sessions share it: read only."""
+    """The results of one run. Sessions share it: read only, but for `faithful`."""
 
     subject: Subject
     tokens: list[str]

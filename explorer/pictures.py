@@ -22,7 +22,7 @@ from explorer.models import bridge
 from explorer.readings import Reading, terms_of_reading
 from explorer.settings import settings
 from explorer.subject import BY_KEY, Subject
-from explorer.threads import side_by_side, use_threads
+from explorer.threads import FEW_ENTRIES, side_by_side, use_threads
 
 if TYPE_CHECKING:
     from components.charts import HeadCells, SpanSums, Window
@@ -65,11 +65,11 @@ def small_pictures(capture: Capture) -> Float32[np.ndarray, "head tile tile"]:
         return capture.small
     if capture not in _small:
         tiles = gallery_tiles(len(capture.measures))
-        every = side_by_side(
-            lambda terms: attention_tiles(terms, tiles),
-            list(stacked(terms_of(capture, place) for place in capture.places)),
-            capture.length**2 * len(capture.measures),
-        )
+        layers = [terms_of(capture, place) for place in capture.places]
+        if capture.length**2 * len(capture.measures) < FEW_ENTRIES:
+            every = [attention_tiles(each, tiles) for each in stacked(layers)]
+        else:
+            every = side_by_side(lambda each: attention_tiles(each, tiles), layers)
         _small[capture] = np.concatenate(every)
     return _small[capture]
 

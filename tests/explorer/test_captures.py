@@ -223,3 +223,11 @@ def test_the_run_of_a_short_text_tells_faithfulness_itself(monkeypatch: pytest.M
         _, cache = load_bridge("demo").run_with_cache(subject.prompt)
         for layer in layers:  # those not found yet run again
             assert pictures.faithfulness(again, layer) == (cache.faithfulness(layer), 1e-4)
+
+
+def test_small_pictures_of_large_layers_are_those_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = capture(Subject("demo", "one two three"))
+    as_batch = small_pictures(shown)
+    monkeypatch.setattr(pictures, "FEW_ENTRIES", 0)
+    pictures._small.pop(shown)
+    np.testing.assert_allclose(small_pictures(shown), as_batch, rtol=1e-6, atol=1e-12)
