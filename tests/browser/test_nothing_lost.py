@@ -223,9 +223,10 @@ def test_pages_open_directly_and_keep_everything_through_reloads(tab: Explorer) 
 
 def test_another_model_has_other_heads_and_stops_a_text_and_keeps_it(tab: Explorer) -> None:
     page = tab.page
-    page.goto(f"{tab.address}/generate?{urlencode({'prompt': KITE, 'layer': 3, 'head': 7})}")
+    asked = {"prompt": KITE, "layer": 3, "head": 7, "new_tokens": 512}  # more than are written meanwhile
+    page.goto(f"{tab.address}/generate?{urlencode(asked)}")
     page.get_by_role("button", name="Generate").click()
-    page.get_by_text(re.compile(r"^([3-9]|[1-5]\d) of 64 new tokens")).wait_for()
+    page.get_by_text(re.compile(r"^([3-9]|\d\d+) of 512 new tokens")).wait_for()
     kept = str(page.locator(".st-key-motion_text").inner_text()).removesuffix("▍")
     page.get_by_role("link", name="Explore").click()
     tab.chart("decay_curves").wait_for()
@@ -238,7 +239,7 @@ def test_another_model_has_other_heads_and_stops_a_text_and_keeps_it(tab: Explor
     assert (shown["layer"], shown["head"]) != ("3", "7")
     page.get_by_role("link", name="Generate").click()
     page.get_by_text("You changed the model").wait_for()
-    page.get_by_text(re.compile(r"Stopped after \d+ of 64")).wait_for()
+    page.get_by_text(re.compile(r"Stopped after \d+ of 512")).wait_for()
     expect(page.locator(".st-key-motion_text")).to_have_text(re.compile(f"^{re.escape(kept)}"))
     assert page.get_by_test_id("stException").count() == 0
 
