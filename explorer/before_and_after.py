@@ -96,8 +96,8 @@ def compared(
         st.text(str(error))
         return COMPARED
     cells = head_cells(terms, head.index, tokens)
-    limit = max(float(cells.cells[name].abs().max()) for name in ("first", "second")) or 1.0
-    most = float(cells.cells["attention"].abs().max())
+    limit = max(float(np.abs(cells.columns[name]).max()) for name in ("first", "second")) or 1.0
+    most = float(np.abs(cells.columns["attention"]).max())
     st.markdown(f"**{str(head).capitalize()}: {title}**, on one scale.")
     query = int(cells.queries["start"].iloc[cells.row_of(position)])
     draw(

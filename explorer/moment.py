@@ -65,10 +65,10 @@ def frame(total: int, prompt: int, time: int) -> Window:
 
 def rows_until(cells: HeadCells, time: int) -> HeadCells:
     """The cells with rows after a time set to zero, which has the colour of the page."""
-    past = (cells.cells["i"] <= time).to_numpy()
+    past = cells.columns["i"] <= time
     values = {
-        name: np.where(past, cells.cells[name], np.float32(0))
+        name: np.where(past, cells.columns[name], np.float32(0))
         for name in (factor.name for factor in (*cells.kind.factors, *cells.kind.readings))
-        if name in cells.cells
+        if name in cells.columns
     }
-    return replace(cells, cells=cells.cells.assign(**values))
+    return replace(cells, columns={**cells.columns, **values})

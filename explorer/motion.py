@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import numpy as np
 import streamlit as st
 
 from components.charts import MAX_TILES, PICK_QUERY, head_in_words, panels_chart
@@ -108,7 +109,7 @@ def _panels(viewer: Viewer, moment: Moment, running: bool) -> str:
     # Limits over the text so far, so that cells keep their colours as time moves.
     limits = {
         factor.name: float(
-            (whole.values if factor is whole.kind.attention else whole.cells[factor.name]).abs().max()
+            np.abs(whole.values if factor is whole.kind.attention else whole.columns[factor.name]).max()
         )
         or 1.0
         for factor in whole.kind.factors

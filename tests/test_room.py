@@ -154,7 +154,7 @@ def test_a_new_kind_stands_in_the_maps_beside_the_others(delta: DeltaTerms) -> N
 def test_a_new_kind_has_its_own_panels_row_and_words(delta: DeltaTerms) -> None:
     cells = head_cells(delta, 2, TOKENS)
     expected = delta_attention(delta)[0, 2]
-    np.testing.assert_array_equal(cells.matrix(cells.cells["attention"]), expected)
+    np.testing.assert_array_equal(cells.matrix(cells.columns["attention"]), expected)
     figure = panels_chart(cells, pointed=(8, 3), with_bars=True)
     assert list(figure.tables["cells"]) == ["content", "gate", "attention"]
     drawn = json.dumps(figure.chart, ensure_ascii=False)
@@ -203,7 +203,7 @@ def test_a_new_kind_goes_into_links_and_exports(delta: DeltaTerms) -> None:
         queries=TOKENS,
         keys=TOKENS,
     )
-    matrix = cells.matrix(cells.cells["attention"])
+    matrix = cells.matrix(cells.columns["attention"])
     assert '# kind: "delta"' in exports.matrix_csv(matrix, provenance).decode("utf-8-sig")
     with np.load(BytesIO(exports.matrix_npz(matrix, provenance))) as file:
         assert file["kind"] == "delta"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,10 @@ class HeadCells:
     In a window of no more than MAX_TILES tokens each tile is one token. `queries` and `keys` have one row
     per tile: its positions `start` to `stop` − 1, its `text`, ready for display, and of keys the mean `dt`.
 
-    `cells` has one row per cell on or below the diagonal, row by row: `row` and `column`, the first query
-    position `i` and key position `j`, their texts `query` and `key`, `content` C·B, `decay` L, `attention` M,
-    `attention_dt` M·dt, and `dt` of the key. For larger tiles these are the exact means over the tile, with
-    zero above the diagonal; if `statistic` is "rms", attention is the root mean square.
+    `columns` have one entry per cell on or below the diagonal, row by row: `row` and `column`, the first
+    query position `i` and key position `j`, their texts `query` and `key`, `content` C·B, `decay` L,
+    `attention` M, `attention_dt` M·dt, and `dt` of the key. For larger tiles these are the exact means over
+    the tile, with zero above the diagonal; if `statistic` is "rms", attention is the root mean square.
 
     Other kinds of heads have other factors instead of content and decay, and perhaps no dt: for softmax
     attention, `content` is the scores and `attention` the pattern.
@@ -43,9 +43,14 @@ class HeadCells:
     statistic: Statistic
     queries: pd.DataFrame
     keys: pd.DataFrame
-    cells: pd.DataFrame
+    columns: Mapping[str, Any]
     kind: Kind
     reading: str = ""
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """The columns as a table, which takes longer to make than they do."""
+        return pd.DataFrame(dict(self.columns))
 
     @property
     def shown(self) -> Factor:
@@ -53,14 +58,15 @@ class HeadCells:
         return self.kind.reading(self.reading)
 
     @property
-    def values(self) -> pd.Series[float]:
-        """What is shown: a column of `cells`."""
-        return self.cells[self.shown.name]
+    def values(self) -> Float32[np.ndarray, " cell"]:
+        """What is shown: one of the columns."""
+        values: Float32[np.ndarray, " cell"] = self.columns[self.shown.name]
+        return values
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory of the tables, about: four for each entry. Heads share the texts."""
-        return 4 * sum(table.size for table in (self.queries, self.keys, self.cells))
+        return 4 * (self.queries.size + self.keys.size + len(self.columns) * len(self.columns["row"]))
 
     @property
     def pooled(self) -> bool:
@@ -80,24 +86,25 @@ class HeadCells:
         """The column that holds a key position of the window."""
         return int(np.searchsorted(self.keys["start"], key, side="right")) - 1
 
+    def cells_of_row(self, row: int) -> slice:
+        """Where the cells of a row are in the columns."""
+        return slice(*np.searchsorted(self.columns["row"], (row, row + 1)).tolist())
+
     def row(self, query: int) -> pd.DataFrame:
         """The cells of the row that holds a query position, by column."""
-        first, beyond = np.searchsorted(self.cells["row"], (at := self.row_of(query), at + 1))
-        return self.cells.iloc[first:beyond]
+        return self.cells.iloc[self.cells_of_row(self.row_of(query))]
 
     def most_read(self, query: int) -> int:
         """The key that a query position reads most, by the size of what is shown; of a pooled window, the
         first of its tile.
         """
-        row = self.row(query)
-        return int(row["j"].iloc[int(np.abs(row[self.shown.name].to_numpy()).argmax())])
+        row = self.cells_of_row(self.row_of(query))
+        return int(self.columns["j"][row][np.abs(self.values[row]).argmax()])
 
-    def matrix(
-        self, values: pd.Series[float] | Float32[np.ndarray, " cell"]
-    ) -> Float32[np.ndarray, "row column"]:
-        """A column of `cells` as a matrix, zero above the diagonal."""
+    def matrix(self, values: Float32[np.ndarray, " cell"]) -> Float32[np.ndarray, "row column"]:
+        """One of the columns as a matrix, zero above the diagonal."""
         matrix = np.zeros((len(self.queries), len(self.keys)), dtype=np.float32)
-        matrix[self.cells["row"], self.cells["column"]] = values
+        matrix[self.columns["row"], self.columns["column"]] = values
         return matrix
 
 
@@ -142,7 +149,7 @@ def head_cells(
     values = {name: matrix[0, 0].cpu().numpy()[row, column] for name, matrix in matrices.items()}
     if "dt" in keys:
         values["dt"] = keys["dt"].to_numpy()[column]
-    return HeadCells(seen, statistic, queries, keys, pd.DataFrame({**places, **values}), kind, reading)
+    return HeadCells(seen, statistic, queries, keys, {**places, **values}, kind, reading)
 
 
 def _means(values: Float32[np.ndarray, " position"], tiles: pd.DataFrame) -> Float32[np.ndarray, " tile"]:
@@ -175,7 +182,7 @@ def _tile_table(positions: range, tokens: Sequence[str]) -> pd.DataFrame:
 
 @lru_cache(maxsize=64)
 def _cell_places(window: Window, queries: tuple[str, ...], keys: tuple[str, ...]) -> dict[str, Any]:
-    """The columns of `cells` that all heads share: where each cell is, and the texts of its tiles."""
+    """The columns that all heads share: where each cell is, and the texts of its tiles."""
     rows, columns = tiles_of(window.queries), tiles_of(window.keys)
     first, last = np.array([part.start for part in columns]), np.array([part.stop for part in rows])
     row, column = np.nonzero(last[:, None] > first)
@@ -184,8 +191,8 @@ def _cell_places(window: Window, queries: tuple[str, ...], keys: tuple[str, ...]
         "column": column.astype(np.int16),
         "i": np.array([part.start for part in rows], dtype=np.int32)[row],
         "j": first.astype(np.int32)[column],
-        "query": pd.Series(np.array(queries, dtype=object)[row]).array,
-        "key": pd.Series(np.array(keys, dtype=object)[column]).array,
+        "query": np.array(queries, dtype=object)[row],
+        "key": np.array(keys, dtype=object)[column],
     }
 
 
@@ -206,7 +213,7 @@ def row_table(cells: HeadCells, query: int) -> pd.DataFrame:
     of keys: their positions, and how their text begins.
     """
     *factors, attention = cells.kind.factors
-    last = [attention, *(each for each in cells.kind.readings if each.name in cells.cells)]
+    last = [attention, *(each for each in cells.kind.readings if each.name in cells.columns)]
     names = {"j": "key position", "key": "key token"}
     names |= {factor.name: factor.label or factor.name for factor in (*factors, *last)}
     row = cells.row(query)

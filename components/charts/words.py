@@ -28,7 +28,7 @@ def head_in_words(cells: HeadCells, head: Head, half_life: float, query: int) ->
 
 def rows_in_words(cells: HeadCells, head: Head, half_life: float, queries: Iterable[int]) -> list[str]:
     """The sentence of `head_in_words` for each of some queries."""
-    values, rows = cells.values.to_numpy(), cells.cells["row"].to_numpy()
+    values = cells.values
     weight = np.abs(values, dtype=np.float64)
     total = float(weight.sum())
     short = cells.kind.short
@@ -41,13 +41,12 @@ def rows_in_words(cells: HeadCells, head: Head, half_life: float, queries: Itera
     beginning = f"In layer {head.place.layer}, {short} head {head.index}, " if short else ""
     sentences = []
     for query in queries:
-        first, beyond = np.searchsorted(rows, (at := cells.row_of(query), at + 1))
-        place = first + int(weight[first:beyond].argmax())
-        cell = cells.cells.iloc[place]
-        if figure := float(values[place]):
-            of_row = [f"{_reader(cells, cell)} {_read(cells, cell)} most ({_figure_of(cells, figure)})"]
+        its_cells = cells.cells_of_row(at := cells.row_of(query))
+        cell = its_cells.start + int(weight[its_cells].argmax())
+        if figure := float(values[cell]):
+            of_row = [f"{_reader(cells, at)} {_read(cells, cell)} most ({_figure_of(cells, figure)})"]
         else:
-            of_row = [f"{_reader(cells, cell)} nothing"] if total > 0 else []
+            of_row = [f"{_reader(cells, at)} nothing"] if total > 0 else []
         if "skip" in cells.queries:
             of_row.append(f"beside that, its skip D·x ({_skip(cells, at)})")
         sentences.append(f"{beginning}{'; '.join([*parts, *of_row])}.")
@@ -120,7 +119,7 @@ def what_is_left(cells: HeadCells, survival: float, largest: float) -> str:
     `survival` is the largest decay in the window, and `largest` the head's largest attention in the whole
     text. Where rows sum to one, as in softmax attention, it is about their shares.
     """
-    most = float(cells.cells["attention"].abs().max())
+    most = float(np.abs(cells.columns["attention"]).max())
     if most > _LITTLE * largest:
         return ""
     if cells.kind.rows_sum_to_one:
@@ -182,17 +181,18 @@ def _named(factor: Factor) -> str:
     return factor.label or factor.name
 
 
-def _reader(cells: HeadCells, cell: pd.Series[Any]) -> str:
+def _reader(cells: HeadCells, row: int) -> str:
+    tile = cells.queries.iloc[row]
     if not cells.pooled:
-        return f"'{cell['query']}' reads"
-    tile = cells.queries.iloc[cell["row"]]
+        return f"'{tile['text']}' reads"
     return _positions("query", tile) + (" reads" if tile["stop"] - tile["start"] == 1 else " read")
 
 
-def _read(cells: HeadCells, cell: pd.Series[Any]) -> str:
+def _read(cells: HeadCells, cell: int) -> str:
+    i, j, key, column = (cells.columns[name][cell] for name in ("i", "j", "key", "column"))
     if not cells.pooled:
-        return "itself" if cell["i"] == cell["j"] else f"'{cell['key']}'"
-    return _positions("key", cells.keys.iloc[cell["column"]])
+        return "itself" if i == j else f"'{key}'"
+    return _positions("key", cells.keys.iloc[column])
 
 
 def _positions(what: str, tile: pd.Series[Any]) -> str:

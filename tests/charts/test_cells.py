@@ -78,7 +78,7 @@ def test_cells_of_a_large_window_are_the_engines_pooled_numbers(statistic: Stati
         ("attention_dt", pooled_attention(terms, statistic=statistic, include_dt_scaling=True, **at)),
     ):
         np.testing.assert_array_equal(shown.cells[name], expected[0, 0].numpy()[place])
-        np.testing.assert_array_equal(shown.matrix(shown.cells[name]), expected[0, 0].numpy())
+        np.testing.assert_array_equal(shown.matrix(shown.columns[name]), expected[0, 0].numpy())
     assert shown.unsigned == (statistic == "rms")
     tile = shown.keys.iloc[7]
     dt = terms.dt[0, tile["start"] : tile["stop"], 2].mean()

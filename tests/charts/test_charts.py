@@ -205,7 +205,7 @@ def test_a_root_mean_square_has_the_colours_of_an_amount() -> None:
     cells = head_cells(random_terms(300), 0, tokens, statistic="rms")
     figure = panels_chart(cells)
     assert figure.chart is not panels(300)[1].chart
-    matrix = cells.matrix(cells.cells["attention"])
+    matrix = cells.matrix(cells.columns["attention"])
     assert matrix.min() >= 0
     expected = amount_palette(True)[amount_levels(matrix / matrix.max())]
     np.testing.assert_array_equal(drawn(figure, 2, "dark"), expected)

@@ -169,7 +169,7 @@ def test_softmax_has_two_panels(length: int, window: Window | None) -> None:
     assert figure.chart is panels_chart(cells_of(9, 3)).chart  # whose validity is tested below
     assert list(figure.tables["cells"]) == ["content", "attention"]
     assert len(figure.tables["pictures"]) == 2
-    content, attention = (cells.matrix(cells.cells[name]) for name in ("content", "attention"))
+    content, attention = (cells.matrix(cells.columns[name]) for name in ("content", "attention"))
     np.testing.assert_array_equal(
         drawn(figure, 0, "light"),
         diverging_palette(False)[diverging_levels(content, float(np.abs(content).max()))],

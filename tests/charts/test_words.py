@@ -16,18 +16,16 @@ def table(values: list[float]) -> HeadCells:
     rows, columns = np.tril_indices(length)
     names = np.array(["map", "is", "have"], dtype=object)
     positions = pd.DataFrame({"start": range(length), "stop": range(1, length + 1), "text": names[:length]})
-    cells = pd.DataFrame(
-        {
-            "row": rows,
-            "column": columns,
-            "i": rows,
-            "j": columns,
-            "query": names[rows],
-            "key": names[columns],
-            "attention": np.array(values, dtype=np.float32),
-            "attention_dt": np.array(values, dtype=np.float32) * np.array([1, 10, 1])[columns],
-        }
-    )
+    cells = {
+        "row": rows,
+        "column": columns,
+        "i": rows,
+        "j": columns,
+        "query": names[rows],
+        "key": names[columns],
+        "attention": np.array(values, dtype=np.float32),
+        "attention_dt": np.array(values, dtype=np.float32) * np.array([1, 10, 1], np.float32)[columns],
+    }
     return HeadCells(Window.whole(length), "mean", positions, positions, cells, KINDS["mamba2"])
 
 
@@ -111,7 +109,7 @@ def test_nothing_fades_in_softmax_attention() -> None:
     terms = random_softmax(40)
     cells = head_cells(terms, 0, ["a"] * 40, Window(range(20, 30), range(0, 5)))
     assert what_is_left(cells, 1.0, 1.0) == ""
-    faint = replace(cells, cells=cells.cells.assign(attention=cells.cells["attention"] * 1e-6))
+    faint = replace(cells, columns={**cells.columns, "attention": cells.values * np.float32(1e-6)})
     found = what_is_left(faint, 1.0, 1.0)
     assert found.startswith("These queries read next to nothing here: the largest cell is ")
     assert "left" not in found

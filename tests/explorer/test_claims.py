@@ -135,7 +135,7 @@ def test_exports_carry_the_notes_and_nothing_where_there_are_none() -> None:
     bridge = models.bridge("demo")
     capture = captures.capture(Subject("demo", "one two three"))
     cells = head_cells(terms_of(capture, Place(0)), 0, capture.tokens)
-    matrix = cells.matrix(cells.cells["attention"])
+    matrix = cells.matrix(cells.columns["attention"])
 
     def of(notes: list[str]) -> exports.Provenance:
         return exports.provenance_of(bridge, capture.subject, Head(Place(0), 0), cells, notes=notes)

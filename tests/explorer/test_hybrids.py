@@ -149,7 +149,7 @@ def test_the_program_of_an_export_makes_the_same_matrix(
         )
         made: dict[str, Any] = {}
         exec(exports.snippet(provenance), made)
-        np.testing.assert_allclose(made["attention"], cells.matrix(cells.cells["attention"]), atol=1e-6)
+        np.testing.assert_allclose(made["attention"], cells.matrix(cells.columns["attention"]), atol=1e-6)
         csv = exports.matrix_csv(made["attention"], provenance).decode("utf-8-sig")
         assert '# kind: "softmax"' in csv
         assert exports.file_name(provenance, "csv").endswith(f"-layer{layer}-softmax-head1.csv")

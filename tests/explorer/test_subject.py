@@ -126,7 +126,7 @@ def test_files_and_the_program_carry_the_edits() -> None:
     capture, head = captures.capture(subject), Head(Place(0), 1)
     cells = head_cells(captures.terms_of(capture, head.place), head.index, capture.tokens)
     provenance = exports.provenance_of(models.bridge("demo"), subject, head, cells)
-    matrix = cells.matrix(cells.cells["attention"])
+    matrix = cells.matrix(cells.columns["attention"])
     code = ["Halve(layer=0, factor=2)", "Scale(layer=0, factor=3)"]
     csv = exports.matrix_csv(matrix, provenance).decode("utf-8-sig")
     (line,) = (line for line in csv.splitlines() if line.startswith("# edits: "))

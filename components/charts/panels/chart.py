@@ -71,8 +71,8 @@ def panels_chart(
     """
     look = Look(cells.kind, cells.shown, cells.unsigned, with_bars, logarithmic, larger, with_brushes)
     factors = cells.kind.factors
-    values = {factor.name: cells.cells[factor.name].to_numpy() for factor in factors}
-    values["attention"] = attention = cells.values.to_numpy()
+    values = {factor.name: cells.columns[factor.name] for factor in factors}
+    values["attention"] = attention = cells.values
     full = {name: float(np.abs(entries).max()) or 1.0 for name, entries in values.items()} | dict(
         limits or {}
     )
@@ -81,7 +81,7 @@ def panels_chart(
     if pointed is not None:
         row, key = cells.row_of(pointed[0]), cells.column_of(pointed[1])
     rows, columns = _labelled(cells.queries, cells.pooled), _labelled(cells.keys, cells.pooled)
-    reach = np.bincount(cells.cells["row"].to_numpy())
+    reach = np.bincount(cells.columns["row"])
     text = strip_table(cells)
     before = reach.cumsum() - reach
     drawn = [_picture(cells, look, each, values[each.name], full[each.name]) for each in factors]
