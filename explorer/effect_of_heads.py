@@ -32,8 +32,6 @@ from explorer.widgets import pressed
 
 EXACT_OF = 16
 """Heads that are computed exactly where the others are estimated: one batch."""
-STRONGEST = 3
-"""Heads that are muted together."""
 CLEARLY_MORE = 1.5
 """Times as much: then heads are said to stand in for each other."""
 
@@ -79,9 +77,9 @@ def effects_of_heads(viewer: Viewer, question: Question) -> tuple[Figure, dict[s
             effect, control = effects.head_effects(*some).of(figure)
     exact = np.isfinite(effect)
     both = effect if guess is None else np.where(exact, effect, guess)
-    known = np.flatnonzero(exact if exact.any() else np.isfinite(both))
+    known = np.where(exact, both, np.float32(np.nan)) if exact.any() else both
+    strongest = [heads[at] for at in effects.strongest(known)]
     effect = both
-    strongest = [heads[at] for at in known[np.argsort(-effect[known], kind="stable")][:STRONGEST]]
     shown = viewer.shown
     map_column, words_column = st.columns([3, 2], gap="large")
     with map_column:
@@ -168,15 +166,9 @@ def _pick_head(viewer: Viewer) -> None:
         viewer.on_pick(viewer.shown.with_head(head))
 
 
-def _mute_edit(head: Head, muting: Muting) -> Mute:
-    way = "attention" if head.place.kind == SoftmaxTerms.kind else muting
-    layers = range(head.place.layer, head.place.layer + 1)
-    return Mute(layers, range(head.index, head.index + 1), None, head.place.kind, way)
-
-
 def _mute(head: Head, muting: Muting) -> None:
     """Add the edit that mutes a head, unless it is there."""
-    selection, edit = session().selection, _mute_edit(head, muting)
+    selection, edit = session().selection, effects.mute_edit(head, muting)
     if edit not in selection.subject.edits:
         pick(selection.with_edits((*selection.subject.edits, edit)))
 
@@ -204,7 +196,7 @@ def _tell_heads(
         largest = in_figures(float(np.nanmax(np.abs(control))))
         words += f" Random changes of the same size, one for each head, move it by at most {largest}."
     st.markdown(words)
-    joint = _together(question, [_mute_edit(each, muting) for each in strongest], figure)
+    joint = _together(question, [effects.mute_edit(each, muting) for each in strongest], figure)
     if joint is None:
         return
     singly = float(sum(effect[each] for each in strongest))
@@ -229,7 +221,7 @@ def _together(question: Question, edits: Sequence[Mute], figure: Figure) -> floa
 
 def _tell_norm(question: Question, strongest: Head, muting: Muting) -> str:
     """How the norm after the scan answers to muting a head; "" where there is none."""
-    asked = (question.subject, question.position, strongest, _mute_edit(strongest, muting))
+    asked = (question.subject, question.position, strongest, effects.mute_edit(strongest, muting))
     if not worked(("norm", *asked), partial(effects.divided_by, *asked), "Reading the norm after the scan"):
         return ""
     part = effects.divided_by(*asked)
@@ -246,7 +238,7 @@ def _tell_zero(question: Question, strongest: Head, muting: Muting, figure: Figu
     if strongest.place.kind == SoftmaxTerms.kind:
         return ""
     ways: tuple[Muting, Muting] = ("all" if muting == "mean" else muting, "mean")
-    zero, mean = (_together(question, [_mute_edit(strongest, way)], figure) for way in ways)
+    zero, mean = (_together(question, [effects.mute_edit(strongest, way)], figure) for way in ways)
     if zero is None or mean is None:
         return ""
     what = "its attention" if ways[0] == "attention" else "its output"

@@ -24,7 +24,7 @@ from components.bridge import (
     rank_correlation,
     sweep,
 )
-from components.ssd import CutEdge, Head, HeadEdit, KeepLast, Place
+from components.ssd import KINDS, CutEdge, Head, HeadEdit, KeepLast, Mute, Place
 from explorer.cache_by_bytes import CacheByBytes
 from explorer.captures import check_edits, places
 from explorer.jobs import Report, no_report
@@ -39,6 +39,8 @@ PREDICTIONS_BYTES = 3 * 10**8
 EFFECTS_HELD = 128
 SMALL = 1e-5
 """Sweeps round to about a millionth."""
+STRONGEST = 3
+"""Heads that are muted together."""
 
 Figure = Literal["log_p", "difference"]
 Muting = Literal["attention", "all", "mean"]
@@ -258,6 +260,19 @@ def correlations(
     """The rank correlation of each of a head's readings with an effect."""
     by_size = torch.from_numpy(effect)
     return {name: rank_correlation(torch.from_numpy(values), by_size) for name, values in readings.items()}
+
+
+def strongest(effect: Float32[np.ndarray, " head"]) -> list[int]:
+    """Where the largest effects are, at most STRONGEST, the largest first; NaN is none."""
+    order = np.argsort(-effect, kind="stable")[:STRONGEST]
+    return [int(at) for at in order if np.isfinite(effect[at])]
+
+
+def mute_edit(head: Head, muting: Muting) -> Mute:
+    """The edit that mutes one head. Softmax heads have the one way only."""
+    way = muting if KINDS[head.place.kind].has_state else "attention"
+    layers = range(head.place.layer, head.place.layer + 1)
+    return Mute(layers, range(head.index, head.index + 1), kind=head.place.kind, what=way)
 
 
 def together(question: Question, edits: tuple[HeadEdit, ...]) -> Float32[np.ndarray, " figure"]:

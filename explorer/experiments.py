@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import streamlit as st
 from streamlit.typing import UploadedFile
 
 from components.bridge import READINGS
 from components.ssd import KINDS
 from explorer import effects, exports
+from explorer.costs import is_large
 from explorer.drawing import plain
 from explorer.edit_stack import MAX_EDITS
 from explorer.effect_choices import CUTS, FIGURES, MUTING
 from explorer.effect_of_memory import MEMORY_WIDTH
-from explorer.effects import Question
+from explorer.effects import Figure, Question
 from explorer.exports.experiment import (
     Asked,
     Compared,
@@ -33,11 +36,14 @@ from explorer.exports.experiment import (
     PickedHead,
     Results,
     StackedEdit,
+    Together,
     row_of,
 )
 from explorer.exports.provenance import dtype_of, revision_of, versions_of_packages
 from explorer.frame import pick
+from explorer.jobs import Report, no_report
 from explorer.models import bridge
+from explorer.on_demand import worked
 from explorer.question import name_of
 from explorer.selection import Selection
 from explorer.session import session
@@ -86,7 +92,7 @@ def tell_reopened(shown: Shown) -> None:
     words = f"This is the experiment of {opened.made.date}."
     if opened.results is None:
         words += " Its document holds no figures to compare."
-    else:
+    elif shown.computed("compare", at_once=not shown.is_large):
         words += f" {exports.compare_results(opened, shown.experiment(with_results=True))}"
     st.caption(f":material/experiment: {plain(words)}")
 
@@ -97,12 +103,14 @@ def export_menu(shown: Shown) -> None:
     if not menu.open:
         return
     with menu:
+        if not shown.computed("export", at_once=True):
+            return
         experiment = shown.experiment(with_results=True)
         name = f"{exports.name_in_files(experiment.model)}-experiment"
         st.caption(
             "JSON saves what you chose here, edits that are switched off too, and the figures of the "
-            'prediction, the heads and the tokens. "Open an experiment" opens it again. Python is a program '
-            "that computes these figures and prints them."
+            'prediction, the heads, the tokens and the memory. "Open an experiment" opens it again. Python '
+            "is a program that computes these figures and prints them."
         )
         with st.container(horizontal=True):
             st.download_button(
@@ -152,48 +160,73 @@ class Shown:
                 answer=self.question.target,
                 compared_with=self.question.foil,
             ),
-            head=PickedHead(layer=head.place.layer, kind=head.place.kind, head=head.index),
-            choices={key: _chosen(key) for key in CHOICES},
+            head=PickedHead.of(head),
+            choices=self._choices(),
             memory_window=chosen(MEMORY_WIDTH, int),
             look=Look(larger_type=view.large, logarithmic_colours=view.symlog),
-            results=self._results() if with_results else None,
+            results=self._results(self._choices()) if with_results else None,
         )
 
-    def _results(self) -> Results:
-        """All figures, from the caches that the page has filled."""
-        model, head, asked = self.question.subject.model, self.selection.head, self.question.parts
-        _, position, target, foil = asked
-        before, after = effects.prediction(self.question.subject), effects.prediction(self.selection.subject)
+    @property
+    def is_large(self) -> bool:
+        """Whether all figures take so long that the reader is asked first."""
+        model, tokens = bridge(self.question.subject.model), self.question.position + 1
+        return is_large(model.model.num_parameters(), tokens, 2 * (sum(model.heads.values()) + 2 * tokens))
+
+    def computed(self, name: str, *, at_once: bool) -> bool:
+        """Wait until all figures are computed, also those that the page has not asked for."""
+        choices = self._choices()
+        key = (name, *self.question.parts, self.selection.subject, self.selection.head, *choices.values())
+        work = partial(self._results, choices)
+        return worked(key, work, "Computing all figures of this page", at_once=at_once)
+
+    def _choices(self) -> dict[str, str]:
+        return {key: _chosen(key) for key in CHOICES}
+
+    def _results(self, choices: Mapping[str, str], report: Report = no_report) -> Results:
+        """All figures: from the caches, where the page has filled them."""
+        subject, position, target, foil = asked = self.question.parts
+        model, head = bridge(subject.model), self.selection.head
+        before = effects.prediction(subject, report)
+        after = effects.prediction(self.selection.subject, report)
         likely = dict.fromkeys([*before.likely(position), *after.likely(position)])
-        muted = effects.head_effects(*asked, _chosen("muting"))
-        counts = bridge(model).heads
-        starts = accumulate(counts.values(), initial=0)
+        muting, cut_in, figure = (cast("Any", choices[key]) for key in ("muting", "cut_in", "figure"))
+        muted = effects.head_effects(*asked, muting, None, _report=report)
+        starts = accumulate(model.heads.values(), initial=0)
+        heads = effects.heads_of(subject.model)
+        strongest = [heads[at] for at in effects.strongest(muted.of(figure)[0])]
+        stack = tuple(effects.mute_edit(each, muting) for each in strongest)
+        joint = row_of(effects.together(self.question, stack))
         return Results(
             tokens=tuple(self.tokens),
-            answer=name_of(model, target),
-            compared_with=name_of(model, foil),
+            answer=name_of(subject.model, target),
+            compared_with=name_of(subject.model, foil),
             before=Figures.of(before, position, target, foil),
             after=Figures.of(after, position, target, foil),
             most_probable=tuple(
-                Likely.of(token, name_of(model, token), position, before, after) for token in likely
+                Likely.of(token, name_of(subject.model, token), position, before, after) for token in likely
             ),
             divergence=row_of(before.divergence(after)),
             sizes=row_of(after.sizes),
             heads=tuple(
-                LayerEffects.of(place, muted, slice(start, start + counts[place]))
-                for place, start in zip(counts, starts, strict=False)
+                LayerEffects.of(place, muted, slice(start, start + count))
+                for (place, count), start in zip(model.heads.items(), starts, strict=False)
             ),
             cut_tokens=EffectsOf.of(
-                effects.source_effects(*asked, *effects.cut_place(_chosen("cut_in"), head))
+                effects.source_effects(*asked, *effects.cut_place(cut_in, head), _report=report)
             ),
-            picked_head=self._compared() if KINDS[head.place.kind].has_state else None,
+            picked_head=self._compared(figure, report) if KINDS[head.place.kind].has_state else None,
+            strongest_heads=Together(
+                heads=tuple(map(PickedHead.of, strongest)), log_p=joint[0], difference=joint[1]
+            ),
+            memory=row_of(np.exp(effects.answer_by_memory(subject, position, target, _report=report))),
         )
 
-    def _compared(self) -> Compared:
+    def _compared(self, figure: Figure, report: Report) -> Compared:
         head, asked = self.selection.head, self.question.parts
-        readings = effects.readings(*asked, head)
-        cut = effects.source_effects(*asked, head.place, head.index)
-        correlations = effects.correlations(readings, cut.of(_chosen("figure"))[0])
+        readings = effects.readings(*asked, head, _report=report)
+        cut = effects.source_effects(*asked, head.place, head.index, _report=report)
+        correlations = effects.correlations(readings, cut.of(figure)[0])
         return Compared(
             readings={name: row_of(values) for name, values in readings.items()},
             effects=EffectsOf.of(cut),

@@ -44,7 +44,7 @@ with st.container(horizontal=True):
     open_menu()
     export_slot = st.container(width="content")
 tell_unopened()
-reopened_slot = st.empty()
+reopened_slot = st.container()
 
 
 def stop() -> None:

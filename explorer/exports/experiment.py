@@ -111,6 +111,11 @@ class PickedHead(_Record):
     kind: Kind
     head: Index
 
+    @staticmethod
+    def of(head: Head) -> PickedHead:
+        """Its place and its number there."""
+        return PickedHead(layer=head.place.layer, kind=head.place.kind, head=head.index)
+
 
 class Look(_Record):
     """How charts are drawn."""
@@ -194,6 +199,14 @@ class Compared(_Record):
     correlations: Annotated[dict[Name, Number], Field(max_length=20)]
 
 
+class Together(_Record):
+    """What the answer loses when several heads are muted at once."""
+
+    heads: Annotated[tuple[PickedHead, ...], Field(fail_fast=True)]
+    log_p: Number
+    difference: Number
+
+
 class Results(_Record):
     """What the page shows. Rows of figures go along the tokens."""
 
@@ -210,6 +223,12 @@ class Results(_Record):
     cut_tokens: EffectsOf
     picked_head: Compared | None
     """None for a kind of heads that is not compared."""
+    strongest_heads: Together | None = None
+    memory: Row | None = None
+    """The probability of the answer with a memory of 0, 1, … tokens.
+
+    Documents from before these two were kept have neither.
+    """
 
     def parts(self) -> dict[str, list[Number]]:
         """All figures but those of the most probable tokens, by what they are of."""
@@ -233,6 +252,10 @@ class Results(_Record):
             found["the effects of tokens in the picked head"] = [*effects.log_p, *effects.difference]
             found |= {f"the {name} of the picked head": [*row] for name, row in picked.readings.items()}
             found["the rank correlations"] = [*picked.correlations.values()]
+        if (joint := self.strongest_heads) is not None:
+            found["the effect of the strongest heads together"] = [joint.log_p, joint.difference]
+        if self.memory is not None:
+            found["the probabilities by memory"] = [*self.memory]
         return found
 
 
@@ -333,6 +356,8 @@ def compare_results(then: Experiment, now: Experiment) -> str:
 def _difference(then: Results, now: Results) -> str:
     if then.tokens != now.tokens:
         return "The text has other tokens now than in the document, so the figures are not compared."
+    if then.memory is None:  # a document from before these were kept
+        now = now.model_copy(update={"strongest_heads": None, "memory": None})
     one, other = then.parts(), now.parts()
     likely, others = ([each.token for each in results.most_probable] for results in (then, now))
     if likely == others:

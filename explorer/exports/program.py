@@ -10,6 +10,7 @@ import components.ssd
 from components.charts import MAX_TILES
 from components.ssd import KINDS, Edit, Head
 from explorer.captures import PIECE_TOKENS
+from explorer.effects import STRONGEST
 from explorer.exports.experiment import Experiment
 from explorer.exports.provenance import Provenance, edits_code
 
@@ -64,19 +65,21 @@ print({shown.name}.shape)
 def experiment_program(experiment: Experiment) -> str:
     """A Python program that prints the figures of an experiment."""
     made, edits, head = experiment.made, experiment.stack(on=True), experiment.picked
-    parts = [_prediction(experiment), _changes(experiment)]
+    parts = [_prediction(experiment), _changes(experiment), _memory()]
     if KINDS[head.place.kind].has_state:
         parts.append(_reading(head, experiment.choices["figure"]))
     body = "\n".join(parts)
-    of_bridge = ("cut_each", "effects_of", "mute_each", "predict", "rank_correlation", "readings")
+    of_bridge = ("cut_each", "effects_of", "mute_each", "predict", "rank_correlation", "readings", "sweep")
+    of_ssd = ("KeepLast", "Place")
     versions = ", ".join(f"{package} {number}" for package, number in made.versions.items())
     return f"""\
 # The figures of "Does it matter?" in Mamba-2 Explorer, computed again.
 # The page showed them on {made.date}, computed by {made.device} with {versions}.
+import numpy as np
 {"import torch" if "torch." in body else ""}
 from components.bridge import {", ".join(name for name in of_bridge if f"{name}(" in body)}
 from components.models import load_bridge
-{"from components.ssd import Place" if "Place(" in body else ""}
+from components.ssd import {", ".join(name for name in of_ssd if f"{name}(" in body)}
 {_imports(edits)}
 {_loading(experiment.model, made.revision, made.dtype)}
 {body}"""
@@ -120,11 +123,26 @@ effects = effects_of(bridge, beginning, list(heads.values()), target, foil)
 print("\\nMuted head: log p, logit difference, random log p, random logit difference")
 for head, figures in zip(heads, effects.rows()):
     print(f"{{head}}:", *figures)
+strongest = np.argsort(-effects.of({experiment.choices["figure"]!r})[0], kind="stable")[:{STRONGEST}]
+together = [edit for edit in (list(heads.values())[at] for at in strongest) if edit is not None]
+lost = (before.log_p - predict(bridge, ids, together).log_p)[position]
+print("\\nMuted together: log p, logit difference")
+print(f"{{[edit.words for edit in together]}}:", lost[target], lost[target] - lost[foil])
 cuts = cut_each(position + 1{where[experiment.choices["cut_in"]]})
 effects = effects_of(bridge, beginning, cuts, target, foil)
 print("\\nCut token: log p, logit difference, random log p, random logit difference")
 for at, figures in enumerate(effects.rows()):
     print(f"{{at}}:", *figures)
+"""
+
+
+def _memory() -> str:
+    return """\
+windows = [KeepLast(width=width) for width in range(position + 2)]
+log_p = sweep(bridge, beginning, windows, lambda logits: logits.log_softmax(dim=-1)[:, target])
+print("\\nMemory, in tokens: probability of the answer")
+for width, probability in enumerate(log_p.exp().cpu().numpy()):
+    print(f"{width}:", probability)
 """
 
 

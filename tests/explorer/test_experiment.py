@@ -119,6 +119,15 @@ def test_a_saved_experiment_opens_the_same_page(monkeypatch: pytest.MonkeyPatch)
     assert not any("in the document" in each.value for each in again.caption)
 
 
+def test_a_large_model_asks_before_it_computes_all_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = exported(opened(), monkeypatch)  # whoever opens the menu wants them
+    monkeypatch.setattr("explorer.experiments.is_large", lambda *_: True)
+    again = upload(opened(prompt="Another text."), content)
+    assert not any("in the document" in each.value for each in again.caption)
+    again.button(key="start_compare").click().run()
+    assert any("The figures are those in the document" in each.value for each in again.caption)
+
+
 def test_a_refused_file_changes_nothing(document: dict[str, Any]) -> None:
     page = opened(edits=EDITS)
     before = page.session_state.session.selection
@@ -272,6 +281,8 @@ def test_a_document_says_what_differs(document: dict[str, Any]) -> None:
     words = compare_results(far, now)
     assert "are not those in the document. The largest difference is 0.5, in the effects of heads." in words
     assert "Torch was 0.1 and is" in words
+    del results["memory"], results["strongest_heads"]  # as before they were kept
+    assert words == compare_results(experiment_of("mine.json", json.dumps(document).encode()), now)
     results["heads"].pop()
     assert "are not compared" in compare_results(
         experiment_of("mine.json", json.dumps(document).encode()), now
@@ -315,6 +326,10 @@ def check_printed(printed: str, made: Experiment, within: float) -> None:
             same(found["Muted head"][str(Head(Place(layer.layer, layer.kind), index))], row)
     for at, row in enumerate(zip(*results.cut_tokens.model_dump().values(), strict=True)):
         same(found["Cut token"][str(at)], row)
+    joint = results.strongest_heads
+    assert joint is not None
+    same(next(iter(found["Muted together"].values())), [joint.log_p, joint.difference])
+    same([probability for (probability,) in found["Memory, in tokens"].values()], results.memory)
     assert ("Measure" in found) == (results.picked_head is not None)
     if results.picked_head is not None:
         picked = results.picked_head
