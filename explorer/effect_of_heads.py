@@ -58,14 +58,14 @@ def effects_of_heads(viewer: Viewer, question: Question) -> tuple[Figure, dict[s
         work = partial(effects.head_estimates, *asked)
         try:
             if not worked(("estimated", *asked), work, "Estimating from the gradient"):
-                return figure, {}
+                return figure, _without_a_map(viewer, muting)
             guess = effects.head_estimates(*asked).of(figure)[0]
         except ValueError as error:
             st.text(str(error))
     if guess is None:
         work = partial(effects.head_effects, *asked, None)
         if not worked(every, work, "Muting each head", at_once=not large):
-            return figure, {}
+            return figure, _without_a_map(viewer, muting)
         effect, control = effects.head_effects(*asked, None).of(figure)
     else:
         likely = np.argsort(np.nan_to_num(-guess, nan=np.inf), kind="stable")[:EXACT_OF]
@@ -73,7 +73,7 @@ def effects_of_heads(viewer: Viewer, question: Question) -> tuple[Figure, dict[s
         effect = control = np.full(len(heads), np.nan, np.float32)
         if some in session().known:
             if not worked(("top", *some), partial(effects.head_effects, *some), "Muting the first heads"):
-                return figure, {}
+                return figure, _without_a_map(viewer, muting)
             effect, control = effects.head_effects(*some).of(figure)
     exact = np.isfinite(effect)
     both = effect if guess is None else np.where(exact, effect, guess)
@@ -112,6 +112,7 @@ def effects_of_heads(viewer: Viewer, question: Question) -> tuple[Figure, dict[s
     with words_column:
         if not exact.any():
             if not worked(("top", *some), partial(effects.head_effects, *some), "Muting the first heads"):
+                _mute_or_read(viewer, muting)
                 return figure, {}
             session().known = {some}
             st.rerun()
@@ -122,17 +123,30 @@ def effects_of_heads(viewer: Viewer, question: Question) -> tuple[Figure, dict[s
         if guess is not None and not exact[picked] and np.isfinite(guess[picked]):
             st.caption("The effect of the picked head is an estimate.")
         _tell_cautions(question, heads, muting, strongest[0], figure)
-        st.button(
-            "Mute the picked head in the run",
-            key="mute_picked",
-            icon=":material/volume_off:",
-            on_click=_mute,
-            args=(shown.head, muting),
-        )
-        st.page_link("app_pages/explore.py", label="See what it reads, in Explore", icon=":material/grid_on:")
+        _mute_or_read(viewer, muting)
     most = float(effect[heads.index(strongest[0])])
     words = f"{MAP} Most without {strongest[0]}: {in_figures(most)}. Picked: {shown.head}."
     return figure, {"effect_map": words}
+
+
+def _without_a_map(viewer: Viewer, muting: Muting) -> dict[str, str]:
+    """Pick a head and mute it, while its effect is not computed. Returns the words of no chart."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        head_lists(viewer, widths=(140, 110))
+    _mute_or_read(viewer, muting)
+    return {}
+
+
+def _mute_or_read(viewer: Viewer, muting: Muting) -> None:
+    """What to do with the picked head."""
+    st.button(
+        "Mute the picked head in the run",
+        key="mute_picked",
+        icon=":material/volume_off:",
+        on_click=_mute,
+        args=(viewer.shown.head, muting),
+    )
+    st.page_link("app_pages/explore.py", label="See what it reads, in Explore", icon=":material/grid_on:")
 
 
 def _tell_estimates(

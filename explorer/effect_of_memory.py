@@ -57,7 +57,7 @@ def effect_of_memory(viewer: Viewer, question: Question) -> dict[str, str]:
     )
     draw(memory_chart(probabilities, width, larger=viewer.shown.view.large), key="memory_curve", alt=MEMORY)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.metric(f"Probability with a memory of {width} tokens", f"{probabilities[width]:.3f}")
+        st.metric(f"Probability with a memory of {width} tokens", f"{probabilities[width]:.2%}")
         st.button(
             "Add this window to the run",
             key="add_window",
@@ -66,10 +66,10 @@ def effect_of_memory(viewer: Viewer, question: Question) -> dict[str, str]:
             args=(width,),
         )
     told = (
-        f"From w = {enough} on the probability is at least half of the {probabilities[-1]:.3f} that it is "
+        f"From w = {enough} on the probability is at least half of the {probabilities[-1]:.2%} that it is "
         "without a limit."
         if enough
-        else f"At every w the probability is at least half of the {probabilities[-1]:.3f} of the full run."
+        else f"At every w the probability is at least half of the {probabilities[-1]:.2%} of the full run."
     )
     notes = [
         told,
@@ -82,7 +82,7 @@ def effect_of_memory(viewer: Viewer, question: Question) -> dict[str, str]:
     if session().selection.subject.edits:
         notes.append("Windows are tried in the run without your edits.")
     st.caption(" ".join(notes))
-    return {"memory_curve": f"{MEMORY} With {width}: {probabilities[width]:.3f}. {told}"}
+    return {"memory_curve": f"{MEMORY} With {width}: {probabilities[width]:.2%}. {told}"}
 
 
 def _add(width: int) -> None:

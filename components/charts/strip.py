@@ -167,6 +167,7 @@ def _joins(character: str) -> bool:
 
 def strip(
     attention_title: str,
+    of_row: str,
     colours: alt.Scale,
     strength: Callable[[str, str], str],
     scale: float,
@@ -179,7 +180,7 @@ def strip(
     Layers for a view with the table "text" (`strip_table`), the head's numbers as lists, and the parameters
     of `components.charts.panels`: where the strip begins, how many letters are `across` it, and the shown
     cell. `strength` builds the Vega expression of a value's position on the scale `colours`, which is
-    diverging if `signed`.
+    diverging if `signed`. `of_row` stands between the text and the query of the row, such as "read by".
     """
     read = "datum.key >= 0 && row >= 0 && datum.key < reach[row]"
     slot = "(read_by ? datum.row : datum.key)"
@@ -238,7 +239,7 @@ def strip(
             x="0",
             y=f"strip_top - {12 * scale}",
             text="'The text' + (summed ? ', shaded by the sums of the span' : row < 0 ? ''"
-            " : ', read by query ' + query_positions[row] + (pointing ? ', pointed at' : ', kept'))",
+            f" : ', {of_row} query ' + query_positions[row] + (pointing ? ', pointed at' : ', kept'))",
         )
         .mark_text(
             align="left",

@@ -187,7 +187,7 @@ def test_the_curve_of_memory_is_that_of_runs_and_its_window_can_be_added() -> No
         assert found[width] == pytest.approx(float(log_p((KeepLast(width=width),))[target]), abs=2e-5)
     page.slider(key="memory").set_value(3).run()
     shown = [each for each in page.metric if each.label == "Probability with a memory of 3 tokens"]
-    assert [each.value for each in shown] == [f"{np.exp(found[3]):.3f}"]
+    assert [each.value for each in shown] == [f"{np.exp(found[3]):.2%}"]
     page.button(key="add_window").click().run()
     assert not page.exception
     assert page.session_state.session.selection.subject.edits == (KeepLast(width=3),)
@@ -232,14 +232,17 @@ def test_what_can_mislead_is_said_with_figures_of_runs() -> None:
     assert f"its divisor is {part:.2f} times what it was" in said
 
 
-def test_a_sweep_that_is_stopped_leaves_the_rest_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sweep", ["cut", "muted"])
+def test_a_sweep_that_is_stopped_leaves_the_rest_of_the_page(
+    sweep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stopped = []
     wait_for = on_demand.wait_for
 
     def stopping(
         key: tuple[object, ...], work: object, words: str, on_stop: Callable[[], None], button: str
     ) -> None:
-        if key[0] == "cut" and not stopped:
+        if key[0] == sweep and not stopped:
             stopped.append(button)
             on_stop()  # as its button does, and the page then runs again
             st.rerun()
@@ -247,13 +250,16 @@ def test_a_sweep_that_is_stopped_leaves_the_rest_of_the_page(monkeypatch: pytest
 
     monkeypatch.setattr(on_demand, "wait_for", stopping)
     page = opened(edits="mute.1.0.all.attention")
-    assert stopped == ["stop_cut"]
-    assert page.button(key="start_cut").label == "Compute"
+    assert stopped == [f"stop_{sweep}"]
+    assert page.button(key=f"start_{sweep}").label == "Compute"
     assert page.session_state.session.selection.subject.edits == (Mute(range(1, 2), range(1)),)
     assert page.slider(key="memory").value is not None
-    page.button(key="start_cut").click().run()
+    page.selectbox(key="head").set_value(3).run()  # heads are picked and muted as before
+    page.button(key="mute_picked").click().run()
+    assert page.session_state.session.selection.subject.edits[1:] == (Mute(range(1, 2), range(3, 4)),)
+    page.button(key=f"start_{sweep}").click().run()
     assert not page.exception
-    assert not any(each.key == "start_cut" for each in page.button)
+    assert not any(each.key == f"start_{sweep}" for each in page.button)
 
 
 def test_a_large_model_shows_estimates_then_the_first_heads_exactly_then_all(

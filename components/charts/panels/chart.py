@@ -206,6 +206,7 @@ def _chart(look: Look) -> dict[str, Any]:
         *words(look),
         *strip(
             look.shown_title,
+            look.of_row,
             look.colours(look.kind.attention),
             look.strength,
             scale,

@@ -49,6 +49,11 @@ class Look:
         return self.shown.label or self.shown.name
 
     @property
+    def of_row(self) -> str:
+        """What a row is of its query: what it reads or, of anything but attention, that by name."""
+        return f"shaded by the {self.shown.label} of" if self.shown.label else "read by"
+
+    @property
     def operators(self) -> tuple[str, ...]:
         """Signs between the panels."""
         own = self.shown.operator
