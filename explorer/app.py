@@ -18,6 +18,7 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))  # so that `components` is found where nothing is installed
 
 from explorer.guard import Guard  # noqa: E402
+from explorer.heaps import share_heaps  # noqa: E402
 from explorer.shell import pages  # noqa: E402
 from explorer.wire import PagesOnly  # noqa: E402
 
@@ -35,6 +36,8 @@ def prepare_first_picture() -> None:
     # longer than a run of the page.
     gc.freeze()
 
+
+share_heaps()  # before there are many threads
 
 # Streamlit makes environment variables of the secrets in its files; Community Cloud has no others. It is done
 # here, before the thread below reads our settings.
