@@ -1,4 +1,4 @@
-"""Whether a visitor still has the page open."""
+"""What a visitor does while a script runs: closes the page, or clicks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 
 
 def visit() -> Callable[[], bool]:
@@ -18,3 +19,16 @@ def visit() -> Callable[[], bool]:
         return lambda: True
     server, session = runtime.get_instance(), context.session_id
     return lambda: server.is_active_session(session)
+
+
+def clicked() -> bool:
+    """Whether the visitor has clicked something that waits until this script has ended.
+
+    Streamlit lets a click in a fragment wait so, and a click elsewhere end the script. But Stop beside a
+    fragment's work has to end it, too.
+    """
+    context = get_script_run_ctx()
+    requests = None if context is None else context.script_requests
+    if requests is None or requests._state is not ScriptRequestType.RERUN:
+        return False
+    return not requests._rerun_data.is_auto_rerun

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from explorer import jobs
-from explorer.visit import visit
+from explorer.visit import clicked, visit
 
 
 def wait_for(
@@ -18,7 +18,7 @@ def wait_for(
     """Wait for a job; if it takes time, show its progress and a button to stop it.
 
     A click on it calls `on_stop`. `button` is its key, by default from the first part of `key`. If the
-    visitor closes the page, the wait ends, and the script with it.
+    visitor closes the page, or clicks anything else, the wait ends, and the script with it.
     """
     is_open = visit()
 
@@ -33,6 +33,8 @@ def wait_for(
         nonlocal bar
         if not is_open():
             st.stop()
+        if clicked():
+            st.rerun()
         if bar is None:
             with line.container(horizontal=True, vertical_alignment="center"):
                 bar = st.empty()
