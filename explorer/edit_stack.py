@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -20,6 +21,7 @@ from components.ssd import (
     ScaleDecay,
     ScaleDt,
 )
+from explorer.fragments import redraw
 from explorer.frame import pick
 from explorer.session import session
 from explorer.widgets import chosen, number, put, put_first
@@ -40,6 +42,9 @@ WHAT: dict[str, dict[str, str]] = {
 
 MAX_EDITS = 20
 
+PREDICTION, RUN = "prediction_now", "edited_run"
+"""The keys of the fragments of the page "Does it matter?" that the edits change."""
+
 
 def tell_edits() -> None:
     """Show that the run is edited, if it is, and a way back."""
@@ -49,7 +54,7 @@ def tell_edits() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         words = "; ".join(map(_sentence, edits))
         st.text(f"This run is edited. {words}.", width="content")
-        st.button("Run without edits", key="without_edits", icon=":material/undo:", on_click=_drop_all)
+        st.button("Run without edits", key="without_edits", icon=":material/undo:", on_click=drop_edits)
 
 
 def edit_list(sizes: tuple[float, ...]) -> None:
@@ -63,20 +68,34 @@ def edit_list(sizes: tuple[float, ...]) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(_sentence(edit), width="content")
             st.caption(_size(sizes[at]), width="content")
-            st.button("Switch off", key=f"off_{at}", on_click=_switch_off, args=(edit, at))
+            st.button("Switch off", key=f"off_{at}", on_click=_change, args=(_switch_off, edit, at))
             st.button(
-                "Remove", key=f"remove_{at}", icon=":material/delete:", on_click=_remove, args=(edit, at)
+                "Remove",
+                key=f"remove_{at}",
+                icon=":material/delete:",
+                on_click=_change,
+                args=(_remove, edit, at),
             )
     for at, edit in enumerate(state.switched_off):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(_sentence(edit), width="content")
             st.caption("Switched off.", width="content")
-            st.button("Switch on", key=f"on_{at}", on_click=_switch_on, args=(edit, at))
-            st.button("Remove", key=f"drop_{at}", icon=":material/delete:", on_click=_forget, args=(edit, at))
+            st.button("Switch on", key=f"on_{at}", on_click=_change, args=(_switch_on, edit, at))
+            st.button(
+                "Remove",
+                key=f"drop_{at}",
+                icon=":material/delete:",
+                on_click=_change,
+                args=(_forget, edit, at),
+            )
     with st.container(horizontal=True):
         if active:
             st.button(
-                "Undo the last", key="undo_edit", icon=":material/undo:", on_click=_undo, args=(len(active),)
+                "Undo the last",
+                key="undo_edit",
+                icon=":material/undo:",
+                on_click=_change,
+                args=(_undo, len(active)),
             )
 
 
@@ -130,7 +149,9 @@ def add_form(head: Head, length: int) -> None:
                 if kind == ScaleDecay.name
                 else "0 writes nothing and forgets nothing, 1 changes nothing.",
             )
-        st.button("Add", key="add_edit", icon=":material/add:", on_click=_add, args=(kind or "", head))
+        st.button(
+            "Add", key="add_edit", icon=":material/add:", on_click=_change, args=(_add, kind or "", head)
+        )
     if session().edit_error:
         st.warning("This edit was not added.", icon=":material/edit_off:")
         st.text(session().edit_error)
@@ -146,6 +167,12 @@ def _size(part: float) -> str:
     if part == 0:
         return "Changed nothing in this run."
     return f"Changed its tensors by {part:.2g} of their size."
+
+
+def _change(edits: Callable[..., None], *given: Any) -> None:
+    edits(*given)
+    # A page that was opened from a file says how its figures compare, or no longer does.
+    redraw(*(() if session().reopened else (PREDICTION, RUN)))
 
 
 def _add(name: str, head: Head) -> None:
@@ -217,5 +244,6 @@ def _undo(count: int) -> None:
         pick(selection.with_edits(selection.subject.edits[:-1]))
 
 
-def _drop_all() -> None:
+def drop_edits() -> None:
+    """Run without edits."""
     pick(session().selection.with_edits(()))

@@ -291,9 +291,9 @@ def _tell_cautions(
     question: Question, heads: Sequence[Head], muting: Muting, strongest: Head, figure: Figure
 ) -> None:
     """Say what can mislead here, with the figures of the strongest head."""
-    cautions = ["This holds for this text and this answer."]
-    if session().selection.subject.edits:
-        cautions.append("Heads and tokens are tried in the run without your edits.")
+    cautions = [
+        "This holds for this text and this answer. Heads and tokens are tried in the run without edits."
+    ]
     cautions += [_tell_norm(question, strongest, muting), _tell_zero(question, strongest, muting, figure)]
     cautions.append(_tell_other_way(question, heads, strongest, muting, figure))
     if muting != "attention" and any(each.place.kind == SoftmaxTerms.kind for each in heads):

@@ -76,11 +76,10 @@ def effect_of_memory(viewer: Viewer, question: Question) -> dict[str, str]:
         "Every Mamba-2 head of all layers forgets what is w or more tokens back; w counts the token itself.",
         "Layers add up, so the answer can still reach further back through tokens between; and the "
         "convolution mixes neighbours.",
+        "Windows are tried in the run without edits.",
     ]
     if model.attention_layers():
         notes.append("Softmax layers still read everything.")
-    if session().selection.subject.edits:
-        notes.append("Windows are tried in the run without your edits.")
     st.caption(" ".join(notes))
     return {"memory_curve": f"{MEMORY} With {width}: {probabilities[width]:.2%}. {told}"}
 

@@ -45,6 +45,9 @@ export default function ({ data }) {
 )
 
 
-def live_alt(viewer: Viewer, words: Mapping[str, str]) -> None:
-    """Set the alternative text of charts, by the chart's key within the view."""
-    _say(data={viewer.key(chart): text for chart, text in words.items()}, key=viewer.key("live_alt"))
+def live_alt(viewer: Viewer, words: Mapping[str, str], key: str = "live_alt") -> None:
+    """Set the alternative text of charts, by the chart's key within the view.
+
+    A fragment that tells of charts of its own needs a `key` of its own.
+    """
+    _say(data={viewer.key(chart): text for chart, text in words.items()}, key=viewer.key(key))

@@ -26,6 +26,7 @@ from components.ssd import CELL_SHARE, Head
 from explorer import hand
 from explorer.captures import Capture, terms_of
 from explorer.drawing import draw, plain
+from explorer.fragments import redraw
 from explorer.live_alt import live_alt
 from explorer.passages import link_to
 from explorer.picks import position_of, span_of, stamp_of, window_of
@@ -183,12 +184,12 @@ def _redraw_maps(viewer: Viewer, before: tuple[int, int] | None) -> None:
     """Let what is around the panels be drawn, too, if it shows the cell, and that is another than before."""
     shown = viewer.shown
     if shown.view.of_cell and shown.cell != before and not viewer.alone:
-        st.rerun(HEAD_VIEW)
+        redraw(HEAD_VIEW)
 
 
 def _colour_heads(viewer: Viewer) -> None:
     viewer.on_pick(viewer.shown.with_view(measure=CELL_SHARE.name))
-    st.rerun(HEAD_VIEW)
+    redraw(HEAD_VIEW)
 
 
 def _is_new(selection: str, stamp: float | None) -> bool:

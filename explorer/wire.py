@@ -73,7 +73,16 @@ FORMS = {key: form for form, keys in _KEYS.items() for key in keys}
 """The form of each widget's value by the widget's key within its view. All other keys are buttons."""
 
 _COMPONENTS = frozenset(
-    {"keeper", "browser_store", "clock", "live_alt", "passage", "head_map_hand", "panels_hand"}
+    {
+        "keeper",
+        "browser_store",
+        "clock",
+        "live_alt",
+        "live_alt_of_edits",
+        "passage",
+        "head_map_hand",
+        "panels_hand",
+    }
 )
 """The keys of components of ours. They tell events, under a key of their own, and have no value."""
 

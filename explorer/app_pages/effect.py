@@ -8,15 +8,14 @@ from components.charts import visible_tokens
 from components.models import ModelLoadError
 from explorer import effects, models
 from explorer.address import tell, write_address
-from explorer.before_and_after import before_and_after
-from explorer.edit_stack import add_form, edit_list
+from explorer.edit_stack import drop_edits
+from explorer.edited_run import edited_run, prediction_now
 from explorer.effect_of_heads import effects_of_heads
 from explorer.effect_of_memory import effect_of_memory
 from explorer.effect_of_tokens import attention_and_effect, effects_of_tokens
 from explorer.experiments import Shown, export_menu, open_menu, tell_reopened, tell_unopened
 from explorer.frame import (
     main_viewer,
-    pick,
     prompt_box,
     take_prompt,
     tell_limits,
@@ -24,7 +23,7 @@ from explorer.frame import (
     wait_for_model,
 )
 from explorer.live_alt import live_alt
-from explorer.question import ask, tell_prediction
+from explorer.question import ask
 from explorer.selection import fitted
 from explorer.session import session
 from explorer.subject import Subject
@@ -47,16 +46,11 @@ tell_unopened()
 reopened_slot = st.container()
 
 
-def stop() -> None:
-    """Leave the edits, so that the page does not start the same work again."""
-    pick(state.selection.with_edits(()))
-
-
 # The prediction, without edits and with them
 
 subject = state.selection.subject
 clean = Subject(subject.model, subject.prompt)
-if error := wait_for_model(subject.model, stop):
+if error := wait_for_model(subject.model, drop_edits):
     st.error("This model cannot be opened. Choose another on the page Explore.", icon=":material/error:")
     st.text(error)
     write_address()
@@ -65,13 +59,13 @@ try:
     for run in (clean, subject):
         work = partial(effects.prediction, run)
         button = f"stop_predicting_{len(run.edits)}"
-        wait_for(("predicted", run), work, "Running the prompt", stop, button=button)
-    before, after = effects.prediction(clean), effects.prediction(subject)
+        wait_for(("predicted", run), work, "Running the prompt", drop_edits, button=button)
+    before = effects.prediction(clean)
 except (ModelLoadError, ValueError) as error:
     st.warning("There is nothing to show for this prompt.", icon=":material/edit:")
     st.text(str(error))
     if subject.edits:
-        st.button("Run without edits", key="without_edits", icon=":material/undo:", on_click=stop)
+        st.button("Run without edits", key="without_edits", icon=":material/undo:", on_click=drop_edits)
     write_address()
     st.stop()
 tokens = visible_tokens(models.encoded(subject.model, subject.prompt)[1])
@@ -81,7 +75,7 @@ with notice:
 viewer = main_viewer(models.bridge(subject.model).heads, len(tokens))
 larger_type(viewer)
 question = ask(clean, tokens, before)
-tell_prediction(question, before, after, edited=bool(subject.edits))
+prediction_now(question)
 
 # What carries it
 
@@ -92,11 +86,7 @@ words |= effect_of_memory(viewer, question)
 
 # Edits
 
-st.subheader("Edit the run", anchor=False)
-edit_list(after.sizes)
-add_form(viewer.shown.head, len(tokens))
-if subject.edits:
-    words |= before_and_after(viewer, question, subject, tokens, before, after, stop)
+edited_run(viewer, question, tokens)
 
 # Keep it
 

@@ -133,7 +133,7 @@ def test_a_press_keeps_the_cell_moves_it_in_its_row_and_lets_it_go(monkeypatch: 
         length=30,
     )
     reruns: list[str] = []
-    monkeypatch.setattr(panels.st, "rerun", reruns.append)
+    monkeypatch.setattr(panels, "redraw", reruns.append)
     stamp = 0.0
 
     def press(**point: int | None) -> tuple[int | None, tuple[int, int] | None]:
