@@ -8,8 +8,8 @@ import sys
 
 MAX_HEAPS = 2
 """Every run of a page has a thread of its own. glibc gives each of many threads a heap, up to eight for each
-core, and keeps in it what was freed. After thirty people for ten minutes the server takes 657 MB, and 716 MB
-with as many heaps as glibc likes; from minute 2 on it grows by 4.9 % and by 7 % (`python -m benchmarks.load`,
+core, and keeps in it what was freed. After thirty people for ten minutes the server takes 659 MB, and 716 MB
+with as many heaps as glibc likes; from minute 2 on it grows by 3.6 % and by 7 % (`python -m benchmarks.load`,
 two cores).
 """
 
