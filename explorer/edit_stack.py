@@ -23,6 +23,7 @@ from components.ssd import (
 )
 from explorer.fragments import redraw
 from explorer.frame import pick
+from explorer.links import short_query_of
 from explorer.session import session
 from explorer.widgets import chosen, number, put, put_first
 
@@ -170,9 +171,13 @@ def _size(part: float) -> str:
 
 
 def _change(edits: Callable[..., None], *given: Any) -> None:
+    """Change the edits, and draw what they change."""
     edits(*given)
-    # A page that was opened from a file says how its figures compare, or no longer does.
-    redraw(*(() if session().reopened else (PREDICTION, RUN)))
+    state = session()
+    # A page that was opened from a file says how its figures compare, or no longer does; and only the whole
+    # page lets the browser keep a prompt that the link has no room for.
+    whole = state.reopened is not None or short_query_of(st.context.url or "", state.selection)[1]
+    redraw(*(() if whole else (PREDICTION, RUN)))
 
 
 def _add(name: str, head: Head) -> None:
@@ -246,4 +251,4 @@ def _undo(count: int) -> None:
 
 def drop_edits() -> None:
     """Run without edits."""
-    pick(session().selection.with_edits(()))
+    _change(lambda: pick(session().selection.with_edits(())))

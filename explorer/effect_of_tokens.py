@@ -1,6 +1,6 @@
 """Which tokens carry an answer, and whether what a head reads tells it.
 
-Each view returns what its chart shows in words, for `live_alt`, which a page calls once.
+Each view returns what its chart shows in words, for `live_alt`, which the page calls once for all of them.
 """
 
 from __future__ import annotations

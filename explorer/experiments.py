@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import streamlit as st
 from streamlit.typing import UploadedFile
 
 from components.bridge import READINGS
-from components.ssd import KINDS
+from components.ssd import KINDS, Head
 from explorer import effects, exports
 from explorer.costs import is_large
 from explorer.drawing import plain
 from explorer.edit_stack import MAX_EDITS
 from explorer.effect_choices import CUTS, FIGURES, MUTING
 from explorer.effect_of_memory import MEMORY_WIDTH
-from explorer.effects import Figure, Question
+from explorer.effects import CutIn, Figure, Muting, Question
 from explorer.exports.experiment import (
     Asked,
     Compared,
@@ -48,7 +48,7 @@ from explorer.question import name_of
 from explorer.selection import Selection
 from explorer.session import session
 from explorer.settings import settings
-from explorer.subject import Subject
+from explorer.subject import BY_KEY, Subject
 from explorer.uploads import content_of
 from explorer.widgets import chosen, put
 
@@ -59,6 +59,7 @@ CHOICES: dict[str, Collection[str]] = {
     "measured_by": READINGS,
 }
 """What can be chosen on the page, by the keys of its lists."""
+EXPERIMENTS_HELD = 16
 
 
 def open_menu() -> None:
@@ -161,10 +162,10 @@ class Shown:
                 compared_with=self.question.foil,
             ),
             head=PickedHead.of(head),
-            choices=self._choices(),
+            choices={key: _chosen(key) for key in CHOICES},
             memory_window=chosen(MEMORY_WIDTH, int),
             look=Look(larger_type=view.large, logarithmic_colours=view.symlog),
-            results=self._results(self._choices()) if with_results else None,
+            results=_results(*self._asked(), self.tokens) if with_results else None,
         )
 
     @property
@@ -175,63 +176,77 @@ class Shown:
 
     def computed(self, name: str, *, at_once: bool) -> bool:
         """Wait until all figures are computed, also those that the page has not asked for."""
-        choices = self._choices()
-        key = (name, *self.question.parts, self.selection.subject, self.selection.head, *choices.values())
-        work = partial(self._results, choices)
-        return worked(key, work, "Computing all figures of this page", at_once=at_once)
+        asked = self._asked()
+        work = partial(_results, *asked, self.tokens)
+        words = "Computing all figures of this page"
+        return worked(("figures", *asked), work, words, at_once=at_once, button=name)
 
-    def _choices(self) -> dict[str, str]:
-        return {key: _chosen(key) for key in CHOICES}
+    def _asked(self) -> tuple[Subject, int, int, int, Subject, Head, Muting, CutIn, Figure]:
+        """What the figures depend on, as `_results` takes it."""
+        muting, cut_in, figure = (_chosen(key) for key in ("muting", "cut_in", "figure"))
+        return (*self.question.parts, self.selection.subject, self.selection.head, muting, cut_in, figure)
 
-    def _results(self, choices: Mapping[str, str], report: Report = no_report) -> Results:
-        """All figures: from the caches, where the page has filled them."""
-        subject, position, target, foil = asked = self.question.parts
-        model, head = bridge(subject.model), self.selection.head
-        before = effects.prediction(subject, report)
-        after = effects.prediction(self.selection.subject, report)
-        likely = dict.fromkeys([*before.likely(position), *after.likely(position)])
-        muting, cut_in, figure = (cast("Any", choices[key]) for key in ("muting", "cut_in", "figure"))
-        muted = effects.head_effects(*asked, muting, None, _report=report)
-        starts = accumulate(model.heads.values(), initial=0)
-        heads = effects.heads_of(subject.model)
-        strongest = [heads[at] for at in effects.strongest(muted.of(figure)[0])]
-        stack = tuple(effects.mute_edit(each, muting) for each in strongest)
-        joint = row_of(effects.together(self.question, stack))
-        return Results(
-            tokens=tuple(self.tokens),
-            answer=name_of(subject.model, target),
-            compared_with=name_of(subject.model, foil),
-            before=Figures.of(before, position, target, foil),
-            after=Figures.of(after, position, target, foil),
-            most_probable=tuple(
-                Likely.of(token, name_of(subject.model, token), position, before, after) for token in likely
-            ),
-            divergence=row_of(before.divergence(after)),
-            sizes=row_of(after.sizes),
-            heads=tuple(
-                LayerEffects.of(place, muted, slice(start, start + count))
-                for (place, count), start in zip(model.heads.items(), starts, strict=False)
-            ),
-            cut_tokens=EffectsOf.of(
-                effects.source_effects(*asked, *effects.cut_place(cut_in, head), _report=report)
-            ),
-            picked_head=self._compared(figure, report) if KINDS[head.place.kind].has_state else None,
-            strongest_heads=Together(
-                heads=tuple(map(PickedHead.of, strongest)), log_p=joint[0], difference=joint[1]
-            ),
-            memory=row_of(np.exp(effects.answer_by_memory(subject, position, target, _report=report))),
-        )
 
-    def _compared(self, figure: Figure, report: Report) -> Compared:
-        head, asked = self.selection.head, self.question.parts
-        readings = effects.readings(*asked, head, _report=report)
-        cut = effects.source_effects(*asked, head.place, head.index, _report=report)
-        correlations = effects.correlations(readings, cut.of(figure)[0])
-        return Compared(
-            readings={name: row_of(values) for name, values in readings.items()},
-            effects=EffectsOf.of(cut),
-            correlations=dict(zip(correlations, row_of(correlations.values()), strict=True)),
-        )
+@st.cache_resource(max_entries=EXPERIMENTS_HELD, show_spinner=False, hash_funcs=BY_KEY)
+def _results(
+    subject: Subject,
+    position: int,
+    target: int,
+    foil: int,
+    edited: Subject,
+    head: Head,
+    muting: Muting,
+    cut_in: CutIn,
+    figure: Figure,
+    _tokens: Sequence[str],
+    _report: Report = no_report,
+) -> Results:
+    """All figures: from the caches of `explorer.effects`, where the page has filled them."""
+    asked, model = (subject, position, target, foil), bridge(subject.model)
+    before, after = effects.prediction(subject, _report), effects.prediction(edited, _report)
+    likely = dict.fromkeys([*before.likely(position), *after.likely(position)])
+    muted = effects.head_effects(*asked, muting, None, _report=_report)
+    starts = accumulate(model.heads.values(), initial=0)
+    heads = effects.heads_of(subject.model)
+    strongest = [heads[at] for at in effects.strongest(muted.of(figure)[0])]
+    stack = tuple(effects.mute_edit(each, muting) for each in strongest)
+    joint = row_of(effects.together(Question(*asked), stack))
+    cut = effects.source_effects(*asked, *effects.cut_place(cut_in, head), _report=_report)
+    return Results(
+        tokens=tuple(_tokens),
+        answer=name_of(subject.model, target),
+        compared_with=name_of(subject.model, foil),
+        before=Figures.of(before, position, target, foil),
+        after=Figures.of(after, position, target, foil),
+        most_probable=tuple(
+            Likely.of(token, name_of(subject.model, token), position, before, after) for token in likely
+        ),
+        divergence=row_of(before.divergence(after)),
+        sizes=row_of(after.sizes),
+        heads=tuple(
+            LayerEffects.of(place, muted, slice(start, start + count))
+            for (place, count), start in zip(model.heads.items(), starts, strict=False)
+        ),
+        cut_tokens=EffectsOf.of(cut),
+        picked_head=_compared(Question(*asked), head, figure, _report)
+        if KINDS[head.place.kind].has_state
+        else None,
+        strongest_heads=Together(
+            heads=tuple(map(PickedHead.of, strongest)), log_p=joint[0], difference=joint[1]
+        ),
+        memory=row_of(np.exp(effects.answer_by_memory(subject, position, target, _report=_report))),
+    )
+
+
+def _compared(question: Question, head: Head, figure: Figure, report: Report) -> Compared:
+    readings = effects.readings(*question.parts, head, _report=report)
+    cut = effects.source_effects(*question.parts, head.place, head.index, _report=report)
+    correlations = effects.correlations(readings, cut.of(figure)[0])
+    return Compared(
+        readings={name: row_of(values) for name, values in readings.items()},
+        effects=EffectsOf.of(cut),
+        correlations=dict(zip(correlations, row_of(correlations.values()), strict=True)),
+    )
 
 
 def _chosen(key: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 
@@ -13,4 +14,7 @@ def redraw(*keys: str) -> None:
     """
     context = get_script_run_ctx()
     if context is not None and context.fragment_ids_this_run:
-        st.rerun(list(keys) or "app")
+        try:
+            st.rerun(list(keys) or "app")
+        except StreamlitAPIException:  # the page has them no longer: another has been opened meanwhile
+            st.rerun()

@@ -92,7 +92,8 @@ class HeadCells:
 
     def row(self, query: int) -> pd.DataFrame:
         """The cells of the row that holds a query position, by column."""
-        return self.cells.iloc[self.cells_of_row(self.row_of(query))]
+        its_cells = self.cells_of_row(self.row_of(query))
+        return pd.DataFrame({name: each[its_cells] for name, each in self.columns.items()})
 
     def most_read(self, query: int) -> int:
         """The key that a query position reads most, by the size of what is shown; of a pooled window, the

@@ -366,11 +366,13 @@ def _memory(larger: bool) -> dict[str, Any]:
         "y": alt.Y(
             "probability:Q",
             scale=alt.Scale(domain=[0, 1]),
-            axis=readable_axis("probability of the answer", scale, tickCount=5, titleLimit=220 * scale),
+            axis=readable_axis(
+                "probability of the answer", scale, tickCount=5, titleLimit=220 * scale, format=".0%"
+            ),
         ),
         "tooltip": [
             alt.Tooltip("width:Q", title="w"),
-            alt.Tooltip("probability:Q", title="probability", format=".3~r"),
+            alt.Tooltip("probability:Q", title="probability", format=".2%"),
         ],
     }
     blue = POSITIVE.scheme()[0]

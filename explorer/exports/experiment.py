@@ -49,7 +49,7 @@ Row = Annotated[tuple[Number, ...], Field(fail_fast=True)]
 
 
 class _Record(BaseModel):
-    """Fields of their types alone, each of them given."""
+    """Fields of their types alone. Each is given, but those of later versions."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
