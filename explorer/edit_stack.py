@@ -43,7 +43,7 @@ WHAT: dict[str, dict[str, str]] = {
 
 MAX_EDITS = 20
 
-PREDICTION, RUN = "prediction_now", "edited_run"
+FRAGMENTS = PREDICTION, RUN = "prediction_now", "edited_run"
 """The keys of the fragments of the page "Does it matter?" that the edits change."""
 
 
@@ -177,7 +177,7 @@ def _change(edits: Callable[..., None], *given: Any) -> None:
     # A page that was opened from a file says how its figures compare, or no longer does; and only the whole
     # page lets the browser keep a prompt that the link has no room for.
     whole = state.reopened is not None or short_query_of(st.context.url or "", state.selection)[1]
-    redraw(*(() if whole else (PREDICTION, RUN)))
+    redraw(*(() if whole else FRAGMENTS))
 
 
 def _add(name: str, head: Head) -> None:

@@ -192,14 +192,14 @@ def answer_by_memory(
     model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, _report)
     beginning = ids[:, : position + 1]
     windows = [KeepLast(width=width) for width in range(position + 2)]
-    with line().admitted(_report, gigabytes=0.5):
+    with line().admitted(_report, gigabytes=0.5) as watched:
         use_threads(model.model.num_parameters() * beginning.shape[1] * len(windows))
         found = sweep(
             model,
             beginning,
             windows,
             lambda logits: logits.log_softmax(dim=-1)[:, target],
-            report=lambda done, of: _report(f"{done:,} of {of:,} windows done", done / of),
+            report=lambda done, of: watched(f"{done:,} of {of:,} windows done", done / of),
         )
     answers: Float32[np.ndarray, " width"] = found.cpu().numpy()
     return answers
@@ -212,12 +212,9 @@ def _effects(
     model, (ids, _) = bridge(subject.model), encoded(subject.model, subject.prompt, report)
     beginning = ids[:, : question.position + 1]
 
-    def tell(done: int, of: int) -> None:
-        controls = ", and random changes of the same size" if with_control else ""
-        report(f"Making each edit{controls}: {done:,} of {of:,} done", done / of)
-
     gigabytes = beginning.shape[1] * len(edits) * model.model.config.vocab_size * 4 / 1e9
-    with line().admitted(report, gigabytes=min(gigabytes, 0.5)):
+    controls = ", and random changes of the same size" if with_control else ""
+    with line().admitted(report, gigabytes=min(gigabytes, 0.5)) as watched:
         use_threads(model.model.num_parameters() * beginning.shape[1] * len(edits))
         return effects_of(
             model,
@@ -226,7 +223,9 @@ def _effects(
             question.target,
             question.foil,
             seed=CONTROL_SEED if with_control else None,
-            report=tell,
+            report=lambda done, of: watched(
+                f"Making each edit{controls}: {done:,} of {of:,} done", done / of
+            ),
         )
 
 

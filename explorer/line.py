@@ -57,10 +57,11 @@ class Line:
             return len(self._waiting), len(self._running)
 
     @contextmanager
-    def admitted(self, report: Report, *, gigabytes: float = 0.0, places: int = 1) -> Iterator[None]:
+    def admitted(self, report: Report, *, gigabytes: float = 0.0, places: int = 1) -> Iterator[Report]:
         """Wait for a turn, and hold it. `report` gets the place in the line, and may raise to leave it.
 
-        Raises LimitError if too many wait already.
+        Gives the report that the run makes: it stops a run that takes longer than this copy allows. Raises
+        LimitError if too many wait already.
         """
         ticket = _Ticket(min(gigabytes, self.gigabytes), places)
         with self._changed:
@@ -76,7 +77,13 @@ class Line:
                 report(self._words(ticket), None)
                 with self._changed:
                     self._changed.wait_for(lambda: ticket in self._running, timeout=_LOOK)
-            yield
+            began = time.monotonic()
+
+            def watched(text: str, part: float | None) -> None:
+                settings().check_seconds(time.monotonic() - began)
+                report(text, part)
+
+            yield watched
         finally:
             self._leave(ticket)
 

@@ -7,7 +7,9 @@ from functools import partial
 import streamlit as st
 
 from explorer import jobs
+from explorer.drawing import plain
 from explorer.session import session
+from explorer.settings import LimitError
 from explorer.waiting import wait_for
 
 REMEMBERED = 64
@@ -19,19 +21,24 @@ def worked(
 ) -> bool:
     """Wait for a job; returns whether it is done.
 
-    If the reader has stopped it, or not `at_once`, show a button instead, which starts it. `button` is the
-    key of the buttons, by default the first part of `key`.
+    If the reader or a limit of this copy has stopped it, or not `at_once`, show why and a button instead,
+    which starts it. `button` is the key of the buttons, by default the first part of `key`.
     """
     wanted, name = session().wanted, button or str(key[0])
-    if not wanted.get(key, at_once):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption("Stopped." if key in wanted else "This takes a while in this model.", width="content")
-            st.button(
-                "Compute", key=f"start_{name}", icon=":material/play_arrow:", on_click=want, args=(key, True)
-            )
-        return False
-    wait_for(key, work, first_words, partial(want, key, False), button=f"stop_{name}")
-    return True
+    why_not = "Stopped." if key in wanted else "This takes a while in this model."
+    if wanted.get(key, at_once):
+        try:
+            wait_for(key, work, first_words, partial(want, key, False), button=f"stop_{name}")
+            return True
+        except LimitError as refused:
+            want(key, False)
+            why_not = str(refused)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(plain(why_not), width="content")
+        st.button(
+            "Compute", key=f"start_{name}", icon=":material/play_arrow:", on_click=want, args=(key, True)
+        )
+    return False
 
 
 def want(key: tuple[object, ...], wanted: bool) -> None:

@@ -63,12 +63,18 @@ def patches(
     def difference(logits: Tensor) -> Tensor:
         return logits[:, target] - logits[:, foil]
 
-    def tell(done: int, of: int) -> None:
-        _report(f"Putting in one activation at a time, {done:,} of {of:,} done", done / of)
-
-    with line().admitted(_report):
+    with line().admitted(_report) as watched:
         use_threads(model.model.num_parameters() * (position + 1))
-        exact = patch(model, one, other, difference, what, report=tell)
+        exact = patch(
+            model,
+            one,
+            other,
+            difference,
+            what,
+            report=lambda done, of: watched(
+                f"Putting in one activation at a time, {done:,} of {of:,} done", done / of
+            ),
+        )
         estimate = attribution_patch(
             model,
             one,
@@ -76,7 +82,7 @@ def patches(
             difference,
             what,
             points=POINTS,
-            report=lambda done, of: _report(f"Estimating by gradients, {done} of {of} done", done / of),
+            report=lambda done, of: watched(f"Estimating by gradients, {done} of {of} done", done / of),
         )
     return Patches(
         exact.layers,

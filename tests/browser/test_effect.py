@@ -115,5 +115,6 @@ def bars_have_a_frame_of_reference_and_an_edit_goes_along(page: Page, tab: Explo
     page.get_by_label("Positions", exact=True).fill("7-10")
     page.get_by_role("button", name="Add", exact=True).click()
     page.get_by_text("Mute heads (attention): layer 2, head 2, positions 7 to 10").wait_for()
+    expect(page.get_by_text("This is the experiment of")).to_have_count(0)
     page.get_by_role("link", name="Explore", exact=True).click()
     page.get_by_text("This run is edited.").wait_for()

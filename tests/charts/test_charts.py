@@ -215,6 +215,14 @@ def test_a_root_mean_square_has_the_colours_of_an_amount() -> None:
     assert panels_chart(single).chart is panels(30)[1].chart
 
 
+def test_the_strip_says_what_shades_it() -> None:
+    def said(reading: str) -> str:
+        return str(panels_chart(head_cells(random_terms(9), 0, ["a"] * 9, reading=reading)).chart)
+
+    assert ", read by query " in said("")
+    assert ", shaded by the attention·dt of query " in said("attention_dt")
+
+
 def test_no_mark_per_cell() -> None:
     _, figure = panels(128)
     layers = figure.chart["layer"]

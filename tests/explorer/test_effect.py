@@ -11,11 +11,13 @@ from streamlit.testing.v1 import AppTest
 
 from components.bridge import rank_correlation
 from components.ssd import CutSource, Head, KeepLast, Mute, Place, edit_of
-from explorer import captures, costs, effect_of_heads, effects, models, on_demand
+from explorer import captures, costs, edit_stack, effect_of_heads, effects, models, on_demand
 from explorer.effect_of_memory import first_that_holds
 from explorer.effects import Question
 from explorer.links import query_of, selection_of
 from explorer.selection import first_selection
+from explorer.session import Session
+from explorer.settings import LimitError, Settings
 from explorer.subject import Subject
 from tests.explorer.conftest import ROOT
 
@@ -260,6 +262,42 @@ def test_a_sweep_that_is_stopped_leaves_the_rest_of_the_page(
     page.button(key=f"start_{sweep}").click().run()
     assert not page.exception
     assert not any(each.key == f"start_{sweep}" for each in page.button)
+
+
+def test_a_limit_of_time_stops_sweeps_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Settings, seconds: float) -> None:
+        raise LimitError("This run was stopped after 60 s, the most that this hosted copy allows.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Settings, "check_seconds", refuse)
+        page = opened(prompt="Leo has the map and the key. What does Leo have?")
+    told = [each.value for each in page.caption if "stopped after 60 s" in each.value]
+    assert len(told) == len([each for each in page.button if each.label == "Compute"]) >= 3
+    assert page.metric[0].label == "Probability of the answer"
+    page.button(key="start_muted").click().run()
+    assert not page.exception
+    assert not any(each.key == "start_muted" for each in page.button)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reopened", "asked"),
+    [
+        (PROMPT, False, edit_stack.FRAGMENTS),
+        (PROMPT, True, ()),  # the page says how the figures of the file compare
+        ("The key. " * 300, False, ()),  # too long for a link: the browser has to be told to keep it
+    ],
+)
+def test_a_change_draws_the_whole_page_where_fragments_do_not_tell_all(
+    prompt: str, reopened: bool, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, ...]] = []
+    state = Session(selection=first_selection("demo").with_prompt(prompt))
+    if reopened:
+        state.reopened = object()  # type: ignore[assignment]
+    monkeypatch.setattr(edit_stack, "session", lambda: state)
+    monkeypatch.setattr(edit_stack, "redraw", lambda *keys: found.append(keys))
+    edit_stack._change(lambda: None)
+    assert found == [asked]
 
 
 def test_a_large_model_shows_estimates_then_the_first_heads_exactly_then_all(

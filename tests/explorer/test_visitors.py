@@ -5,8 +5,10 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 from benchmarks.browser import APP, serving
@@ -94,3 +96,26 @@ def test_prompts_are_not_logged(server: str, log: Path) -> None:
     written = log.read_text()
     assert "Zanzibar" not in written
     assert "Traceback" not in written
+
+
+def test_an_edit_draws_what_it_changes_and_not_the_whole_page(server: str) -> None:
+    async def visit() -> set[str]:
+        async with visiting(server) as visitor:
+            visitor._page_name = "effect"
+            opened = await visitor.open(urlencode({"prompt": text_of_tokens(64)}))
+            assert opened.exceptions == []
+            pressed = WidgetState(id=visitor.widgets["add_edit"], trigger_value=True)
+            await visitor._request(pressed, fragment=visitor.fragments["add_edit"])
+            answer, drawn = Answer(), set()
+            while "undo_edit" not in visitor.widgets:
+                reply = ForwardMsg()
+                reply.ParseFromString(await visitor.socket.recv())
+                if reply.WhichOneof("type") == "delta":
+                    visitor.read(reply.delta, answer)
+                    drawn.add(reply.delta.fragment_id)
+            assert answer.exceptions == []
+            return drawn
+
+    drawn = in_own_loop(visit())
+    assert len(drawn) == 2
+    assert "" not in drawn  # what stands in no fragment
