@@ -69,35 +69,22 @@ def edit_list(sizes: tuple[float, ...]) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(_sentence(edit), width="content")
             st.caption(_size(sizes[at]), width="content")
-            st.button("Switch off", key=f"off_{at}", on_click=_change, args=(_switch_off, edit, at))
-            st.button(
-                "Remove",
-                key=f"remove_{at}",
-                icon=":material/delete:",
-                on_click=_change,
-                args=(_remove, edit, at),
-            )
+            _button("Switch off", f"off_{at}", _switch_off, edit, at)
+            _button("Remove", f"remove_{at}", _remove, edit, at, icon=":material/delete:")
     for at, edit in enumerate(state.switched_off):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.text(_sentence(edit), width="content")
             st.caption("Switched off.", width="content")
-            st.button("Switch on", key=f"on_{at}", on_click=_change, args=(_switch_on, edit, at))
-            st.button(
-                "Remove",
-                key=f"drop_{at}",
-                icon=":material/delete:",
-                on_click=_change,
-                args=(_forget, edit, at),
-            )
+            _button("Switch on", f"on_{at}", _switch_on, edit, at)
+            _button("Remove", f"drop_{at}", _forget, edit, at, icon=":material/delete:")
     with st.container(horizontal=True):
         if active:
-            st.button(
-                "Undo the last",
-                key="undo_edit",
-                icon=":material/undo:",
-                on_click=_change,
-                args=(_undo, len(active)),
-            )
+            _button("Undo the last", "undo_edit", _undo, len(active), icon=":material/undo:")
+
+
+def _button(label: str, key: str, edits: Callable[..., None], *given: Any, icon: str | None = None) -> None:
+    """A button that changes the edits by a function, given these."""
+    st.button(label, key=key, icon=icon, on_click=_change, args=(edits, *given))
 
 
 def add_form(head: Head, length: int) -> None:
@@ -150,9 +137,7 @@ def add_form(head: Head, length: int) -> None:
                 if kind == ScaleDecay.name
                 else "0 writes nothing and forgets nothing, 1 changes nothing.",
             )
-        st.button(
-            "Add", key="add_edit", icon=":material/add:", on_click=_change, args=(_add, kind or "", head)
-        )
+        _button("Add", "add_edit", _add, kind or "", head, icon=":material/add:")
     if session().edit_error:
         st.warning("This edit was not added.", icon=":material/edit_off:")
         st.text(session().edit_error)

@@ -45,7 +45,6 @@ with st.container(horizontal=True):
 tell_unopened()
 reopened_slot = st.container()
 
-
 # The prediction, without edits and with them
 
 subject = state.selection.subject
